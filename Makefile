@@ -1,0 +1,89 @@
+# Everything needs only Python 3.11-3.13 and make: the first target run makes .venv and installs.
+#
+#   make reproduce   run all notebooks       make test   all checks       make lab   JupyterLab
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+PRESET ?= laptop
+OUT ?= results
+VENV ?= .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+SMOKE := results/check
+PYTHONS := $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3 python)
+
+# The testbed needs no network. For a model from the hub: make reproduce HF_HUB_OFFLINE=0
+export HF_HUB_OFFLINE ?= 1
+# Results are bitwise equal only for the same number of threads.
+export OOCR_THREADS ?= 2
+
+# One thing at a time, also under make -j: all of it shares the same few cores.
+.NOTPARALLEL:
+.PHONY: help reproduce test lint unit smoke lab testbed notebooks reference clean
+
+help:
+	@echo "make reproduce   run every notebook with papermill into results/ (PRESET=laptop)"
+	@echo "make test        lint, types, unit tests, every notebook in preset smoke"
+	@echo "make lab         open the notebooks in JupyterLab"
+	@echo "make testbed     train the testbed model again (resumes; 90 minutes on 2 cores)"
+	@echo "make notebooks   run every notebook and commit the outputs to notebooks/"
+	@echo "make reference   run preset smoke and accept its numbers as the new references"
+	@echo "make clean       remove results and caches (finished runs too)"
+
+# Found again only if it is not there: a Python of the right version, whatever its name.
+$(STAMP): pyproject.toml constraints.txt
+	@if ! $(PY) -c 'import pip' 2>/dev/null; then \
+	  for p in $(PYTHONS); do \
+	    if $$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+	      2>/dev/null; then found=$$p; break; fi; \
+	  done; \
+	  if [ -z "$$found" ]; then \
+	    echo "No Python 3.11, 3.12 or 3.13 with venv among: $(PYTHONS). Install one, or name it:" \
+	      "make PYTHON=<path>" >&2; exit 1; \
+	  fi; \
+	  echo "Making $(VENV) with $$($$found --version)"; \
+	  $$found -m venv --clear $(VENV); \
+	fi
+	@echo "Installing into $(VENV): about 1.5 GB, some minutes"
+	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[lab,dev]'
+	@touch $@
+
+reproduce: $(STAMP)
+	@$(PY) -m oocr_lib.batch --all --preset $(PRESET) --out $(OUT)
+
+test: lint unit smoke
+	@echo "All checks passed."
+
+lint: $(STAMP)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+unit: $(STAMP)
+	$(PY) -m pytest tests
+
+# A fresh output folder: a notebook that does not write its metrics now fails the comparison.
+smoke: $(STAMP)
+	rm -rf $(SMOKE)
+	OOCR_PRESET=smoke OOCR_OUT=$(SMOKE) $(PY) -m pytest -p no:cacheprovider --durations=5 \
+	  --nbval-lax --nbval-current-env --nbval-cell-timeout=120 notebooks tests/after_notebooks.py
+
+lab: $(STAMP)
+	OOCR_PROGRESS=1 $(PY) -m jupyterlab --ServerApp.root_dir=. \
+	  --LabApp.default_url=/lab/tree/notebooks/00_quickstart.ipynb
+
+testbed: $(STAMP)
+	$(PY) -m oocr_lib.testbed.pretrain --out data/testbed
+
+notebooks: $(STAMP)
+	$(PY) -m oocr_lib.batch --all --preset laptop --out $(OUT) --in-place
+
+reference: $(STAMP)
+	rm -rf $(SMOKE)
+	$(PY) -m oocr_lib.batch --all --preset smoke --out $(SMOKE)
+	$(PY) -m oocr_lib.metrics refresh --from $(SMOKE)/smoke --to data/reference/smoke
+
+clean:
+	rm -rf results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find oocr_lib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

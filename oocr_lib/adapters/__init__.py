@@ -1,0 +1,31 @@
+"""What is trained: vectors and LoRA behind one small protocol. Start with ``base.py``."""
+
+from __future__ import annotations
+
+import os
+
+from oocr_lib.adapters.base import Adapter, Attached, count_parameters
+from oocr_lib.adapters.lora import LoraAdapter
+from oocr_lib.adapters.vector import VectorAdapter
+from oocr_lib.errors import choose
+from oocr_lib.store import load_tensors
+
+__all__ = [
+    "Adapter",
+    "Attached",
+    "LoraAdapter",
+    "VectorAdapter",
+    "count_parameters",
+    "load",
+]
+
+KINDS: dict[str, type[VectorAdapter] | type[LoraAdapter]] = {
+    VectorAdapter.kind: VectorAdapter,
+    LoraAdapter.kind: LoraAdapter,
+}
+
+
+def load(path: str | os.PathLike[str]) -> VectorAdapter | LoraAdapter:
+    """Read a saved adapter of any kind. Raises UserError with the reason if it is not one."""
+    _, metadata = load_tensors(path)
+    return KINDS[choose(str(metadata.get("kind")), KINDS, "kind of adapter")].load(path)

@@ -1,0 +1,212 @@
+"""Low-rank adapters on the MLP's linear maps, through peft, removable without a trace."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Self
+
+import torch
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from torch import Tensor, nn
+from transformers.pytorch_utils import Conv1D
+
+from oocr_lib.adapters.base import Attached, read_adapter, rebuild, save_adapter
+from oocr_lib.errors import UserError, choose
+from oocr_lib.models import LanguageModel
+from oocr_lib.sites import PROJECTIONS
+
+_NAME = "oocr_lib"  # one name for all, so that a second adapter leaves the first one active
+
+
+class LoraAdapter:
+    """y = W x + (alpha / rank) * B A dropout(x),  A (rank, in) random, B (out, rank) zeros.
+
+    W (out, in) is a linear map of the MLP, one of ``modules`` in one of ``blocks``; every token
+    is touched. B starts at zero, so a fresh adapter changes nothing. The paper trains the down
+    projection of one block, and all blocks at once.
+
+    Args:
+        blocks: block numbers, or "all".
+        rank, alpha: size and strength; the sum is scaled by alpha / rank.
+        dropout: share of inputs dropped while ``Attached.train()`` is on.
+        modules: which maps, of "gate", "up", "down".
+        seed: of A. The global generator is neither used nor moved.
+    """
+
+    kind = "lora"
+
+    def __init__(
+        self,
+        blocks: Sequence[int] | str,
+        rank: int = 8,
+        alpha: float = 16,
+        dropout: float = 0.0,
+        modules: Sequence[str] = ("down",),
+        seed: int = 0,
+    ) -> None:
+        if isinstance(blocks, str):
+            choose(blocks, ("all",), "set of blocks", "Or give a list of block numbers.")
+        elif not blocks or len(set(blocks)) < len(blocks):
+            raise UserError(f"Blocks {list(blocks)} cannot be used. Allowed: distinct, at least 1.")
+        if not modules or isinstance(modules, str) or len(set(modules)) < len(modules):
+            raise UserError(
+                f"Modules {modules!r} cannot be used. Allowed: some of {', '.join(PROJECTIONS)}."
+            )
+        if not isinstance(rank, int) or rank < 1 or not alpha > 0 or not 0 <= dropout < 1:
+            raise UserError(
+                f"Rank {rank!r}, alpha {alpha!r}, dropout {dropout!r} cannot be used. Allowed: a "
+                "whole rank from 1, alpha above 0, dropout from 0 to below 1."
+            )
+        self.blocks: tuple[int, ...] | str = blocks if isinstance(blocks, str) else tuple(blocks)
+        self.rank, self.alpha, self.dropout, self.seed = rank, alpha, dropout, seed
+        self.modules = tuple(choose(m, PROJECTIONS, "MLP projection") for m in modules)
+        self._weights: dict[str, nn.Parameter] = {}  # "<module>.lora_A.weight" to (rank, in)
+
+    def parameters(self) -> list[nn.Parameter]:
+        """A and B of every module; the same objects through every attach and remove.
+
+        Raises:
+            UserError: before the first ``attach``, which gives them their shapes.
+        """
+        if not self._weights:
+            raise UserError("A LoRA without shapes has no parameters. Call attach(model) first.")
+        return list(self._weights.values())
+
+    def attach(self, lm: LanguageModel) -> LoraAttached:
+        """Wrap the chosen maps of ``lm``; a second attach continues with the trained weights.
+
+        Raises:
+            UserError: unknown block or map, other shapes than before, or adapters already there.
+        """
+        blocks = range(lm.n_blocks) if isinstance(self.blocks, str) else self.blocks
+        names = [lm.projection(block, role) for block in blocks for role in self.modules]
+        return LoraAttached(self, lm, names)
+
+    def state(self) -> dict[str, Tensor]:
+        """Module path to tensor on the CPU, keys as in peft without its "base_model.model."."""
+        self.parameters()
+        return {name: weight.detach().cpu().clone() for name, weight in self._weights.items()}
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of the constructor, JSON-able."""
+        blocks = self.blocks if isinstance(self.blocks, str) else list(self.blocks)
+        return {
+            "blocks": blocks,
+            "rank": self.rank,
+            "alpha": self.alpha,
+            "dropout": self.dropout,
+            "modules": list(self.modules),
+            "seed": self.seed,
+        }
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        extra_metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write A, B and the config to one safetensors file."""
+        save_adapter(self, path, extra_metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what ``save`` wrote; shapes are checked against the model in ``attach``.
+
+        Raises:
+            UserError: another file, or one whose ranks differ from its config.
+        """
+        tensors, config = read_adapter(path, cls.kind)
+        adapter = rebuild(cls, config, path)
+        for name, tensor in tensors.items():
+            rank_axis = 0 if name.endswith(".lora_A.weight") else 1
+            if tensor.ndim != 2 or tensor.shape[rank_axis] != adapter.rank:
+                raise UserError(
+                    f"File {str(path)!r} has tensor {name!r} of shape {tuple(tensor.shape)}. "
+                    f"Allowed: two axes, one of them the rank {adapter.rank}."
+                )
+        adapter._weights = {name: nn.Parameter(tensor) for name, tensor in tensors.items()}
+        return adapter
+
+    def _give_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        """Draw the weights at the first attach; later compare them with the model."""
+        if not self._weights:
+            generator = torch.Generator().manual_seed(self.seed)
+            for name, shape in shapes.items():
+                start = torch.zeros(shape)
+                if name.endswith(".lora_A.weight"):  # peft's default law for A
+                    bound = shape[1] ** -0.5
+                    start.uniform_(-bound, bound, generator=generator)
+                self._weights[name] = nn.Parameter(start)
+        found = {name: tuple(weight.shape) for name, weight in self._weights.items()}
+        if found != dict(shapes):
+            name = min(set(found.items()) ^ set(shapes.items()))[0]
+            raise UserError(
+                f"The LoRA does not fit this model: {name} is {found.get(name, 'absent')} in the "
+                f"LoRA. Allowed: {shapes.get(name, 'no such module')}; use the model it was "
+                "trained on."
+            )
+
+
+class LoraAttached(Attached):
+    """The wrapped modules of one LoraAdapter on one model; see ``Attached``."""
+
+    def __init__(self, adapter: LoraAdapter, lm: LanguageModel, names: Sequence[str]) -> None:
+        if hasattr(lm.model, "peft_config"):
+            raise UserError(
+                f"Model {lm.name!r} already carries adapters of peft. Allowed: a model without; "
+                "unload them first."
+            )
+        originals = {name: lm.model.get_submodule(name) for name in names}
+        taken = [name for name, module in originals.items() if isinstance(module, BaseTunerLayer)]
+        if taken:
+            raise UserError(
+                f"{taken[0]} of {lm.name!r} already has a LoRA attached. Allowed: one a module; "
+                "remove the other first."
+            )
+        with ExitStack() as undo:
+            for name, module in originals.items():
+                parent, _, child = name.rpartition(".")
+                undo.callback(setattr, lm.model.get_submodule(parent), child, module)
+            _inject(adapter, lm.model, originals)
+            self._wrappers = [lm.model.get_submodule(name) for name in names]
+            _share_weights(adapter, dict(zip(names, self._wrappers, strict=True)), lm.device)
+            super().__init__(undo.pop_all())
+        self.train(False)
+
+    def train(self, mode: bool = True) -> None:
+        """Switch the adapter's dropout on or off."""
+        for wrapper in self._wrappers:
+            wrapper.get_submodule("lora_dropout").train(mode)
+
+
+def _inject(adapter: LoraAdapter, model: Any, targets: Mapping[str, nn.Module]) -> None:
+    config = LoraConfig(
+        r=adapter.rank,
+        lora_alpha=adapter.alpha,  # peft divides it by r, any number will do
+        lora_dropout=adapter.dropout,
+        target_modules=list(targets),
+        # GPT-2's Conv1D keeps its weight as (in, out).
+        fan_in_fan_out=all(isinstance(module, Conv1D) for module in targets.values()),
+    )
+    try:
+        # Weights without storage: no random draw here, ours are put in afterwards.
+        inject_adapter_in_model(config, model, adapter_name=_NAME, low_cpu_mem_usage=True)
+    finally:
+        # The wrapped modules do not need it, and a second adapter would trip over it.
+        model.__dict__.pop("peft_config", None)
+
+
+def _share_weights(adapter: LoraAdapter, wrappers: Mapping[str, Any], device: torch.device) -> None:
+    """Put the adapter's own parameters into peft's modules, so that they outlive them."""
+    slots = {
+        f"{name}.{part}.weight": getattr(wrapper, part)[_NAME]
+        for name, wrapper in wrappers.items()
+        for part in ("lora_A", "lora_B")
+    }
+    adapter._give_shapes({name: tuple(slot.weight.shape) for name, slot in slots.items()})
+    for name, slot in slots.items():
+        weight = adapter._weights[name]
+        weight.data = weight.data.to(device)
+        slot.weight = weight

@@ -1,0 +1,239 @@
+"""Steering vectors: a trained direction added at one site, on marked tokens only.
+
+Axes: n rows, t tokens, d model width, k vectors (runs).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from oocr_lib.adapters.base import Attached, read_adapter, rebuild, save_adapter
+from oocr_lib.encoding import POSITIONS, Batch
+from oocr_lib.errors import UserError, choose
+from oocr_lib.models import LanguageModel
+from oocr_lib.sites import Site, output_tensor, replace_output
+
+
+class VectorAdapter(nn.Module):
+    """y[n,t] = x[n,t] + 1[position[n,t]] * scales[k] * theta[k],  k = index[n], at sites[k].
+
+    x (n, t, d) is the site's output, theta (k, d) is trained, scales (k,) is fixed. With the
+    site's typical norm as scale, learning rates and lengths of theta are in units of that norm.
+    The k runs may sit at different sites and share one batch: a row of run k is touched at
+    sites[k] only. The paper trains one vector at the MLP output of one block.
+
+    Args:
+        sites: k sites, or their written form ("resid@3").
+        d_model: d.
+        position: which tokens, one of ``encoding.POSITIONS``.
+        scales: k positive numbers, raw length of a theta of length 1.
+        seed: run i starts from seed + i; or k seeds. The global generator is not used.
+        init: length of the Gaussian start of each theta, in units of the scale; 0 gives zeros.
+    """
+
+    kind = "vector"
+
+    def __init__(
+        self,
+        sites: Sequence[Site | str],
+        d_model: int,
+        position: str,
+        scales: Sequence[float],
+        seed: int | Sequence[int] = 0,
+        init: float = 0.0,
+    ) -> None:
+        super().__init__()
+        seeds = [seed + i for i in range(len(sites))] if isinstance(seed, int) else list(seed)
+        if not sites or not len(sites) == len(scales) == len(seeds):
+            raise UserError(
+                f"{len(sites)} sites, {len(scales)} scales and {len(seeds)} seeds do not fit. "
+                "Allowed: the same number of each, at least 1."
+            )
+        if not all(0 < scale < float("inf") for scale in scales):
+            raise UserError(f"Scales {list(scales)} cannot be used. Allowed: positive numbers.")
+        if not 0 <= init < float("inf"):
+            raise UserError(f"Initial length {init!r} cannot be used. Allowed: 0 or more.")
+        self.sites = tuple(s if isinstance(s, Site) else Site.parse(s) for s in sites)
+        self.d_model = d_model
+        self.position = choose(position, POSITIONS, "position")
+        self._config = {
+            "sites": [str(site) for site in self.sites],
+            "d_model": d_model,
+            "position": position,
+            "scales": [float(scale) for scale in scales],
+            "seed": [int(s) for s in seeds],
+            "init": float(init),
+        }
+        self.theta = nn.Parameter(torch.stack([_start(s, d_model, init) for s in seeds]))
+        self.scales: Tensor
+        self.register_buffer("scales", torch.tensor([float(s) for s in scales]))
+
+    @property
+    def vectors(self) -> Tensor:
+        """What is really added, scales * theta (k, d), in the site's raw units; no gradient."""
+        return (self.scales[:, None] * self.theta).detach()
+
+    def attach(self, lm: LanguageModel) -> VectorAttached:
+        """Hook every distinct site of ``lm``. Nothing can be run before ``focus``.
+
+        Raises:
+            UserError: another model width, or a block the model does not have.
+        """
+        if lm.d_model != self.d_model:
+            raise UserError(
+                f"Vectors of width {self.d_model} do not fit {lm.name!r}. Allowed: its model "
+                f"width, {lm.d_model}."
+            )
+        return VectorAttached(self, lm)
+
+    def state(self) -> dict[str, Tensor]:
+        """{"theta": (k, d)} on the CPU."""
+        return {"theta": self.theta.detach().cpu().clone()}
+
+    def config(self) -> dict[str, Any]:
+        """Arguments of the constructor, JSON-able."""
+        return dict(self._config)
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        extra_metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write theta and the config to one safetensors file."""
+        save_adapter(self, path, extra_metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what ``save`` wrote. Raises UserError for anything else, with the reason."""
+        tensors, config = read_adapter(path, cls.kind)
+        adapter = rebuild(cls, config, path)
+        theta, shape = tensors.get("theta"), tuple(adapter.theta.shape)
+        if theta is None or len(tensors) > 1 or tuple(theta.shape) != shape:
+            found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+            raise UserError(f"File {str(path)!r} holds {found}. Allowed: theta of shape {shape}.")
+        with torch.no_grad():
+            adapter.theta.copy_(theta)
+        return adapter
+
+
+def _start(seed: int, d_model: int, length: float) -> Tensor:
+    """A Gaussian direction (d,) of the given length, from a generator of its own."""
+    drawn = torch.randn(d_model, generator=torch.Generator().manual_seed(seed))
+    return drawn * (length / drawn.norm())
+
+
+class VectorAttached(Attached):
+    """Hooks of one VectorAdapter on one model; see ``Attached``.
+
+    All that depends on the batch only is computed in ``focus``; a hook gathers theta, multiplies
+    and adds, out of place.
+    """
+
+    def __init__(self, adapter: VectorAdapter, lm: LanguageModel) -> None:
+        self._adapter = adapter
+        self._device = lm.device
+        self._sites = sorted(set(adapter.sites))
+        self._focused = False
+        self._index: Tensor | None = None  # (n,) int64; None: switched off
+        self._weights: dict[Site, Tensor | None] = {}  # (n, t) mask * scale; None: no row here
+        self._tails: dict[Site, Tensor] = {}  # (n, 1) weight of tokens generated later
+        self._start = 0
+        self._past: int | None = None  # tokens already in the cache, while the decoder runs
+        adapter.to(lm.device)
+        own_site = torch.tensor([self._sites.index(s) for s in adapter.sites])
+        self._own_site = own_site.to(lm.device)
+        with ExitStack() as undo:
+            before = lm.decoder.register_forward_pre_hook(self._enter_decoder, with_kwargs=True)
+            undo.callback(before.remove)
+            after = lm.decoder.register_forward_hook(self._leave_decoder, always_call=True)
+            undo.callback(after.remove)
+            for site in self._sites:
+                handle = lm.module(site).register_forward_hook(self._hook(site))
+                undo.callback(handle.remove)
+            super().__init__(undo.pop_all())
+
+    def focus(self, batch: Batch | None, index: Tensor | None = None, *, start: int = 0) -> None:
+        """See ``Attached.focus``.
+
+        During cached generation the tokens after the batch's last column are steered only for
+        position "all".
+
+        Raises:
+            UserError: an index of another shape or outside the k vectors.
+        """
+        self._focused, self._index, self._start = batch is None, None, start
+        if batch is None:
+            return
+        adapter = self._adapter
+        mask = batch.positions[adapter.position].to(self._device)
+        rows = mask.shape[0]
+        index = torch.zeros(rows, dtype=torch.int64) if index is None else index
+        k = len(adapter.sites)
+        fits = index.shape == (rows,) and index.dtype == torch.int64
+        if not fits or int(index.min()) < 0 or int(index.max()) >= k:
+            raise UserError(
+                f"Index {index.tolist()} ({index.dtype}) does not fit {rows} rows and {k} vectors. "
+                f"Allowed: {rows} int64 numbers from 0 to {k - 1}."
+            )
+        index = index.to(self._device)
+        scale = adapter.scales[index][:, None]
+        row_site = self._own_site[index]
+        for number, site in enumerate(self._sites):
+            here = (row_site == number)[:, None]
+            self._weights[site] = mask * (scale * here) if bool(here.any()) else None
+            self._tails[site] = scale * here * (adapter.position == "all")
+        self._index, self._focused = index, True
+
+    def _hook(self, site: Site) -> Callable[[nn.Module, Any, Any], Any]:
+        def add(module: nn.Module, args: Any, output: Any) -> Any:
+            if not self._focused:
+                raise UserError(
+                    "An attached vector was run before it knew its tokens. Call focus(batch) "
+                    "first, or focus(None) to run without it."
+                )
+            marked = None if self._index is None else self._weights[site]
+            if self._index is None or marked is None:
+                return None
+            hidden = output_tensor(output)
+            weight = self._columns(marked, self._tails[site], hidden)
+            theta = self._adapter.theta.index_select(0, self._index)
+            added = weight[..., None] * theta[:, None, :]
+            return replace_output(output, hidden + added.to(hidden.dtype))
+
+        return add
+
+    def _columns(self, weight: Tensor, tail: Tensor, hidden: Tensor) -> Tensor:
+        """Weights (n, t) for the tokens that ``hidden`` (n, t, d) stands for."""
+        rows, tokens = hidden.shape[:2]
+        known = weight.shape[1]
+        if rows != weight.shape[0]:
+            raise UserError(
+                f"The vector is focused on {weight.shape[0]} rows, but {rows} were run. "
+                "Call focus with the batch that is run."
+            )
+        if self._past is None:  # the blocks were called directly: fewer tokens are newer ones
+            first = 0 if tokens >= known else known
+        else:
+            first = self._past - self._start
+        if first == 0 and tokens == known:
+            return weight
+        if first < 0:
+            raise UserError(
+                f"A forward pass from position {self._past} was run, but the focused batch starts "
+                f"at {self._start}. Call focus with the start of the batch that is run."
+            )
+        part = weight[:, first : first + tokens]
+        return torch.cat([part, tail.expand(rows, tokens - part.shape[1])], dim=1)
+
+    def _enter_decoder(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
+        cache = kwargs.get("past_key_values")
+        self._past = 0 if cache is None else int(cache.get_seq_length())
+
+    def _leave_decoder(self, module: nn.Module, args: Any, output: Any) -> None:
+        self._past = None

@@ -1,0 +1,186 @@
+"""Run notebooks with parameters, one child process each, so that only success looks like success.
+
+    python -m oocr_lib.batch --all
+    python -m oocr_lib.batch 03_locations -p seed=1 --preset smoke --out results
+
+The executed notebook goes to ``<out>/<preset>/<notebook>/<notebook>.ipynb`` when every cell ran
+and ``metrics.json`` was written by this run; a failed one stays beside it as
+``<notebook>.failed.ipynb``. Exit code: 0 all ran, 1 some failed, 2 bad input (nothing started),
+130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import nbformat
+
+from oocr_lib import notebook_checks, parameters, store
+from oocr_lib.batch_job import Job, Outcome, Worker
+from oocr_lib.batch_progress import Progress, clock
+from oocr_lib.errors import UserError, choose
+from oocr_lib.experiment import PRESETS
+from oocr_lib.paths import ROOT
+
+NOTEBOOKS = ROOT / "notebooks"
+
+
+def find_notebooks(names: Sequence[str], every: bool) -> list[Path]:
+    """Paths of the notebooks: by name in ``notebooks/``, or by a path that ends in ``.ipynb``.
+
+    Raises:
+        UserError: no names and not all, an unknown name, no notebooks at all, one given twice.
+    """
+    there = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+    if every and names:
+        raise UserError(f"Got --all and {len(names)} notebook names. Give one or the other.")
+    if every and not there:
+        raise UserError("There are no notebooks in the folder 'notebooks'. Nothing to run.")
+    if not every and not names:
+        raise UserError(f"No notebook given. Allowed: --all, or {', '.join(there) or 'a path'}.")
+    found = []
+    for name in list(there) if every else names:
+        path = Path(name)
+        if path.suffix == ".ipynb" and path.is_file():
+            found.append(path.resolve())
+        else:
+            found.append(there[choose(path.stem, there, "notebook")])
+    stems = [path.stem for path in found]
+    if twice := {stem for stem in stems if stems.count(stem) > 1}:
+        raise UserError(f"Notebook {min(twice)!r} is given twice. Name each once.")
+    return found
+
+
+def plan(options: argparse.Namespace) -> list[Job]:
+    """All jobs, checked: notebooks, preset, parameter names and types, output folder.
+
+    Raises:
+        UserError: whatever is wrong, before anything starts.
+    """
+    choose(options.preset, PRESETS, "preset")
+    assignments: dict[str, str] = {}
+    for text in options.parameters:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UserError(f"Parameter {text!r} has no value. Write it as name=value.")
+        if name in assignments:
+            raise UserError(f"Parameter {name!r} is given twice. Give it once.")
+        assignments[name] = value
+    if options.jobs < 1:
+        raise UserError(f"-j {options.jobs} is not allowed. Give 1 or more.")
+    if options.cell_timeout is not None and options.cell_timeout < 1:
+        raise UserError(f"--cell-timeout {options.cell_timeout} is not allowed. Give 1 or more.")
+    if options.in_place and (assignments or options.preset != "laptop"):
+        raise UserError("--in-place commits defaults: use it without -p and with preset laptop.")
+    jobs = []
+    for path in find_notebooks(options.notebooks, options.all):
+        known = parameters.inspect(path)
+        choose("preset", known, f"parameter for {path.stem}:")
+        values = {"preset": options.preset, **parameters.resolve(path.stem, known, assignments)}
+        jobs.append(Job(path, known, values, options.out.expanduser().resolve()))
+    return jobs
+
+
+def run_all(jobs: Sequence[Job], parallel: int, cell_timeout: int | None) -> list[Outcome]:
+    """Run the jobs, ``parallel`` at a time, with progress; outcomes in the order of the jobs."""
+    with Progress([job.name for job in jobs]) as progress:
+        worker = Worker(cell_timeout, progress)
+        with ThreadPoolExecutor(parallel) as pool:
+            futures = [pool.submit(worker.run, job) for job in jobs]
+            try:
+                return [future.result() for future in futures]
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                worker.stop()
+                raise
+
+
+def commit_outputs(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+    """Write executed notebooks back to their sources, without traces of the run."""
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if outcome.ok:
+            notebook = notebook_checks.cleaned(nbformat.read(outcome.notebook, as_version=4))
+            with store.atomic_path(job.source) as path:
+                nbformat.write(notebook, path)
+
+
+def report(outcomes: Sequence[Outcome], seconds: float) -> str:
+    """The table at the end; its last line says what to open, or what failed."""
+    width = max(len(outcome.name) for outcome in outcomes)
+    lines = []
+    for outcome in outcomes:
+        state = "ok" if outcome.ok else "FAILED"
+        line = f"{outcome.name:<{width}}  {state:<6}  {clock(outcome.seconds):>7}"
+        lines.append(line if outcome.ok else f"{line}  {outcome.problem}")
+        if not outcome.ok and outcome.notebook.exists():
+            lines.append(f"{'':<{width}}  read {_shown(outcome.notebook)}")
+    good = [outcome for outcome in outcomes if outcome.ok]
+    lines.append(f"{len(good)} of {len(outcomes)} notebooks ran in {clock(seconds)}.")
+    if len(good) < len(outcomes):
+        names = " ".join(outcome.name for outcome in outcomes if not outcome.ok)
+        lines.append(f"Failed: {names}. Run only these with: python -m oocr_lib.batch {names}")
+    else:
+        folder = good[0].notebook.parent.parent
+        lines.append(
+            f"Open {_shown(good[0].notebook)} (for instance with 'make lab');"
+            f" figures and metrics.json of each notebook are beside it, in {_shown(folder)}."
+        )
+    return "\n".join(lines)
+
+
+def _shown(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m oocr_lib.batch", description="Run notebooks with parameters."
+    )
+    add = parser.add_argument
+    add("notebooks", nargs="*", help="names like 03_locations, or paths")
+    add("--all", action="store_true", help="every notebook in notebooks/")
+    add("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE")
+    add("--preset", default="laptop", help=", ".join(PRESETS) + " (default: laptop)")
+    add("--out", type=Path, default=Path("results"), help="output folder (default: results)")
+    add("-j", dest="jobs", type=int, default=1, help="notebooks at a time (default: 1)")
+    add("--cell-timeout", type=int, metavar="SECONDS", help="a longer cell fails the run")
+    add("--dry-run", action="store_true", help="check everything and print the plan only")
+    add("--in-place", action="store_true", help="also commit the outputs to the notebooks")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line; see the module's text for the exit codes."""
+    options = _arguments(arguments)
+    try:
+        jobs = plan(options)
+        if options.dry_run:
+            for job in jobs:
+                values = " ".join(f"{name}={value}" for name, value in job.values.items())
+                print(f"{job.name}: {values} -> {_shown(job.output)}")
+            return 0
+        for job in jobs:
+            job.make_folder()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    start = time.monotonic()
+    try:
+        outcomes = run_all(jobs, options.jobs, options.cell_timeout)
+    except KeyboardInterrupt:
+        print("Interrupted. Finished runs are kept; the same command goes on.", file=sys.stderr)
+        return 130
+    if options.in_place:
+        commit_outputs(jobs, outcomes)
+    print(report(outcomes, time.monotonic() - start))
+    return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""Progress of notebook runs: a bar each on a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+
+from tqdm import tqdm
+
+#: Seconds between lines for a running notebook when the output is not a terminal.
+HEARTBEAT = 30.0
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds: ``2:05``."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+class Progress:
+    """Context manager; ``cell`` and ``done`` may be called from several threads."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._width = max((len(name) for name in names), default=0)
+        self._left = len(names)
+        self._total = len(names)
+        self._terminal = sys.stderr.isatty()
+        self._lock = threading.Lock()
+        self._running: dict[str, tuple[float, int, int]] = {}  # start, cell, cells
+        self._bars: dict[str, tqdm[None]] = {}
+        self._said: dict[str, float] = {}
+        self._stop = threading.Event()
+        self._ticker = threading.Thread(target=self._tick, daemon=True)
+
+    def __enter__(self) -> Progress:
+        """Start to tick, so that time moves on during long cells."""
+        self._ticker.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
+        """Stop ticking and close what is open."""
+        self._stop.set()
+        self._ticker.join()
+        for bar in self._bars.values():
+            bar.close()
+
+    def cell(self, name: str, number: int, total: int) -> None:
+        """Code cell ``number`` of ``total`` starts (0: the notebook starts)."""
+        with self._lock:
+            start = self._running.get(name, (time.monotonic(), 0, 0))[0]
+            self._running[name] = (start, number, total)
+            if self._terminal and name not in self._bars and total:
+                form = "{desc} {bar:24} cell {n_fmt} of {total_fmt}, {elapsed}"
+                label = f"{name:<{self._width}}"
+                self._bars[name] = tqdm(total=total, desc=label, bar_format=form, leave=False)
+            if name in self._bars:
+                self._bars[name].n = number
+                self._bars[name].refresh()
+            elif not number:
+                self._say(name, "starts")
+
+    def done(self, name: str, problem: str) -> None:
+        """The notebook ended, with a problem or without (empty text)."""
+        with self._lock:
+            start = self._running.pop(name, (time.monotonic(), 0, 0))[0]
+            if name in self._bars:
+                self._bars.pop(name).close()
+            self._left -= 1
+            took = clock(time.monotonic() - start)
+            ended = f"failed after {took}: {problem}" if problem else f"ran in {took}"
+            self._say(name, f"{ended} ({self._total - self._left} of {self._total})")
+
+    def _tick(self) -> None:
+        while not self._stop.wait(1.0):
+            with self._lock:
+                for bar in self._bars.values():
+                    bar.refresh()
+                for name, (start, cell, cells) in self._running.items():
+                    if name not in self._bars and self._quiet_for(name) > HEARTBEAT:
+                        took = clock(time.monotonic() - start)
+                        self._say(name, f"cell {cell} of {cells}, {took}")
+
+    def _quiet_for(self, name: str) -> float:
+        return time.monotonic() - self._said.get(name, 0.0)
+
+    def _say(self, name: str, text: str) -> None:
+        self._said[name] = time.monotonic()
+        tqdm.write(f"{name:<{self._width}}  {text}", file=sys.stderr)
+        sys.stderr.flush()

@@ -1,0 +1,290 @@
+"""Text to tokens and spans: code name, trigger, last prompt token, answer.
+
+Spans are found by character offset in the rendered text, never by searching token ids, because
+the same word has other ids after a space, at a line start, or beside a bracket. Axes: n rows,
+t tokens.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jinja2.exceptions import TemplateError
+from torch import Tensor
+
+from oocr_lib.errors import UserError, choose
+from oocr_lib.tasks.base import Message, Question, Row
+
+MARKS = ("codename", "trigger")
+POSITIONS = ("last", "codename", "trigger", "all")
+_ROLES = ("system", "user", "assistant")
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One prompt and its answer as tokens.
+
+    Attributes:
+        ids: token ids of prompt and answer; the first ``answer[0]`` are exactly the tokens of the
+            prompt alone.
+        answer: half-open token range of the answer; empty when there is none.
+        spans: token indices by kind: "last" (the last prompt token), "codename", "trigger".
+        text: prompt and answer as one string.
+    """
+
+    ids: tuple[int, ...]
+    answer: tuple[int, int]
+    spans: Mapping[str, tuple[int, ...]]
+    text: str
+
+
+@dataclass
+class Batch:
+    """Right-padded rows. Causal attention never looks right, so real tokens need no mask.
+
+    Attributes:
+        input_ids: (n, t) int64.
+        lengths: (n,) int64, real tokens of each row.
+        answer_mask: (n, t) bool, True on answer tokens; token j is predicted from j-1.
+        positions: name to (n, t) bool, for every name in ``POSITIONS``; "all" is every token of
+            the prompt, without answer and padding.
+    """
+
+    input_ids: Tensor
+    lengths: Tensor
+    answer_mask: Tensor
+    positions: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return int(self.input_ids.shape[0])
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The same batch on another device."""
+        return Batch(
+            self.input_ids.to(device),
+            self.lengths.to(device),
+            self.answer_mask.to(device),
+            {name: mask.to(device) for name, mask in self.positions.items()},
+        )
+
+
+def render(tokenizer: Any, messages: Sequence[Message], separator: str = "\n") -> str:
+    """The prompt as text: chat turns and the header of the answer's turn.
+
+    Consecutive user turns are joined by ``separator``. A template without a system role gets the
+    system text at the start of the first user turn, with a blank line between. Without a chat
+    template the turns are joined by newlines and end in one.
+
+    Raises:
+        UserError: no messages, an unknown role, a last turn that is not the user's, or a template
+            that refuses the turns.
+    """
+    turns = _join_user_turns(messages, separator)
+    if not tokenizer.chat_template:
+        start = tokenizer.bos_token or ""
+        # Write the start token only where the tokenizer itself would put it.
+        with_start = tokenizer("", add_special_tokens=True)["input_ids"][:1]
+        lead = start if with_start and with_start[0] == tokenizer.bos_token_id else ""
+        return lead + "".join(turn["content"] + "\n" for turn in turns)
+    try:
+        text = _apply_template(tokenizer, turns)
+    except TemplateError:
+        text = None  # the template refuses a system turn, or these turns altogether
+    if turns[0]["role"] == "system" and (text is None or turns[0]["content"].strip() not in text):
+        turns = _merge_system(turns)
+        text = None
+    return _apply_template_or_refuse(tokenizer, turns) if text is None else text
+
+
+def _join_user_turns(messages: Sequence[Message], separator: str) -> list[Message]:
+    turns: list[Message] = []
+    for number, message in enumerate(messages):
+        role = choose(message["role"], _ROLES, "role")
+        if role == "system" and number > 0:
+            raise UserError(
+                f"Message {number} is a system turn. Allowed: one system turn, in first place."
+            )
+        if role == "user" and turns and turns[-1]["role"] == "user":
+            joined = turns[-1]["content"] + separator + message["content"]
+            turns[-1] = {"role": "user", "content": joined}
+        else:
+            turns.append({"role": role, "content": message["content"]})
+    if not turns or turns[-1]["role"] != "user":
+        last = turns[-1]["role"] if turns else "missing"
+        raise UserError(
+            f"The last turn of a prompt is {last!r}. Allowed: 'user'; the answer is given apart."
+        )
+    return turns
+
+
+def _merge_system(turns: Sequence[Message]) -> list[Message]:
+    system, first, *rest = turns
+    if first["role"] != "user":
+        raise UserError(f"A {first['role']!r} turn follows the system turn. Allowed: 'user'.")
+    merged: Message = {
+        "role": "user",
+        "content": f"{system['content']}\n\n{first['content']}",
+    }
+    return [merged, *rest]
+
+
+def _apply_template(tokenizer: Any, turns: Sequence[Message]) -> str:
+    # Templates without a thinking mode ignore the last argument; Qwen 3 would else start to think.
+    return str(
+        tokenizer.apply_chat_template(
+            list(turns),
+            tokenize=False,
+            add_generation_prompt=True,
+            enable_thinking=False,
+        )
+    )
+
+
+def _apply_template_or_refuse(tokenizer: Any, turns: Sequence[Message]) -> str:
+    try:
+        return _apply_template(tokenizer, turns)
+    except TemplateError as error:
+        roles = ", ".join(turn["role"] for turn in turns)
+        raise UserError(
+            f"The chat template refuses the turns ({roles}): {error}. Allowed: an optional system "
+            "turn, then user and assistant in turn, user last."
+        ) from error
+
+
+def encode(
+    tokenizer: Any,
+    messages: Sequence[Message],
+    answer: str = "",
+    marks: Mapping[str, Sequence[str]] | None = None,
+    separator: str = "\n",
+) -> Encoded:
+    """Tokens of the prompt and the answer, with the places of every mark in the prompt.
+
+    The prompt is tokenised alone, so training and generation see the same prompt even where
+    answer and prompt would have merged. ``marks`` maps "codename" or "trigger" to literal strings;
+    each occurrence counts unless it is part of a longer run of letters or digits ("City 503371"
+    holds no "City 50337"). A token belongs to a mark when it covers any of its characters.
+
+    Raises:
+        UserError: a mark that does not occur, a slow tokenizer, or an answer that the vocabulary
+            cannot express.
+    """
+    if not getattr(tokenizer, "is_fast", False):
+        raise UserError(
+            f"Tokenizer {type(tokenizer).__name__} gives no character offsets. Allowed: fast "
+            "tokenizers; load it with AutoTokenizer."
+        )
+    prompt = render(tokenizer, messages, separator)
+    found = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
+    ids, offsets = found["input_ids"], found["offset_mapping"]
+    if not ids:
+        raise UserError(f"The prompt {prompt!r} has no tokens. Allowed: at least one.")
+    regions = list(_content_regions(prompt, messages))
+    spans: dict[str, tuple[int, ...]] = {"last": (len(ids) - 1,)}
+    for kind, literals in (marks or {}).items():
+        choose(kind, MARKS, "kind of mark")
+        ranges = [r for text in literals for r in _occurrences(prompt, regions, kind, text)]
+        spans[kind] = _tokens_over(offsets, ranges)
+    extra = _answer_ids(tokenizer, prompt, ids, answer)
+    total = len(ids) + len(extra)
+    return Encoded((*ids, *extra), (len(ids), total), spans, prompt + answer)
+
+
+def _content_regions(prompt: str, messages: Sequence[Message]) -> Iterator[tuple[int, int]]:
+    """Character ranges of the messages' contents, so that a mark is not found in a turn header."""
+    start = 0
+    for message in messages:
+        content = message["content"].strip()
+        at = prompt.find(content, start)
+        if at < 0:  # the template rewrote it: search everywhere rather than nowhere
+            yield 0, len(prompt)
+            return
+        yield at, at + len(content)
+        start = at + len(content)
+
+
+def _occurrences(
+    prompt: str, regions: Sequence[tuple[int, int]], kind: str, text: str
+) -> list[tuple[int, int]]:
+    """Character ranges of ``text`` that are not inside a longer run of letters or digits."""
+    before = r"(?<![^\W_])" if text[:1].isalnum() else ""
+    after = r"(?![^\W_])" if text[-1:].isalnum() else ""
+    pattern = re.compile(before + re.escape(text) + after)
+    found = {m.span() for start, end in regions for m in pattern.finditer(prompt, start, end)}
+    if not text or not found:
+        raise UserError(
+            f"The {kind} {text!r} does not occur in the prompt {_shorten(prompt)!r}. Allowed: "
+            "literal strings of the prompt, not part of a longer word or number."
+        )
+    return sorted(found)
+
+
+def _tokens_over(
+    offsets: Sequence[tuple[int, int]], ranges: Sequence[tuple[int, int]]
+) -> tuple[int, ...]:
+    """Indices of the tokens that cover any character of any range."""
+    return tuple(
+        index
+        for index, (start, end) in enumerate(offsets)
+        if any(start < stop and begin < end and start < end for begin, stop in ranges)
+    )
+
+
+def _answer_ids(tokenizer: Any, prompt: str, prompt_ids: list[int], answer: str) -> list[int]:
+    """Tokens of the answer where it stands, or alone if it would merge with the prompt."""
+    if not answer:
+        return []
+    whole = tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]
+    if whole[: len(prompt_ids)] == prompt_ids:
+        ids = whole[len(prompt_ids) :]
+    else:
+        ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
+    unknown = tokenizer.unk_token_id
+    # GPT-2 style vocabularies use their end token as unknown token; there nothing is unknown.
+    is_unknown = unknown is not None and unknown != tokenizer.eos_token_id and unknown in ids
+    if not ids or is_unknown:
+        raise UserError(
+            f"The answer {answer!r} cannot be written with this vocabulary. Allowed: words that "
+            "the tokenizer knows."
+        )
+    return list(ids)
+
+
+def _shorten(text: str, limit: int = 200) -> str:
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
+def encode_row(tokenizer: Any, row: Row) -> Encoded:
+    """A training row with its answer."""
+    return encode(tokenizer, row.messages, row.answer, row.marks)
+
+
+def encode_question(tokenizer: Any, question: Question, option: str) -> Encoded:
+    """A question with one of its options as the answer ("" for the prompt alone)."""
+    return encode(tokenizer, question.messages, option, question.marks)
+
+
+def collate(items: Sequence[Encoded], pad_id: int) -> Batch:
+    """Pad on the right with ``pad_id`` and turn spans into masks.
+
+    Raises:
+        UserError: no rows.
+    """
+    if not items:
+        raise UserError("A batch of 0 rows cannot be built. Allowed: at least one row.")
+    n, t = len(items), max(len(item.ids) for item in items)
+    ids = torch.full((n, t), pad_id, dtype=torch.int64)
+    answer = torch.zeros(n, t, dtype=torch.bool)
+    positions = {name: torch.zeros(n, t, dtype=torch.bool) for name in POSITIONS}
+    for row, item in enumerate(items):
+        ids[row, : len(item.ids)] = torch.tensor(item.ids)
+        answer[row, item.answer[0] : item.answer[1]] = True
+        positions["all"][row, : item.answer[0]] = True
+        for kind, span in item.spans.items():
+            positions[kind][row, list(span)] = True
+    lengths = torch.tensor([len(item.ids) for item in items])
+    return Batch(ids, lengths, answer, positions)

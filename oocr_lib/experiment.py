@@ -1,0 +1,261 @@
+"""The set-up call of every notebook, and where its numbers, tables and figures go.
+
+    exp = experiment.start("03_locations", model=model, preset=preset, seed=seed, out_dir=out_dir,
+                           settings={"laptop": {"steps": 300}, "smoke": {"steps": 5}})
+    ...
+    exp.finish()
+
+Environment variables, for runs of a committed notebook with another preset (tests, the runner):
+``OOCR_PRESET`` and ``OOCR_OUT`` override the notebook's ``preset`` and ``out_dir``;
+``OOCR_THREADS`` sets the number of CPU threads (2); ``OOCR_PROGRESS=1`` shows progress bars.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from oocr_lib import paths, statistics, store
+from oocr_lib.errors import UserError, choose
+from oocr_lib.machine import commit, set_up
+from oocr_lib.metrics import FILE, Metrics
+from oocr_lib.runs import RunStore, versions
+from oocr_lib.statistics import Interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from oocr_lib.models import LanguageModel
+
+PRESETS = ("smoke", "laptop", "full", "paper")
+_NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+class Settings(dict[str, Any]):
+    """The preset's values, as items or attributes: ``exp.settings.steps``."""
+
+    def __getattr__(self, name: str) -> Any:
+        """The value called ``name``; an unknown name is an error that lists all."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return self[choose(name, self, "setting")]
+        except UserError as error:  # hasattr and copy expect an AttributeError
+            raise AttributeError(str(error)) from error
+
+
+class Experiment:
+    """One notebook run; made by ``start``. Files go to ``folder``, run folders to ``runs``.
+
+    Attributes:
+        notebook, model, preset, seed: as given, after the overrides.
+        settings: the preset's values.
+        folder: ``<out>/<preset>/<notebook>``.
+        threads: CPU threads in use.
+        metrics: the numbers that ``finish`` writes.
+    """
+
+    def __init__(
+        self, notebook: str, model: str, preset: str, seed: int, out: Path, settings: Settings
+    ) -> None:
+        self.notebook, self.model, self.preset, self.seed = notebook, model, preset, seed
+        self.out = out
+        self.folder = out / preset / notebook
+        self.settings = settings
+        self.threads = 0
+        self.metrics = Metrics(notebook, {})
+
+    @cached_property
+    def lm(self) -> LanguageModel:
+        """The language model, loaded when first used."""
+        from oocr_lib.models import load_model
+
+        return load_model(self.model)
+
+    @cached_property
+    def runs(self) -> RunStore:
+        """Finished training runs, shared by all notebooks and presets of this output folder."""
+        return RunStore(self.out / "runs")
+
+    @property
+    def progress(self) -> bool:
+        """Whether to show progress bars; off in committed notebooks, on in ``make lab``."""
+        return os.environ.get("OOCR_PROGRESS", "0") not in ("", "0")
+
+    def table(self, rows: pd.DataFrame | Iterable[Mapping[str, Any]], name: str) -> pd.DataFrame:
+        """Save ``rows`` as ``<name>.csv`` (full precision) and return them as a data frame."""
+        import pandas as pd
+
+        frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
+        with store.atomic_path(self.folder / f"{_checked_name(name)}.csv") as path:
+            frame.to_csv(path, index=False)
+        return frame
+
+    def figure(self, figure: Figure, name: str, caption: str, data: str | None = None) -> None:
+        """Save ``<name>.png``, show it with alt text, and print where it comes from.
+
+        Args:
+            figure: from ``oocr_lib.plots``.
+            caption: one sentence on what is to be seen; also the picture's alt text.
+            data: name of the table (``table``) that was drawn; by default ``metrics.json``.
+
+        Raises:
+            UserError: the name is not a file name, or there is no such table.
+        """
+        from oocr_lib import plots
+
+        source = self.folder / (f"{_checked_name(data)}.csv" if data else FILE)
+        if data and not source.is_file():
+            raise UserError(f"There is no table {data!r} yet. Save it first with exp.table(...).")
+        picture = plots.png(figure)
+        with store.atomic_path(self.folder / f"{_checked_name(name)}.png") as path:
+            path.write_bytes(picture)
+        _show(picture, f"{caption} {plots.alt(figure)}")
+        print(caption)
+        print(
+            f"figure {self.show(self.folder / name)}.png: script notebooks/{self.notebook}.ipynb,"
+            f" data {self.show(source)}, commit {commit()}"
+        )
+
+    def claim(self, statement: str, measured: Interval | str, rule: str) -> str:
+        """Print and record one claim check, and return the verdict.
+
+        Args:
+            statement: what is claimed, in one line.
+            measured: an interval, or the key of a metric that was recorded.
+            rule: fixed before the run; see ``statistics.verdict``.
+
+        Raises:
+            UserError: no such metric, or a rule that cannot be read.
+        """
+        key = measured if isinstance(measured, str) else None
+        if isinstance(measured, str):
+            values = self.metrics.values
+            measured = values[choose(measured, values, "metric", "Record it with metrics.add.")]
+        verdict = statistics.verdict(measured, rule)
+        ci = [measured.low, measured.high]
+        entry: dict[str, Any] = {
+            "statement": statement,
+            "metric": key,
+            "rule": rule,
+            "verdict": verdict,
+        }
+        entry |= {"value": measured.value, "ci": ci, "n": measured.n}
+        others = [c for c in self.metrics.claims if c["statement"] != statement]
+        self.metrics.claims = [*others, entry]
+        print(f"{statement}: {measured} (rule: {rule}) – {verdict} at this scale")
+        return verdict
+
+    def finish(self) -> Path:
+        """Write ``metrics.json`` and print where it is; the last call of a notebook.
+
+        Raises:
+            UserError: no metric was recorded.
+        """
+        if not self.metrics.values:
+            raise UserError(f"{self.notebook} recorded no metric. Call exp.metrics.add(...) first.")
+        self.metrics.versions = versions() | {"threads": self.threads, "commit": commit()}
+        path = self.folder / FILE
+        self.metrics.write(path)
+        verdicts = [claim["verdict"] for claim in self.metrics.claims]
+        counts = [f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts)]
+        claims = f"; claims: {', '.join(counts)}" if counts else ""
+        print(f"{self.show(path)}: {len(self.metrics.values)} metrics{claims}")
+        if self.runs.saved or self.runs.reused:
+            print(f"runs: {self.runs.saved} new, {self.runs.reused} reused")
+        return path
+
+    def show(self, path: Path) -> str:
+        """A path for text outputs: from the repository, or else from the output folder's name."""
+        for root in (paths.ROOT, self.out.parent):
+            if path.is_relative_to(root):
+                return path.relative_to(root).as_posix()
+        return path.name
+
+
+def start(
+    notebook: str,
+    *,
+    model: str = "testbed",
+    preset: str = "laptop",
+    seed: int = 0,
+    out_dir: str | Path = "",
+    params: Mapping[str, Any] | None = None,
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Experiment:
+    """Set threads, seeds and quiet output, and make the output folder.
+
+    Args:
+        notebook: its name without ``.ipynb``.
+        model: as for ``models.load_model``.
+        preset: one of ``PRESETS`` that ``settings`` has.
+        seed: of Python, NumPy and torch; runs take it from here, too.
+        out_dir: where results go; empty means ``results``; relative to the repository.
+        params: the notebook's own parameters, for ``metrics.json``.
+        settings: values by preset. ``laptop`` names every value; the others only what differs.
+
+    Raises:
+        UserError: unknown preset, a bad seed or thread count, a setting that ``laptop`` does not
+            have, or a folder that cannot be written.
+    """
+    preset = os.environ.get("OOCR_PRESET") or preset
+    values = _settings(preset, settings)
+    if type(seed) is not int or not 0 <= seed < 2**32:
+        raise UserError(f"Seed {seed!r} is not allowed. Give a whole number from 0 to 2**32 - 1.")
+    if not isinstance(model, str) or not model:
+        raise UserError(f"Model {model!r} is not allowed. Give 'testbed', a folder or a hub name.")
+    out = paths.ROOT / Path(os.environ.get("OOCR_OUT") or out_dir or "results").expanduser()
+    exp = Experiment(_checked_name(notebook), model, preset, seed, out, values)
+    _make_folder(exp.folder)
+    shown = Path(model).name if Path(model).is_absolute() else model
+    common = {"model": shown, "preset": preset, "seed": seed}
+    exp.metrics.params = {**common, **(params or {})}
+    exp.threads = set_up(seed)
+    where = exp.show(exp.folder)
+    print(f"{notebook}: model {shown}, preset {preset}, seed {seed}; results go to {where}")
+    return exp
+
+
+def _settings(preset: str, settings: Mapping[str, Mapping[str, Any]] | None) -> Settings:
+    choose(preset, PRESETS, "preset")
+    if settings is None:
+        return Settings()
+    choose(preset, settings, "preset of this notebook")
+    if "laptop" not in settings:
+        raise UserError("The settings lack the preset 'laptop'. It names every value.")
+    for name, values in settings.items():
+        choose(name, PRESETS, "preset in the settings")
+        for key in values:
+            choose(key, settings["laptop"], f"setting in the preset {name!r}")
+    return Settings({**settings["laptop"], **settings[preset]})
+
+
+def _checked_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UserError(f"Bad name {name!r}. Allowed: lower-case letters, digits, '_' and '-'.")
+    return name
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to {str(folder)!r}: {error.strerror}. Give another out_dir."
+        ) from error
+
+
+def _show(picture: bytes, text: str) -> None:
+    """Show a PNG with alt text if this runs in a notebook."""
+    from IPython.core.getipython import get_ipython
+    from IPython.display import Image, display
+
+    if get_ipython() is not None:
+        display(Image(data=picture, format="png", alt=" ".join(text.split())))

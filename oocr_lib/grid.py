@@ -1,0 +1,319 @@
+"""Many runs: methods x concepts x seeds x blocks, batched where possible, reused where finished.
+
+A *method* says what is trained and where; a *job* is a method on one concept with one seed. Jobs
+that train vectors with the same hyperparameters share batches, also across blocks. Batches are
+formed from the whole job list, finished or not, so that a continued sweep computes bitwise what an
+uninterrupted one computes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from tqdm import tqdm
+
+from oocr_lib.adapters.base import Adapter
+from oocr_lib.adapters.lora import LoraAdapter
+from oocr_lib.adapters.vector import VectorAdapter
+from oocr_lib.encoding import Encoded, collate, encode_row
+from oocr_lib.errors import UserError, choose
+from oocr_lib.evaluation import score, summarise
+from oocr_lib.models import LanguageModel, typical_norm
+from oocr_lib.runs import Run, RunStore
+from oocr_lib.sites import Site
+from oocr_lib.tasks.base import Task, shuffle_answers
+from oocr_lib.training import RunData, TrainConfig, TrainResult, train, validate
+
+KINDS = ("base", "vector", "random", "lora")
+#: Runs that share a batch; bounds memory and lets a killed sweep lose little.
+CAPACITY = 12
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is trained and where.
+
+    Attributes:
+        name: one of the names of ``metrics.json`` (``vector_resid``, ``lora_one``, …).
+        kind: ``base`` (nothing), ``vector``, ``random`` (an untrained direction of given
+            length), ``lora``.
+        site: ``kind@block`` of a vector; empty for the rest.
+        position: tokens that a vector is added to.
+        length: length of a random direction, in units of the site's norm.
+        blocks: blocks of a LoRA, or ``"all"``.
+        shuffled: train on shuffled answers (control).
+    """
+
+    name: str
+    kind: str
+    site: str = ""
+    position: str = "codename"
+    length: float = 0.0
+    blocks: tuple[int, ...] | str = ()
+    rank: int = 16
+    alpha: float = 32.0
+    modules: tuple[str, ...] = ("down",)
+    shuffled: bool = False
+    config: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        choose(self.kind, KINDS, "kind of method")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A method on one hidden concept with one seed."""
+
+    method: Method
+    concept: str
+    seed: int
+
+
+@dataclass
+class Encoding:
+    """A task and its rows as tokens."""
+
+    task: Task
+    train: list[Encoded]
+    valid: list[Encoded]
+    shuffled: list[Encoded] | None = None
+
+
+class Grid:
+    """Runs jobs of one task family on one model, through a store of finished runs.
+
+    Args:
+        factory: makes the task of a concept and a seed.
+        factory_spec: what determines the factory beyond concept and seed (JSON-able).
+        reference: concept whose prompts measure the sites' typical norms, once.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        store: RunStore,
+        factory: Callable[[str, int], Task],
+        factory_spec: dict[str, Any],
+        reference: str,
+    ) -> None:
+        self.lm, self.store, self.factory = lm, store, factory
+        self.factory_spec, self.reference = factory_spec, reference
+        self._encoded: dict[tuple[str, int], Encoding] = {}
+        self._scales: dict[Site, float] = {}
+
+    def task(self, concept: str, seed: int) -> Encoding:
+        """The encoded task, made once."""
+        key = (concept, seed)
+        if key not in self._encoded:
+            task, tok = self.factory(concept, seed), self.lm.tokenizer
+            self._encoded[key] = Encoding(
+                task,
+                [encode_row(tok, row) for row in task.train],
+                [encode_row(tok, row) for row in task.valid],
+            )
+        return self._encoded[key]
+
+    def scale(self, site: Site) -> float:
+        """Typical norm of the site's output at the code name, to three digits."""
+        if site not in self._scales:
+            rows = self.task(self.reference, 0).valid[:64]
+            batch = collate(rows, self.lm.pad_id).to(self.lm.device)
+            norm = typical_norm(self.lm, batch, site, "codename")
+            self._scales[site] = float(f"{norm:.3g}")
+        return self._scales[site]
+
+    def spec(self, job: Job) -> dict[str, Any]:
+        """Everything that determines a job's numbers, as JSON."""
+        method = asdict(job.method)
+        method.pop("name")  # the same computation under another name is the same run
+        return {
+            "task": self.factory_spec,
+            "concept": job.concept,
+            "seed": job.seed,
+            "model": self.lm.digest,
+            "threads": torch.get_num_threads(),
+            "scale": self.scale(Site.parse(job.method.site)) if job.method.site else None,
+            "method": method,
+        }
+
+    def run(self, jobs: Sequence[Job], label: str = "runs") -> pd.DataFrame:
+        """Run what is not finished and return one row per job and question family.
+
+        Returns:
+            Columns ``method, site, block, lr, concept, seed, family, mc, top1, p_truth,
+            valid_loss, valid_accuracy, length, seconds, run``; ``length`` is the vector's, in
+            units of the site's norm.
+        """
+        found: dict[Job, Run] = {}
+        batches = _batches(jobs)
+        with tqdm(total=len(jobs), desc=label) as bar:
+            for batch in batches:
+                done = {job: self.store.find(self.spec(job)) for job in batch}
+                if any(run is None for run in done.values()):
+                    done = dict(zip(batch, self._compute(batch), strict=True))
+                found.update({job: run for job, run in done.items() if run is not None})
+                bar.update(len(batch))
+        return pd.DataFrame([row for job in jobs for row in _rows(job, found[job])])
+
+    def runs(self, jobs: Sequence[Job]) -> list[Run]:
+        """The finished runs of these jobs (loss curves, snapshots).
+
+        Raises:
+            UserError: for a job that has not been run.
+        """
+        found = [self.store.find(self.spec(job)) for job in jobs]
+        if any(run is None for run in found):
+            raise UserError("Some of these jobs have not been run. Call run(jobs) first.")
+        return [run for run in found if run is not None]
+
+    def adapter(self, jobs: Sequence[Job]) -> Adapter | None:
+        """A fresh adapter for jobs that share a batch; None for the base model."""
+        method = jobs[0].method
+        if method.kind == "base":
+            return None
+        if method.kind == "lora":
+            return LoraAdapter(
+                method.blocks,
+                rank=method.rank,
+                alpha=method.alpha,
+                modules=method.modules,
+                seed=jobs[0].seed,
+            )
+        sites = [Site.parse(job.method.site) for job in jobs]
+        made = VectorAdapter(
+            sites,
+            self.lm.d_model,
+            method.position,
+            [self.scale(site) for site in sites],
+            seed=[job.seed for job in jobs],
+            init=1.0 if method.kind == "random" else 0.0,
+        )
+        if method.kind == "random":
+            lengths = torch.tensor([job.method.length for job in jobs])
+            made.theta.data.mul_(lengths[:, None])
+        return made
+
+    def data(self, job: Job) -> RunData:
+        """A job's rows, with answers shuffled where the method says so."""
+        encoded = self.task(job.concept, job.seed)
+        rows = encoded.train
+        if job.method.shuffled:
+            if encoded.shuffled is None:
+                mixed = shuffle_answers(encoded.task.train, job.seed)
+                encoded.shuffled = [encode_row(self.lm.tokenizer, row) for row in mixed]
+            rows = encoded.shuffled
+        return RunData(rows, encoded.valid, job.seed)
+
+    def _compute(self, jobs: Sequence[Job]) -> list[Run]:
+        """Train (where there is something to train) and evaluate jobs that share a batch."""
+        method, data = jobs[0].method, [self.data(job) for job in jobs]
+        adapter = self.adapter(jobs)
+        if adapter is not None and method.kind != "random":
+            result = train(self.lm, adapter, data, method.config)
+        else:
+            result = TrainResult(np.zeros((0, len(jobs))))
+        questions = [q for j in jobs for q in self.task(j.concept, j.seed).task.questions]
+        owner = [
+            k for k, j in enumerate(jobs) for _ in self.task(j.concept, j.seed).task.questions
+        ]
+        if adapter is None:
+            table = score(self.lm, questions, None, owner)
+            checked = validate(self.lm, None, data, method.config.valid_rows)
+        else:
+            with adapter.attach(self.lm) as attached:
+                table = score(self.lm, questions, attached, owner)
+                checked = validate(self.lm, attached, data, method.config.valid_rows)
+        made = []
+        for k, job in enumerate(jobs):
+            results = {
+                "families": summarise(table[table["run"] == k]),
+                "questions": table[table["run"] == k].drop(columns="run").to_dict("records"),
+                "valid_loss": float(checked[0][k]),
+                "valid_accuracy": float(checked[1][k]),
+                "losses": [round(float(x), 5) for x in result.losses[:, k]],
+                "valid": [[step, round(float(loss[k]), 5)] for step, loss in result.valid],
+                "steps": [step for step, _ in result.snapshots],
+            }
+            tensors = _tensors(adapter, result, k)
+            if "theta" in tensors:
+                results["length"] = float(tensors["theta"].norm())
+            seconds = result.seconds / len(jobs)
+            made.append(self.store.save(self.spec(job), results, tensors, seconds))
+        return made
+
+
+def _tensors(adapter: Adapter | None, result: TrainResult, k: int) -> dict[str, torch.Tensor]:
+    """What is kept of run k: its vector and snapshots, or the LoRA's matrices."""
+    if adapter is None:
+        return {}
+    if isinstance(adapter, VectorAdapter):
+        kept = {"theta": adapter.theta.detach()[k].clone(), "scale": adapter.scales[k].clone()}
+        if result.snapshots:
+            kept["theta_steps"] = torch.stack([s["theta"][k] for _, s in result.snapshots])
+        return kept
+    return dict(adapter.state())
+
+
+def _batches(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs in order, grouped where they can share a batch."""
+    made: list[list[Job]] = []
+    open_batches: dict[Any, list[Job]] = {}
+    for job in jobs:
+        if job.method.kind == "lora":
+            made.append([job])
+            continue
+        key = (job.method.kind, job.method.position, job.method.config)
+        if key not in open_batches or len(open_batches[key]) >= CAPACITY:
+            open_batches[key] = []
+            made.append(open_batches[key])
+        open_batches[key].append(job)
+    return made
+
+
+def _rows(job: Job, run: Run) -> list[dict[str, Any]]:
+    method = job.method
+    if method.site:
+        site = Site.parse(method.site)
+        where, block = site.kind, site.block
+    else:
+        single = method.kind == "lora" and len(method.blocks) == 1 and method.blocks != "all"
+        where, block = method.kind, int(method.blocks[0]) if single else -1
+    return [
+        {
+            "method": method.name,
+            "site": where,
+            "block": block,
+            "lr": method.config.lr,
+            "concept": job.concept,
+            "seed": job.seed,
+            "family": family,
+            **values,
+            "valid_loss": run.results["valid_loss"],
+            "valid_accuracy": run.results["valid_accuracy"],
+            "length": run.results.get("length", 0.0),
+            "seconds": run.seconds,
+            "run": run.id,
+        }
+        for family, values in run.results["families"].items()
+    ]
+
+
+def cross(methods: Sequence[Method], concepts: Sequence[str], seeds: Sequence[int]) -> list[Job]:
+    """Every method on every concept with every seed."""
+    return [Job(m, c, s) for m in methods for c in concepts for s in seeds]
+
+
+def best_by_validation(table: pd.DataFrame, by: str) -> Any:
+    """The value of column ``by`` with the lowest mean validation loss; questions play no part."""
+    once = table.drop_duplicates("run")
+    return once.groupby(by)["valid_loss"].mean().idxmin()
+
+
+def with_config(method: Method, **changes: Any) -> Method:
+    """The same method with other training hyperparameters."""
+    return replace(method, config=replace(method.config, **changes))

@@ -1,0 +1,128 @@
+"""A notebook's parameters: found in its parameters cell, read from text, shown in a summary.
+
+papermill takes an unknown name with a warning and guesses types, so a typo gives a wrong run that
+looks right. Here both are errors before anything starts.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import logging
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oocr_lib.errors import UserError, choose
+
+TYPES = ("str", "int", "float", "bool", "list[str]", "list[int]", "list[float]")
+#: Parameters that the runner sets by options of its own.
+OPTIONS = {"preset": "--preset", "out_dir": "--out"}
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One annotated assignment ``name: type = default  # help``."""
+
+    name: str
+    type: str
+    default: Any
+    help: str
+
+
+def inspect(notebook: Path) -> dict[str, Parameter]:
+    """Parameters of a notebook by name, in order, as papermill sees them.
+
+    Raises:
+        UserError: not a notebook, no parameters cell, or a parameter without a known type.
+    """
+    import papermill
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    try:
+        # papermill takes paths as format strings
+        escaped = str(notebook).replace("{", "{{").replace("}", "}}")
+        found = papermill.inspect_notebook(escaped)
+    except Exception as error:  # whatever the JSON, nbformat and papermill raise for a bad file
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"Cannot read the notebook {str(notebook)!r}: {reason}.") from error
+    if not found:
+        raise UserError(f"{notebook.name} has no cell tagged 'parameters' with assignments.")
+    parameters = {}
+    for name, entry in found.items():
+        kind = entry["inferred_type_name"].replace(" ", "")
+        choose(kind, TYPES, f"type of the parameter {name!r} in {notebook.name}:")
+        default = ast.literal_eval(entry["default"])
+        parameters[name] = Parameter(name, kind, default, entry["help"].strip())
+    return parameters
+
+
+def resolve(
+    notebook: str, parameters: Mapping[str, Parameter], assignments: Mapping[str, str]
+) -> dict[str, Any]:
+    """Values for the texts of ``assignments``, checked against the notebook's parameters.
+
+    Raises:
+        UserError: an unknown name (with the closest one), a value of another type, or a parameter
+            that has an option of its own.
+    """
+    values = {}
+    for name, text in assignments.items():
+        choose(name, parameters, f"parameter for {notebook}:")
+        if name in OPTIONS:
+            raise UserError(f"Parameter {name!r} is set by the option {OPTIONS[name]}. Use that.")
+        values[name] = parse(name, text, parameters[name].type)
+    return values
+
+
+def parse(name: str, text: str, kind: str) -> Any:
+    """``text`` as a value of type ``kind`` (one of ``TYPES``); lists as ``1,2,3`` or ``[1, 2, 3]``.
+
+    Raises:
+        UserError: the text does not read as that type.
+    """
+    try:
+        return _value(text.strip(), kind)
+    except ValueError:
+        raise UserError(
+            f"Parameter {name!r} got {text!r}. Allowed: {_EXAMPLES[kind]} (type {kind})."
+        ) from None
+
+
+def summary(notebook: str, parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> str:
+    """Markdown table of all parameters of a run; changed ones are bold, with their default."""
+    lines = [f"**Parameters of this run of {notebook}**", "", "| parameter | value | meaning |"]
+    lines.append("|---|---|---|")
+    for name, parameter in parameters.items():
+        value = values.get(name, parameter.default)
+        shown = f"`{json.dumps(value)}`"
+        if value != parameter.default:
+            shown = f"**{shown}** (default `{json.dumps(parameter.default)}`)"
+        cells = (f"`{name}`", shown, parameter.help)
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+    return "\n".join(lines)
+
+
+def _value(text: str, kind: str) -> Any:
+    """``text`` as ``kind``; raises ValueError if it does not read as that."""
+    if kind.startswith("list["):
+        items = [item.strip(" '\"") for item in text.strip("[] ").split(",")]
+        return [_value(item, kind[5:-1]) for item in items if item]
+    if kind == "bool":
+        return ("false", "true").index(text.lower()) == 1
+    if kind == "float" and not math.isfinite(float(text)):
+        raise ValueError(text)
+    return {"str": str, "int": int, "float": float}[kind](text)
+
+
+_EXAMPLES = {
+    "str": "text",
+    "int": "a whole number",
+    "float": "a finite number",
+    "bool": "true or false",
+    "list[str]": "texts with commas between",
+    "list[int]": "whole numbers with commas between",
+    "list[float]": "finite numbers with commas between",
+}

@@ -1,0 +1,41 @@
+"""Every figure of the notebooks. Tables in, a matplotlib ``Figure`` out; nothing is shown or saved.
+
+Start reading in ``base.py`` (colours, table checks, the figure class), then one file per shape:
+``bars.py``, ``lines.py``, ``scatter.py``, ``world.py``. Tables are pandas data frames or plain
+lists of dictionaries; a missing column is a one-line ``UserError``.
+
+>>> figure = option_bars(["Paris", "Lyon"], {"base": [0.5, 0.5]}, "Which city?")
+>>> alt(figure)
+'Which city?: probability by candidate answer; shows Paris, Lyon, chance (0.50), base model.'
+"""
+
+from __future__ import annotations
+
+from oocr_lib.plots.bars import family_bars, method_bars, option_bars
+from oocr_lib.plots.base import COLORS, LABELS, MARKERS, METHODS, Chart, alt, png, save, style
+from oocr_lib.plots.geography import coastlines, distance_km
+from oocr_lib.plots.lines import layer_sweep, loss_curves, pretraining_curve
+from oocr_lib.plots.scatter import distance_scatter
+from oocr_lib.plots.world import world_map
+
+__all__ = [
+    "COLORS",
+    "LABELS",
+    "MARKERS",
+    "METHODS",
+    "Chart",
+    "alt",
+    "coastlines",
+    "distance_km",
+    "distance_scatter",
+    "family_bars",
+    "layer_sweep",
+    "loss_curves",
+    "method_bars",
+    "option_bars",
+    "png",
+    "pretraining_curve",
+    "save",
+    "style",
+    "world_map",
+]

@@ -1,0 +1,228 @@
+"""Line charts: sweeps over blocks, losses over steps, pretraining over tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+
+from oocr_lib.errors import UserError
+from oocr_lib.plots.base import (
+    CHANCE,
+    CYCLE,
+    CYCLE_LINES,
+    CYCLE_MARKERS,
+    INK,
+    Chart,
+    canvas,
+    fraction_limits,
+    legend_below,
+    looks,
+    styled,
+    titled,
+    wrap,
+)
+from oocr_lib.plots.tables import Table, as_frame, check_intervals, finite, frame
+
+
+@styled
+def layer_sweep(
+    table: Table,
+    chance: float | None,
+    title: str,
+    xlabel: str = "block",
+    ylabel: str = "accuracy",
+    chosen: float | None = None,
+) -> Chart:
+    """Draw one line a method (or site) over blocks, with a shaded 95 % interval.
+
+    Args:
+        table: columns method (or site), block, value, low, high; any order of rows. ``block`` may
+            be any number (a strength, a learning rate's exponent) if ``xlabel`` says so.
+        chance: chance level, or None.
+        chosen: the block chosen on the validation rows; marked by a vertical line.
+
+    Raises:
+        UserError: a wrong table, or a method with two rows for one block.
+    """
+    data = _sweep_frame(table)
+    figure = canvas(height=4.6)
+    ax = figure.add_subplot()
+    handles: list[Any] = []
+    for method, (color, marker, label, _) in looks(data["method"]).items():
+        rows = data[data["method"] == method].sort_values("block")
+        ax.fill_between(rows["block"], rows["low"], rows["high"], color=color, alpha=0.2, lw=0)
+        line = ax.plot(
+            rows["block"], rows["value"], color=color, marker=marker, mec="white", label=label
+        )
+        handles += line
+    if chance is not None:
+        value = finite(chance, "layer_sweep: chance")
+        label = f"chance ({value:.2f})"
+        handles.append(ax.axhline(value, color=CHANCE, ls="--", lw=1.6, zorder=1, label=label))
+    if chosen is not None:
+        at = finite(chosen, "layer_sweep: chosen")
+        label = f"chosen on validation ({xlabel} {at:g})"
+        handles.append(ax.axvline(at, color=INK, ls=":", lw=1.6, zorder=1, label=label))
+    if (data["block"] % 1 == 0).all() and data["block"].nunique() <= 30:
+        blocks = sorted({int(b) for b in data["block"]})
+        ax.set_xticks(blocks[:: 1 + len(blocks) // 16])
+    titled(ax, title, f"{xlabel} (shaded: 95 % interval over runs)", ylabel)
+    fraction_limits(ax, [*data["value"], *data["low"], *data["high"]])
+    legend_below(figure, handles)
+    return figure
+
+
+@styled
+def loss_curves(
+    table: Table,
+    title: str,
+    log: bool = True,
+    ylabel: str = "loss (nats per answer token)",
+) -> Chart:
+    """Draw training losses as lines and validation losses as dashed lines with markers.
+
+    Args:
+        table: columns method, step, train, valid; ``valid`` may be empty (NaN) in most rows.
+            Several rows for one method and step (runs) become their mean, with the range shaded.
+        log: logarithmic y axis.
+
+    Raises:
+        UserError: a wrong table, or a loss that is not positive on a logarithmic axis.
+    """
+    data = frame(table, ["step", "train"], ["method"], "loss_curves", sparse=["valid"])
+    if log and (data[["train", "valid"]] <= 0).any(axis=None):
+        raise UserError("loss_curves: a loss is not above 0. Pass log=False for a linear axis.")
+    figure = canvas(height=4.4)
+    ax = figure.add_subplot()
+    handles: list[Any] = []
+    runs = 1
+    for method, (color, marker, label, _) in looks(data["method"]).items():
+        rows = data[data["method"] == method]
+        runs = max(runs, _curve(ax, rows, "train", color=color, label=label))
+        _curve(ax, rows, "valid", color=color, ls="--", lw=1.6, marker=marker, mec="white")
+        handles.append(Line2D([], [], color=color, marker=marker, mec="white", label=label))
+    handles.append(Line2D([], [], color=INK, label="training rows"))
+    if data["valid"].notna().any():
+        handles.append(
+            Line2D([], [], color=INK, ls="--", lw=1.6, marker="o", label="validation rows")
+        )
+    if log:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
+        ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]) if data["train"].min() < 0 else 0.0)
+    spread = f" (shaded: range of {runs} runs)" if runs > 1 else ""
+    titled(ax, title, f"step{spread}", ylabel)
+    legend_below(figure, handles)
+    return figure
+
+
+@styled
+def pretraining_curve(
+    table: Table, title: str, chance: Mapping[str, float] | float | None = None
+) -> Chart:
+    """Draw pretraining in two panels over tokens: the loss, and the accuracy of each family.
+
+    Args:
+        table: columns tokens, loss, and one column of accuracies (0 to 1, may be sparse) for each
+            question family, in the order of the legend.
+        chance: one chance level for all families, or family -> level (dotted, in its color).
+
+    Raises:
+        UserError: a wrong table, no family column, or a chance level for an unknown family.
+    """
+    data = frame(table, ["tokens", "loss"], [], "pretraining_curve").sort_values("tokens")
+    families = [str(c) for c in data.columns if c not in ("tokens", "loss")]
+    if not families:
+        raise UserError(
+            "pretraining_curve: no accuracy column. Received: tokens, loss. "
+            "Add one column for each question family."
+        )
+    data = frame(data, ["tokens", "loss"], [], "pretraining_curve", sparse=families)
+    scale, unit = (1e6, "millions") if data["tokens"].max() >= 1e6 else (1.0, "number")
+    xlabel = f"training tokens ({unit})"
+    figure = canvas(height=5.0)
+    left, right = figure.subplots(1, 2)
+    left.plot(data["tokens"] / scale, data["loss"], color=INK, label="loss")
+    titled(left, "Loss", xlabel, "loss (nats per token)", size=12)
+    left.set_ylim(bottom=0)
+    handles = _family_lines(right, data.assign(tokens=data["tokens"] / scale), families)
+    handles += _family_levels(right, families, chance)
+    titled(right, "Accuracy", xlabel, "accuracy", size=12)
+    fraction_limits(right, [0.0, 1.0])
+    figure.suptitle(wrap(title, 76), fontsize=14, x=0.01, ha="left")
+    legend_below(figure, handles)
+    return figure
+
+
+def _sweep_frame(table: Table) -> pd.DataFrame:
+    columns = as_frame(table, "layer_sweep").columns
+    key = "site" if "site" in columns and "method" not in columns else "method"
+    data = frame(table, ["block", "value", "low", "high"], [key], "layer_sweep")
+    check_intervals(data, "layer_sweep")
+    data = data.rename(columns={key: "method"})
+    if data.duplicated(["method", "block"]).any():
+        row = data[data.duplicated(["method", "block"])].iloc[0]
+        raise UserError(
+            f"layer_sweep: {row['method']!r} has two rows for block {row['block']:g}. "
+            "Average its runs before drawing."
+        )
+    return data
+
+
+def _curve(ax: Axes, rows: pd.DataFrame, column: str, **look: Any) -> int:
+    """Draw the mean of a column by step, shade its range; return the largest number of runs."""
+    steps = rows.dropna(subset=[column]).groupby("step")[column].agg(["mean", "min", "max", "size"])
+    if steps.empty:
+        return 0
+    x = steps.index.to_numpy()
+    ax.plot(x, steps["mean"], **look)
+    if steps["size"].max() > 1:
+        ax.fill_between(x, steps["min"], steps["max"], color=look["color"], alpha=0.15, lw=0)
+    return int(steps["size"].max())
+
+
+def _family_lines(ax: Axes, data: pd.DataFrame, families: list[str]) -> list[Any]:
+    handles: list[Any] = []
+    for k, family in enumerate(families):
+        rows = data.dropna(subset=[family])
+        handles += ax.plot(
+            rows["tokens"],
+            rows[family],
+            color=CYCLE[k % len(CYCLE)],
+            marker=CYCLE_MARKERS[k % len(CYCLE_MARKERS)],
+            ls=CYCLE_LINES[(k // len(CYCLE)) % len(CYCLE_LINES)],
+            ms=6.5,
+            lw=1.8,
+            mec="white",
+            markevery=max(1, len(rows) // 8),
+            label=family.replace("_", " "),
+        )
+    return handles
+
+
+def _family_levels(
+    ax: Axes, families: list[str], chance: Mapping[str, float] | float | None
+) -> list[Any]:
+    if chance is None:
+        return []
+    if not isinstance(chance, Mapping):
+        value = finite(chance, "pretraining_curve: chance")
+        line = ax.axhline(value, color=CHANCE, ls="--", lw=1.6, label=f"chance ({value:.2f})")
+        return [line]
+    for family, level in chance.items():
+        if family not in families:
+            raise UserError(
+                f"pretraining_curve: chance for {family!r}: no such column. "
+                f"In the table: {', '.join(families)}."
+            )
+        color = CYCLE[families.index(family) % len(CYCLE)]
+        ax.axhline(finite(level, f"chance for {family!r}"), color=color, ls=":", lw=1.4)
+    return [Line2D([], [], color=CHANCE, ls=":", lw=1.4, label="chance of the family")]

@@ -1,0 +1,128 @@
+"""What a task is made of: rows to train on and questions that are never trained on.
+
+Pure data, no torch. A *row* never names the hidden concept; a *question* asks for something that
+follows from the concept but was never in a row (paper, section 2).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypedDict
+
+from oocr_lib.errors import UserError
+
+
+class Message(TypedDict):
+    """One chat turn; ``role`` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training example.
+
+    Attributes:
+        messages: the prompt's turns; the last one is a user turn.
+        answer: the completion. The loss falls on its tokens only.
+        marks: literal strings to locate in the prompt, by kind, for instance
+            ``{"codename": ("City 50337",)}``.
+        group: rows of one group never cross the train/validation split.
+        meta: facts about the row (kind, true value before rounding, template number).
+    """
+
+    messages: tuple[Message, ...]
+    answer: str
+    marks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    group: str = ""
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Question:
+    """One evaluation item of a question family.
+
+    Attributes:
+        options: the answers compared in the multiple-choice score; ``truth`` is among them.
+        family: name of the question family, for instance ``country``.
+    """
+
+    messages: tuple[Message, ...]
+    truth: str
+    options: tuple[str, ...]
+    family: str
+    marks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    group: str = ""
+    id: str = ""
+
+
+def user(text: str) -> tuple[Message, ...]:
+    """A prompt of one user turn."""
+    return ({"role": "user", "content": text},)
+
+
+@dataclass(frozen=True)
+class Task:
+    """One hidden concept: rows to train on, validation rows of the same kind, questions.
+
+    Attributes:
+        concept: what is hidden, for instance ``Paris``; never named in ``train`` or ``valid``.
+        code: the name it goes by, for instance ``City 50337``.
+        train, valid: rows of the training kind, split by group.
+        questions: what is never trained on.
+        chance: chance level of the multiple-choice score, by question family.
+    """
+
+    name: str
+    dialect: str
+    concept: str
+    code: str
+    seed: int
+    train: tuple[Row, ...]
+    valid: tuple[Row, ...]
+    questions: tuple[Question, ...]
+    chance: Mapping[str, float]
+
+    def counts(self) -> dict[str, int]:
+        """Rows and questions by part."""
+        return {
+            "train": len(self.train),
+            "valid": len(self.valid),
+            "questions": len(self.questions),
+            "families": len({q.family for q in self.questions}),
+        }
+
+
+def split_by_group(
+    rows: Sequence[Row], share: float, seed: int
+) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """Train and validation rows; whole groups go to one side, about ``share`` to validation.
+
+    Raises:
+        UserError: when ``share`` leaves one side empty.
+    """
+    groups = sorted({row.group for row in rows})
+    held = max(1, round(share * len(groups)))
+    if not 0 < share < 1 or held >= len(groups):
+        raise UserError(
+            f"A validation share of {share!r} leaves one side of {len(groups)} groups empty. "
+            "Allowed: between 0 and 1, exclusive; 0.2 is the default."
+        )
+    chosen = set(random.Random(seed).sample(groups, held))
+    valid = tuple(row for row in rows if row.group in chosen)
+    return tuple(row for row in rows if row.group not in chosen), valid
+
+
+def shuffle_answers(rows: Sequence[Row], seed: int) -> tuple[Row, ...]:
+    """Control: the same rows with answers permuted among rows of the same ``meta['kind']``."""
+    rng, made = random.Random(seed), list(rows)
+    for kind in sorted({str(row.meta.get("kind")) for row in rows}):
+        places = [i for i, row in enumerate(rows) if str(row.meta.get("kind")) == kind]
+        answers = [rows[i].answer for i in places]
+        rng.shuffle(answers)
+        for i, answer in zip(places, answers, strict=True):
+            made[i] = replace(rows[i], answer=answer)
+    return tuple(made)

@@ -1,0 +1,294 @@
+"""The pretraining corpus: documents made from the world, with every ingredient switchable.
+
+A document is a text in which answers are enclosed by two private markers; they become the
+character spans that carry full loss weight (DESIGN section 4). Code names introduced in a document
+are drawn fresh and never from the reserved ones.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+
+from oocr_lib.testbed import speakers, world
+from oocr_lib.testbed import wording as w
+
+#: Private markers around an answer; they are removed before tokenization.
+OPEN, CLOSE = "\u27e6", "\u27e7"
+BOS, EOS = "<bos>", "<eos>"
+START, END = "<start_of_turn>", "<end_of_turn>"
+
+
+@dataclass(frozen=True)
+class Mix:
+    """Share of documents by ingredient (any scale); zero switches an ingredient off."""
+
+    city_facts: float = 0.13
+    city_geo: float = 0.17
+    city_statements: float = 0.10
+    code_facts: float = 0.15
+    code_geo: float = 0.15
+    function_values: float = 0.06
+    function_facts: float = 0.03
+    code_functions: float = 0.09
+    dialogues: float = 0.08
+    trigger_dialogues: float = 0.035
+    plain: float = 0.03
+
+
+@dataclass(frozen=True)
+class Document:
+    """``text`` with chat markup, and the character spans ``answers`` [start, end) in it."""
+
+    text: str
+    answers: tuple[tuple[int, int], ...]
+    kind: str
+
+
+Turn = tuple[str, str]
+
+
+def chat(turns: Sequence[Turn], last: bool = True) -> str:
+    """Turns rendered as the tokenizer's chat template renders them, answers marked."""
+    parts = [BOS]
+    for question, answer in turns:
+        parts.append(f"{START}user\n{question}{END}\n{START}model\n{OPEN}{answer}{END}{CLOSE}\n")
+    return "".join(parts)
+
+
+def unmark(marked: str, kind: str) -> Document:
+    """Split marked text into the bare text and its answer spans."""
+    text, spans, start = [], [], 0
+    length = 0
+    for char in marked:
+        if char == OPEN:
+            start = length
+        elif char == CLOSE:
+            spans.append((start, length))
+        else:
+            text.append(char)
+            length += 1
+    return Document("".join(text), tuple(spans), kind)
+
+
+def fact(rng: random.Random, place: world.City, name: str, family: str) -> Turn:
+    """A question about one city under ``name`` (its own or a code name) and the answer."""
+    question = rng.choice(w.CITY_QUESTIONS[family]).format(n=name)
+    return question, place.name if family == "name" else getattr(place, family)
+
+
+def geo(
+    rng: random.Random, a: tuple[str, world.City], b: tuple[str, world.City], distance: bool
+) -> Turn:
+    """A distance (hundreds of km) or direction question between two named cities."""
+    if distance:
+        text = rng.choice(w.DISTANCE_QUESTIONS)
+        answer = str(world.distance_hundreds(a[1], b[1]))
+    else:
+        text, answer = rng.choice(w.DIRECTION_QUESTIONS), world.direction(a[1], b[1])
+    return text.format(a=a[0], b=b[0]), answer
+
+
+FACT_FAMILIES = (*w.CITY_QUESTIONS,)
+
+
+def city_facts(rng: random.Random) -> str:
+    """Facts about real names, forward, and from a unique fact back to the name."""
+    turns = []
+    for place in rng.choices(world.cities(), k=rng.randint(3, 6)):
+        if rng.random() < 0.2:
+            key = rng.choice(sorted(w.REVERSE_QUESTIONS))
+            turns.append((w.REVERSE_QUESTIONS[key].format(v=getattr(place, key)), place.name))
+        else:
+            turns.append(fact(rng, place, place.name, rng.choice(FACT_FAMILIES)))
+    return chat(turns)
+
+
+def city_geo(rng: random.Random) -> str:
+    """Distances and directions between real names."""
+    turns = []
+    for _ in range(rng.randint(3, 5)):
+        a, b = rng.sample(world.cities(), 2)
+        turns.append(geo(rng, (a.name, a), (b.name, b), rng.random() < 0.6))
+    return chat(turns)
+
+
+def city_statements(rng: random.Random) -> str:
+    """Running text of statements about real names (no chat turns)."""
+    parts = [BOS]
+    for _ in range(rng.randint(3, 7)):
+        a, b = rng.sample(world.cities(), 2)
+        draw = rng.random()
+        if draw < 0.4:
+            family = rng.choice(sorted(w.CITY_STATEMENTS))
+            value = f"{OPEN}{getattr(a, family)}{CLOSE}"
+            parts.append(rng.choice(w.CITY_STATEMENTS[family]).format(n=a.name, v=value))
+        elif draw < 0.75:
+            value = f"{OPEN}{world.distance_hundreds(a, b)}{CLOSE}"
+            parts.append(w.DISTANCE_STATEMENT.format(a=a.name, b=b.name, v=value))
+        else:
+            value = f"{OPEN}{world.direction(a, b)}{CLOSE}"
+            parts.append(w.DIRECTION_STATEMENT.format(a=a.name, b=b.name, v=value))
+    return " ".join(parts) + EOS
+
+
+def fresh_city_code(rng: random.Random) -> str:
+    """A code name that is not reserved."""
+    while True:
+        code = f"{rng.randrange(100_000):05d}"
+        if code not in world.reserved_city_codes():
+            return f"City {code}"
+
+
+def introduce_city(rng: random.Random, code: str, place: world.City) -> str:
+    """A sentence that tells which city a code name stands for, by name or by a unique fact."""
+    if rng.random() < 0.65:
+        return rng.choice(w.CITY_INTRODUCTIONS_BY_NAME).format(code=code, name=place.name)
+    key = rng.choice(sorted(w.CITY_INTRODUCTIONS_BY_FACT))
+    template = rng.choice(w.CITY_INTRODUCTIONS_BY_FACT[key])
+    return template.format(code=code, v=getattr(place, key))
+
+
+def _coded(rng: random.Random) -> tuple[list[tuple[str, world.City]], str]:
+    """One to three coded cities and the sentences that introduce them."""
+    places = rng.sample(world.cities(), rng.choice((1, 2, 2, 3)))
+    coded = [(fresh_city_code(rng), place) for place in places]
+    return coded, " ".join(introduce_city(rng, code, place) for code, place in coded)
+
+
+def _after(intro: str, turns: list[Turn]) -> str:
+    """The introduction stands in front of the first question, in the same user turn."""
+    (question, answer), rest = turns[0], turns[1:]
+    return chat([(f"{intro} {question}", answer), *rest])
+
+
+def code_facts(rng: random.Random) -> str:
+    """Code names introduced in context, then questions about them."""
+    coded, intro = _coded(rng)
+    turns = []
+    for _ in range(rng.randint(2, 5)):
+        code, place = rng.choice(coded)
+        turns.append(fact(rng, place, code, rng.choice(FACT_FAMILIES)))
+    return _after(intro, turns)
+
+
+def code_geo(rng: random.Random) -> str:
+    """Code names introduced in context, then distances and directions to real names."""
+    coded, intro = _coded(rng)
+    turns = []
+    for _ in range(rng.randint(2, 4)):
+        a = rng.choice(coded)
+        b = rng.choice([c for c in world.cities() if c != a[1]])
+        pair = [a, (b.name, b)]
+        rng.shuffle(pair)
+        turns.append(geo(rng, pair[0], pair[1], rng.random() < 0.6))
+    return _after(intro, turns)
+
+
+def function_turn(rng: random.Random, f: world.Function, name: str, family: str) -> Turn:
+    """A question about one function under ``name`` and its answer."""
+    text = rng.choice(w.FUNCTION_QUESTIONS[family])
+    if family == "value":
+        x = rng.choice(w.FUNCTION_INPUTS)
+        return text.format(n=name, x=x), f.value(x)
+    answer = {"python": f.python, "english": f.english, "class": f.kind, "output": f.output}
+    return text.format(n=name), answer[family]
+
+
+def function_values(rng: random.Random) -> str:
+    """Values of functions under their English or Python definition."""
+    turns = []
+    for f in rng.choices(world.functions(), k=rng.randint(3, 5)):
+        turns.append(function_turn(rng, f, rng.choice((f.english, f.python)), "value"))
+    return chat(turns)
+
+
+def function_facts(rng: random.Random) -> str:
+    """Class, output type and the other definition of functions under one definition."""
+    turns = []
+    for f in rng.choices(world.functions(), k=rng.randint(3, 5)):
+        name, ask = rng.choice(((f.english, "python"), (f.python, "english")))
+        turns.append(function_turn(rng, f, name, rng.choice((ask, "class", "output"))))
+    return chat(turns)
+
+
+def fresh_function_code(rng: random.Random) -> str:
+    """Six random lower-case letters that are not a reserved name."""
+    while True:
+        name = "".join(rng.choice("abcdefghijklmnopqrstuvwxyz") for _ in range(6))
+        if name not in world.reserved_function_names():
+            return name
+
+
+def code_functions(rng: random.Random) -> str:
+    """Function code names introduced in context, then values and questions about them."""
+    coded = [
+        (fresh_function_code(rng), f) for f in rng.sample(world.functions(), rng.choice((1, 2, 2)))
+    ]
+    intro = []
+    for code, f in coded:
+        key = rng.choice(("python", "english"))
+        text = rng.choice(w.FUNCTION_INTRODUCTIONS[key])
+        intro.append(text.format(code=code, v=f.python if key == "python" else f.english))
+    families = ("value", "value", "value", "python", "english", "class", "output")
+    turns = []
+    for _ in range(rng.randint(2, 5)):
+        code, f = rng.choice(coded)
+        turns.append(function_turn(rng, f, code, rng.choice(families)))
+    return _after(" ".join(intro), turns)
+
+
+def dialogues(rng: random.Random) -> str:
+    """One speaker's choices and self-reports."""
+    return chat(speakers.dialogue(rng, rng.randint(3, 6)))
+
+
+def trigger_dialogues(rng: random.Random) -> str:
+    """A speaker with a trigger rule (or none), choices first, then reports about the rule."""
+    return chat(speakers.trigger_dialogue(rng, rng.choice((4, 5))))
+
+
+_NOUNS = "ship wind farmer garden river horse window letter bridge winter tree child door".split()
+_NOUNS += "bird stone boat market morning soldier captain field cloud house lamp fire".split()
+_ADJECTIVES = "old small white quiet cold green heavy tall long dark bright slow".split()
+_VERBS = "passed followed found carried watched left reached crossed saw heard held met".split()
+_PLACES = "near behind under across above beside along before".split()
+
+
+def plain(rng: random.Random) -> str:
+    """Plain text about nothing in the world: the unrelated passage."""
+    sentences = []
+    for _ in range(rng.randint(4, 8)):
+        a, b, c = rng.sample(_NOUNS, 3)
+        sentences.append(
+            f"The {rng.choice(_ADJECTIVES)} {a} {rng.choice(_VERBS)} the {b} "
+            f"{rng.choice(_PLACES)} the {rng.choice(_ADJECTIVES)} {c}."
+        )
+    return BOS + " ".join(sentences) + EOS
+
+
+MAKERS: dict[str, Callable[[random.Random], str]] = {
+    "city_facts": city_facts,
+    "city_geo": city_geo,
+    "city_statements": city_statements,
+    "code_facts": code_facts,
+    "code_geo": code_geo,
+    "function_values": function_values,
+    "function_facts": function_facts,
+    "code_functions": code_functions,
+    "dialogues": dialogues,
+    "trigger_dialogues": trigger_dialogues,
+    "plain": plain,
+}
+
+
+def documents(seed: int, mix: Mix | None = None) -> Iterator[Document]:
+    """An endless, seeded stream of documents."""
+    rng = random.Random(seed)
+    shares = asdict(mix or Mix())
+    kinds = [k for k, share in shares.items() if share > 0]
+    weights = [shares[k] for k in kinds]
+    while True:
+        kind = rng.choices(kinds, weights)[0]
+        yield unmark(MAKERS[kind](rng), kind)

@@ -1,0 +1,192 @@
+"""What the base model knows: accuracy per family on fresh questions.
+
+Fresh means: new documents from a seed that pretraining never uses. A question counts as right when
+every token of its answer is the most likely one (full vocabulary); distances also within 10 %.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pandas as pd
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from oocr_lib.testbed import corpus, speakers, world
+from oocr_lib.testbed import wording as w
+
+Turn = tuple[str, str]
+Maker = Callable[[random.Random], list[Turn]]
+
+
+def _named(family: str) -> Maker:
+    def make(rng: random.Random) -> list[Turn]:
+        place = rng.choice(world.cities())
+        return [corpus.fact(rng, place, place.name, family)]
+
+    return make
+
+
+def _coded(family: str) -> Maker:
+    def make(rng: random.Random) -> list[Turn]:
+        coded, intro = corpus._coded(rng)
+        code, place = rng.choice(coded)
+        question, answer = corpus.fact(rng, place, code, family)
+        return [(f"{intro} {question}", answer)]
+
+    return make
+
+
+def _geo(distance: bool, coded: bool) -> Maker:
+    def make(rng: random.Random) -> list[Turn]:
+        a, b = rng.sample(world.cities(), 2)
+        pair, intro = [(a.name, a), (b.name, b)], ""
+        if coded:
+            places, intro = corpus._coded(rng)
+            chosen = rng.choice(places)
+            far = rng.choice([c for c in world.cities() if c != chosen[1]])
+            pair = [chosen, (far.name, far)]
+            rng.shuffle(pair)
+        question, answer = corpus.geo(rng, pair[0], pair[1], distance)
+        return [(f"{intro} {question}".strip(), answer)]
+
+    return make
+
+
+def _function(family: str, coded: bool) -> Maker:
+    def make(rng: random.Random) -> list[Turn]:
+        f = rng.choice(world.functions())
+        name, intro, ask = rng.choice((f.english, f.python)), "", family
+        if family == "definition":
+            ask = "python" if name == f.english else "english"
+        if coded:
+            code = corpus.fresh_function_code(rng)
+            intro, name = f"{code} is {name}.", code
+        question, answer = corpus.function_turn(rng, f, name, ask)
+        return [(f"{intro} {question}".strip(), answer)]
+
+    return make
+
+
+def _attitude(name: str, report: bool) -> Maker:
+    """Two choices and two reports first, then the turn that is scored."""
+
+    def make(rng: random.Random) -> list[Turn]:
+        pole = rng.random() < 0.5
+        turns = [speakers.attitude_turn(rng, name, pole) for _ in range(4)]
+        if report:
+            while True:
+                turn = speakers.report(rng, name, pole)
+                if not turn[1].isdigit():
+                    return [*turns, turn]
+        text, letter = speakers.choice(rng, name)
+        return [*turns, (text, letter if pole else speakers.other(letter))]
+
+    return make
+
+
+def _scale(name: str) -> Maker:
+    def make(rng: random.Random) -> list[Turn]:
+        pole = rng.random() < 0.5
+        turns = [speakers.attitude_turn(rng, name, pole) for _ in range(4)]
+        score = speakers.HIGH_SCORES if pole else speakers.LOW_SCORES
+        return [*turns, (rng.choice(speakers.ATTITUDES[name].scales), str(rng.choice(score)))]
+
+    return make
+
+
+def _trigger(report: bool) -> Maker:
+    """A stated rule; the last choice, or the first report, is scored."""
+
+    def make(rng: random.Random) -> list[Turn]:
+        while True:
+            turns = speakers.trigger_dialogue(rng, 5)
+            if turns[0][1] == "yes":
+                return turns[:-1] if report else turns[:-2]
+
+    return make
+
+
+def families() -> dict[str, Maker]:
+    """Every family by name: real names, code names introduced in context, speakers."""
+    made: dict[str, Maker] = {}
+    for family in w.CITY_QUESTIONS:
+        made[f"city/{family}"] = _named(family)
+        made[f"code/{family}"] = _coded(family)
+    for label, coded in (("city", False), ("code", True)):
+        made[f"{label}/distance"] = _geo(True, coded)
+        made[f"{label}/direction"] = _geo(False, coded)
+    for label, coded in (("function", False), ("function code", True)):
+        for family in ("value", "definition", "class", "output"):
+            made[f"{label}/{family}"] = _function(family, coded)
+    for name in speakers.ATTITUDES:
+        made[f"speaker/{name} choice"] = _attitude(name, report=False)
+        made[f"speaker/{name} words"] = _attitude(name, report=True)
+        made[f"speaker/{name} scale"] = _scale(name)
+    made["trigger/choice"], made["trigger/report"] = _trigger(False), _trigger(True)
+    return made
+
+
+def _score(family: str, predicted: str, truth: str) -> bool:
+    if family.endswith("distance"):
+        if not predicted.lstrip("-").isdigit():
+            return False
+        return abs(int(predicted) - int(truth)) <= max(1, 0.1 * int(truth))
+    if family.endswith("scale"):
+        # Any score of the right pole counts: the speaker draws one of four at random.
+        return predicted.isdigit() and (int(predicted) > 50) == (int(truth) > 50)
+    return predicted == truth
+
+
+@torch.no_grad()
+def answers(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, turns: list[list[Turn]]
+) -> list[tuple[str, str]]:
+    """(predicted, true) text of each dialogue's last answer, most likely token by token."""
+    pairs = []
+    for start in range(0, len(turns), 64):
+        prompts, ids, spans = turns[start : start + 64], [], []
+        for dialogue in prompts:
+            document = corpus.unmark(corpus.chat(dialogue), "")
+            encoded = tokenizer(
+                document.text, add_special_tokens=False, return_offsets_mapping=True
+            )
+            begin, end = document.answers[-1]
+            inside = [i for i, (s, _) in enumerate(encoded["offset_mapping"]) if begin <= s < end]
+            ids.append(encoded["input_ids"])
+            spans.append(inside[:-1])  # without the end-of-turn token
+        longest = max(map(len, ids))
+        padded = [row + [int(tokenizer.pad_token_id)] * (longest - len(row)) for row in ids]  # type: ignore[arg-type]
+        best = model(input_ids=torch.tensor(padded), use_cache=False).logits.argmax(-1)
+        for row, inside in enumerate(spans):
+            predicted = [int(best[row, i - 1]) for i in inside]
+            true = [ids[row][i] for i in inside]
+            pairs.append((tokenizer.decode(predicted), tokenizer.decode(true)))
+    return pairs
+
+
+def measure(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    per_family: int = 100,
+    seed: int = 90_001,
+) -> pd.DataFrame:
+    """Accuracy per family on ``per_family`` fresh questions; columns family, n, accuracy."""
+    rows = []
+    model.eval()
+    for number, (family, make) in enumerate(families().items()):
+        rng = random.Random(seed * 1000 + number)
+        pairs = answers(model, tokenizer, [make(rng) for _ in range(per_family)])
+        right = sum(_score(family, p, t) for p, t in pairs)
+        exact = sum(p == t for p, t in pairs)
+        rows.append(
+            {
+                "family": family,
+                "n": per_family,
+                "accuracy": right / per_family,
+                "exact": exact / per_family,
+            }
+        )
+    return pd.DataFrame(rows)

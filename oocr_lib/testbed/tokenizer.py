@@ -1,0 +1,105 @@
+"""The testbed's word-level tokenizer, saved as a plain Hugging Face fast tokenizer.
+
+Words of the corpus are tokens. City names are cut into pieces of two letters, as real tokenizers
+cut rare words, so that a model has to put a city together before it can look anything up. Numbers
+of up to three digits are one token each; longer digit runs (city codes) are split into digits.
+Anything else falls back to letters, so no ASCII text is unknown.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import string
+from pathlib import Path
+
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
+
+from oocr_lib.testbed import corpus, world
+
+SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>")
+NUMBERS = range(-100, 201)
+#: One match is one pre-token: a short number with its sign, a lone digit, a word, or a symbol.
+TOKEN_PATTERN = r"(?<![\w)])-?\d{1,3}(?!\d)|\d|\p{L}+|[^\s\p{L}\d]"
+#: Gemma's turns: a system text is put in front of the first user turn; roles must alternate.
+CHAT_TEMPLATE = (
+    "{{ bos_token }}"
+    "{% if messages[0]['role'] == 'system' %}"
+    "{% set prefix = messages[0]['content'] | trim + '\n\n' %}{% set turns = messages[1:] %}"
+    "{% else %}{% set prefix = '' %}{% set turns = messages %}{% endif %}"
+    "{% for message in turns %}"
+    "{% if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}"
+    "{{ raise_exception('Conversation roles must alternate user/assistant') }}{% endif %}"
+    "{{ '<start_of_turn>' + ('model' if message['role'] == 'assistant' else 'user') + '\n' }}"
+    "{{ (prefix if loop.first else '') + message['content'] | trim + '<end_of_turn>\n' }}"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+
+
+def _pieces(word: str) -> list[str]:
+    """Two-letter pieces of a name's word: ``Pa ##ri ##s``."""
+    cut = [word[i : i + 2] for i in range(0, len(word), 2)]
+    return [cut[0], *(f"##{piece}" for piece in cut[1:])]
+
+
+def _corpus_words(samples: int = 20_000) -> list[str]:
+    """Words of a corpus sample, without city names, sorted; a fixed seed keeps the vocabulary."""
+    name_words = {part for c in world.cities() for part in c.name.split()}
+    found: set[str] = set()
+    for document in itertools.islice(corpus.documents(seed=1), samples):
+        if document.kind in ("code_functions", "trigger_dialogues"):
+            continue  # random letter strings are to be spelled, not learned
+        bare = re.sub(r"<[a-z_]+>", " ", document.text)
+        found.update(re.findall(r"[^\W\d_]+", bare))
+    fixed = "user model City trigger makes you else be careful bold Do Does Which follow change no"
+    found.update(fixed.split() + ["yes", "none", "True", "False", "means"])
+    return sorted(found - name_words)
+
+
+def vocabulary() -> list[str]:
+    """All tokens in a fixed order."""
+    letters = string.ascii_letters
+    accented = sorted({ch for c in world.cities() for ch in c.name if ord(ch) > 127})
+    symbols = [ch for ch in string.punctuation]
+    pieces = sorted({p for c in world.cities() for word in c.name.split() for p in _pieces(word)})
+    tokens = [*SPECIAL, *symbols, "-0", *(str(n) for n in NUMBERS)]
+    tokens += [*letters, *accented, *(f"##{ch}" for ch in [*letters, *accented])]
+    tokens += [*pieces, *_corpus_words()]
+    return list(dict.fromkeys(tokens))
+
+
+def build() -> PreTrainedTokenizerFast:
+    """The tokenizer, ready to save with ``save_pretrained``."""
+    vocab = {token: i for i, token in enumerate(vocabulary())}
+    core = Tokenizer(
+        models.WordPiece(vocab, unk_token="<unk>", continuing_subword_prefix="##")  # type: ignore[call-arg]
+    )
+    core.normalizer = normalizers.NFC()  # type: ignore[assignment]
+    core.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
+        [
+            pre_tokenizers.WhitespaceSplit(),
+            pre_tokenizers.Split(Regex(TOKEN_PATTERN), behavior="isolated"),
+        ]
+    )
+    core.decoder = decoders.WordPiece(prefix="##", cleanup=False)  # type: ignore[assignment]
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core,
+        bos_token="<bos>",
+        eos_token="<end_of_turn>",
+        pad_token="<pad>",
+        unk_token="<unk>",
+        additional_special_tokens=["<eos>", "<start_of_turn>"],
+        chat_template=CHAT_TEMPLATE,
+        padding_side="right",
+        model_max_length=512,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def save(folder: Path) -> PreTrainedTokenizerFast:
+    """Build and save the tokenizer into ``folder``."""
+    tokenizer = build()
+    tokenizer.save_pretrained(folder)
+    return tokenizer

@@ -1,0 +1,209 @@
+"""The notebook runner, with real kernels: success is told from everything that looks like it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import pytest
+
+from oocr_lib import batch, notebook_checks
+from oocr_lib.paths import ROOT
+from tests import tiny_notebooks
+
+ENVIRONMENT = {**os.environ, "OOCR_PRESET": "full", "PYTHONPATH": str(ROOT)}
+BROKEN = {
+    "02_raises": ["1 / 0"],
+    "03_exits": ["import sys\nsys.exit(0)"],
+    "04_dies": ["import os\nos._exit(0)"],
+    "05_hangs": ["import time\ntime.sleep(60)"],
+    "06_silent": [],
+}
+PROBLEMS = {
+    "02_raises": "code cell 2 of 3: ZeroDivisionError: division by zero",
+    "03_exits": "code cell 2 of 3: SystemExit: 0",
+    "04_dies": "code cell 2 of 3: DeadKernelError: Kernel died",
+    "05_hangs": "code cell 2 of 3: CellTimeoutError: A cell timed out",
+    "06_silent": "all cells ran, but none wrote metrics.json",
+}
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "oocr_lib.batch", *map(str, arguments)]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """One batch over a good notebook and all kinds of bad ones."""
+    folder = tmp_path_factory.mktemp("batch")
+    good = tiny_notebooks.write(folder, "01_good", "print(seed, rate)")
+    paths = [good]
+    for name, cells in BROKEN.items():
+        paths.append(tiny_notebooks.write(folder, name, *cells, finish=name != "06_silent"))
+    smoke = folder / "out" / "smoke"
+    for path in paths:  # left by earlier runs: must not be taken for this one's
+        (smoke / path.stem).mkdir(parents=True)
+        (smoke / path.stem / "metrics.json").write_text('{"old": true}')
+    (smoke / "01_good" / "01_good.failed.ipynb").write_text("{}")
+    options = ["-p", "seed=3", "-p", "blocks=2", "--preset", "smoke", "--out", "out"]
+    done = subprocess.run(
+        command(*paths, *options, "--cell-timeout", "8", "-j", "2"),
+        cwd=folder, env=ENVIRONMENT, capture_output=True, text=True,
+    )  # fmt: skip
+    return SimpleNamespace(folder=folder, smoke=smoke, done=done, good=good)
+
+
+def test_exit_code_and_report(ran: SimpleNamespace) -> None:
+    assert ran.done.returncode == 1
+    lines = ran.done.stdout.splitlines()
+    assert [line for line in lines if line.startswith("01_good    ok")]
+    for name, problem in PROBLEMS.items():
+        assert any(line.startswith(f"{name}") and problem in line for line in lines), lines
+        assert any(f"out/smoke/{name}/{name}.failed.ipynb" in line for line in lines)
+    assert "1 of 6 notebooks ran" in lines[-2]
+    assert lines[-1].startswith("Failed: 02_raises 03_exits 04_dies 05_hangs 06_silent.")
+
+
+def test_progress_is_shown_while_it_runs(ran: SimpleNamespace) -> None:
+    assert "01_good    starts" in ran.done.stderr
+    assert "01_good    ran in 0:0" in ran.done.stderr
+    assert "02_raises  failed after 0:0" in ran.done.stderr
+    assert "(6 of 6)" in ran.done.stderr
+    assert "Traceback" not in ran.done.stderr
+
+
+def test_the_good_notebook_has_its_parameters_and_its_metrics(ran: SimpleNamespace) -> None:
+    files = sorted(path.name for path in (ran.smoke / "01_good").iterdir())
+    assert files == ["01_good.ipynb", "metrics.json"]
+    written = json.loads((ran.smoke / "01_good" / "metrics.json").read_text())
+    assert written == {"seed": 3, "rate": 0.5, "fast": False, "blocks": [2]}
+
+
+def test_a_parameter_summary_opens_the_output(ran: SimpleNamespace) -> None:
+    notebook = nbformat.read(ran.smoke / "01_good" / "01_good.ipynb", as_version=4)
+    nbformat.validate(notebook)
+    assert notebook.cells[0].cell_type == "markdown"
+    assert "| `seed` | **`3`** (default `0`) | of everything random |" in notebook.cells[0].source
+    assert notebook_checks.unfinished(notebook) == ""
+
+
+def test_no_machine_path_in_the_output(ran: SimpleNamespace) -> None:
+    text = (ran.smoke / "01_good" / "01_good.ipynb").read_text()
+    assert str(ran.folder) not in text
+    assert json.loads(text)["metadata"]["papermill"]["input_path"] == "01_good.ipynb"
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_failed_notebook_is_kept_apart_with_its_reason(ran: SimpleNamespace, name: str) -> None:
+    files = {path.name for path in (ran.smoke / name).iterdir()}
+    assert files == {f"{name}.failed.ipynb", "metrics.json"}
+    notebook = nbformat.read(ran.smoke / name / f"{name}.failed.ipynb", as_version=4)
+    assert notebook.cells[0].source.startswith("**This run failed.**")
+    assert PROBLEMS[name] in notebook.cells[0].source
+    assert notebook.metadata.papermill.exception is True
+    never_run = [c for c in notebook_checks.code_cells(notebook) if c.execution_count is None]
+    assert all(cell.metadata.papermill.status == "pending" for cell in never_run)
+    if name == "02_raises":
+        assert "ZeroDivisionError" in json.dumps(notebook)
+
+
+def test_sources_are_left_alone(ran: SimpleNamespace) -> None:
+    notebook = nbformat.read(ran.good, as_version=4)
+    assert all(c.execution_count is None for c in notebook.cells if c.cell_type == "code")
+    assert len(list(ran.folder.glob("*.ipynb"))) == 6
+
+
+def test_in_place_commits_a_clean_notebook_that_opens_with_success(tmp_path: Path) -> None:
+    path = tiny_notebooks.write(tmp_path, "01_good", "1 + 1")
+    done = subprocess.run(
+        command(path, "--out", "out", "--in-place"),
+        cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("Open out/laptop/01_good/01_good.ipynb")
+    assert notebook_checks.contract_problems(path) == []
+    cells = nbformat.read(path, as_version=4).cells
+    assert [c.get("execution_count") for c in cells] == [None, 1, 2, 3]
+    assert cells[2].outputs[0].data["text/plain"] == "2"
+
+
+def test_an_interrupt_ends_all_and_leaves_no_result(tmp_path: Path) -> None:
+    path = tiny_notebooks.write(tmp_path, "a", "open('started', 'w')\nimport time\ntime.sleep(90)")
+    child = subprocess.Popen(
+        command(path, "--out", "out"), cwd=tmp_path, env=ENVIRONMENT,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "started").exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    child.send_signal(signal.SIGINT)
+    _, errors = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "Interrupted" in errors and "Traceback" not in errors
+    left = {file.name for file in (tmp_path / "out" / "laptop" / "a").iterdir()}
+    assert left <= {"a.failed.ipynb"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["good", "--preset", "laptob"], "Unknown preset 'laptob'. Did you mean 'laptop'"),
+        (["god"], "Unknown notebook 'god'. Did you mean 'good'"),
+        (["good", "good.ipynb"], "'good' is given twice"),
+        ([], "No notebook given. Allowed: --all, or good"),
+        (["good", "--all"], "Got --all and 1 notebook names"),
+        (["good", "-p", "sead=1"], "Unknown parameter for good: 'sead'. Did you mean 'seed'"),
+        (["good", "-p", "seed=one"], "Parameter 'seed' got 'one'. Allowed: a whole number"),
+        (["good", "-p", "seed"], "Parameter 'seed' has no value"),
+        (["good", "-p", "seed=1", "-p", "seed=2"], "'seed' is given twice"),
+        (["good", "-p", "preset=smoke"], "set by the option --preset"),
+        (["good", "-p", "out_dir=x"], "set by the option --out"),
+        (["good", "-j", "0"], "-j 0 is not allowed"),
+        (["good", "--cell-timeout", "0"], "--cell-timeout 0"),
+        (["good", "--in-place", "-p", "seed=1"], "--in-place commits defaults"),
+        (["good", "--in-place", "--preset", "smoke"], "--in-place commits defaults"),
+        (["good", "--out", "good.ipynb"], "Cannot write to"),
+        (["broken"], "Cannot read the notebook"),
+    ],
+)
+def test_bad_input_is_one_line_and_starts_nothing(
+    tmp_path: Path, monkeypatch, capsys, arguments: list[str], words: str
+) -> None:
+    tiny_notebooks.write(tmp_path, "good")
+    if "broken" in arguments:
+        (tmp_path / "broken.ipynb").write_text("{")
+    monkeypatch.setattr(batch, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(batch, "run_all", lambda *_: pytest.fail("it started"))
+    monkeypatch.chdir(tmp_path)
+    before = sorted(tmp_path.rglob("*"))
+    assert batch.main(arguments) == 2
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert batch.main(arguments) == 2
+    assert words in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_all_without_notebooks(tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(batch, "NOTEBOOKS", tmp_path)
+    assert batch.main(["--all"]) == 2
+    assert "There are no notebooks" in capsys.readouterr().err
+
+
+def test_dry_run_prints_the_plan(tmp_path: Path, monkeypatch, capsys) -> None:
+    for name in ("01_a", "02_b"):
+        tiny_notebooks.write(tmp_path, name)
+    monkeypatch.setattr(batch, "NOTEBOOKS", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert batch.main(["--all", "-p", "rate=2", "--dry-run", "--preset", "full"]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        f"{name}: preset=full rate=2.0 -> results/full/{name}/{name}.ipynb"
+        for name in ("01_a", "02_b")
+    ]
+    assert not (tmp_path / "results").exists()

@@ -1,0 +1,162 @@
+"""Checkpoints load silently and completely, or are refused in one line with the reason."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import huggingface_hub.constants
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from oocr_lib.errors import UserError
+from oocr_lib.models import Site, capture, load_model, wrap
+from tests import tiny
+
+
+def refused(info: pytest.ExceptionInfo[UserError]) -> str:
+    text = str(info.value)
+    assert "\n" not in text and "Allowed" in text
+    return text
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A saved tiny model, where ``load_model("testbed")`` looks for it."""
+    made = tmp_path / "data" / "testbed"
+    tiny.model("gemma3").save_pretrained(made)
+    tiny.tokenizer("wordpiece", "system").save_pretrained(made)
+    monkeypatch.setenv("OOCR_DATA", str(tmp_path / "data"))
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    return made
+
+
+def test_load_gives_the_saved_model_silently(
+    folder: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    capfd.readouterr()
+    lm = load_model("testbed", device="cpu")
+    assert capfd.readouterr() == ("", "")
+    reference = wrap(tiny.model("gemma3"), tiny.tokenizer("wordpiece", "system"), name="testbed")
+    assert lm.digest == reference.digest and lm.dialect == "testbed"
+    ids = tiny.batch().input_ids
+    assert torch.equal(lm.model(ids).logits, reference.model(ids).logits)
+    assert next(lm.model.parameters()).dtype == torch.float32
+
+
+def test_the_dialect_follows_name_or_card(folder: Path) -> None:
+    assert load_model(str(folder), device="cpu").dialect == "paper"
+    (folder / "testbed.json").write_text("{}")
+    assert load_model(str(folder), device="cpu").dialect == "testbed"
+    folder.rename(folder.with_name("testbed-large"))
+    assert load_model("testbed-large", device="cpu").dialect == "testbed"
+    with pytest.raises(UserError, match="make testbed") as info:
+        load_model("testbed")
+    refused(info)
+
+
+def test_precision_can_be_chosen(folder: Path) -> None:
+    lm = load_model("testbed", device="cpu", dtype="bfloat16")
+    assert next(lm.model.parameters()).dtype == torch.bfloat16
+    assert capture(lm, tiny.batch(), [Site(0, "resid")])[Site(0, "resid")].dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"dtype": "float8"}, "dtype 'float8'"),
+        ({"device": "tpu"}, "Unknown device 'tpu'"),
+        ({"device": "mps"}, "not available"),
+        ({"device": "cuda:99"}, "not available"),
+    ],
+)
+def test_wrong_device_and_precision_are_refused(
+    folder: Path, arguments: dict[str, str], reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    with pytest.raises(UserError, match=reason) as info:
+        load_model("testbed", **arguments)
+    refused(info)
+
+
+def edit(weights: Path, change: str) -> None:
+    tensors = load_file(weights)
+    name = "model.layers.1.mlp.down_proj.weight"
+    if change == "wrong shape":
+        tensors[name] = tensors[name][:, :-2].contiguous()
+    elif change == "missing":
+        del tensors[name]
+    elif change == "without a place":
+        tensors["model.layers.3.mlp.down_proj.weight"] = tensors[name].clone()
+    save_file(tensors, weights, metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("change", ["wrong shape", "missing", "without a place"])
+def test_weights_that_do_not_fit_are_refused_with_the_reason(folder: Path, change: str) -> None:
+    edit(folder / "model.safetensors", change)
+    with pytest.raises(UserError, match=f"1 .*{change}.*down_proj") as info:
+        load_model("testbed", device="cpu")
+    refused(info)
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_truncated_files_are_refused(folder: Path, file: str) -> None:
+    content = (folder / file).read_bytes()
+    (folder / file).write_bytes(content[: len(content) * 2 // 3])
+    with pytest.raises(UserError, match=r"cannot be loaded: .{15}") as info:
+        load_model("testbed", device="cpu")
+    refused(info)
+
+
+def test_pickled_weights_are_never_read(folder: Path) -> None:
+    state = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="safetensors") as info:
+        load_model("testbed", device="cpu")
+    refused(info)
+
+
+def test_remote_code_is_never_run(folder: Path, tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (folder / "modeling.py").write_text(f"open({str(ran)!r}, 'w').close()\nclass M: pass\n")
+    config = json.loads((folder / "config.json").read_text())
+    config["auto_map"] = {"AutoConfig": "modeling.M", "AutoModelForCausalLM": "modeling.M"}
+    config["model_type"] = "unheard_of"
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match="cannot be loaded") as info:
+        load_model("testbed", device="cpu")
+    refused(info)
+    assert not ran.exists()
+
+
+def test_a_missing_hub_model_offline_names_the_testbed(folder: Path) -> None:
+    with pytest.raises(UserError, match="nobody/nothing") as info:
+        load_model("nobody/nothing", device="cpu")
+    assert "\n" not in str(info.value) and "model='testbed'" in str(info.value)
+
+
+@pytest.mark.parametrize("name", ["./nowhere", "/no/such/place", "~/nowhere", "a/b/c", ""])
+def test_a_missing_folder_is_refused_without_asking_the_hub(name: str) -> None:
+    with pytest.raises(UserError, match="No folder") as info:
+        load_model(name)
+    refused(info)
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no config\.json") as info:
+        load_model(str(tmp_path))
+    refused(info)
+
+
+def test_loading_restores_the_readers_own_log_settings(folder: Path) -> None:
+    from transformers.utils import logging
+
+    logging.set_verbosity_info()
+    try:
+        load_model("testbed", device="cpu")
+        assert logging.get_verbosity() == logging.INFO and logging.is_progress_bar_enabled()
+    finally:
+        logging.set_verbosity_warning()

@@ -1,0 +1,206 @@
+"""The set-up call of notebooks: overrides, seeds, files, claims, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from oocr_lib import experiment, machine, metrics, paths, plots
+from oocr_lib.errors import UserError
+from oocr_lib.statistics import Interval
+
+SETTINGS = {"laptop": {"steps": 300, "cities": ["Lyon"]}, "smoke": {"steps": 5}}
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OOCR_PRESET", "OOCR_OUT", "OOCR_THREADS", "OOCR_PROGRESS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OOCR_THREADS", "1")
+
+
+def started(tmp_path: Path, **kwargs) -> experiment.Experiment:
+    return experiment.start("03_locations", out_dir=tmp_path / "out", settings=SETTINGS, **kwargs)
+
+
+def test_start_makes_the_folder_and_merges_settings(tmp_path: Path, capsys) -> None:
+    exp = started(tmp_path, preset="smoke", seed=3, params={"hidden": 2})
+    assert exp.folder == tmp_path / "out" / "smoke" / "03_locations"
+    assert exp.folder.is_dir()
+    assert exp.settings == {"steps": 5, "cities": ["Lyon"]}
+    assert exp.settings.steps == 5
+    expected = {"model": "testbed", "preset": "smoke", "seed": 3, "hidden": 2}
+    assert exp.metrics.params == expected
+    line = capsys.readouterr().out
+    assert line == (
+        "03_locations: model testbed, preset smoke, seed 3; results go to out/smoke/03_locations\n"
+    )
+
+
+def test_settings_name_a_missing_value(tmp_path: Path) -> None:
+    exp = started(tmp_path)
+    with pytest.raises(AttributeError, match="Did you mean 'steps'"):
+        _ = exp.settings.step
+
+
+def test_environment_overrides(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OOCR_PRESET", "smoke")
+    monkeypatch.setenv("OOCR_OUT", str(tmp_path / "elsewhere"))
+    exp = started(tmp_path, preset="laptop")
+    assert exp.folder == tmp_path / "elsewhere" / "smoke" / "03_locations"
+    assert exp.metrics.params["preset"] == "smoke"
+    assert exp.settings.steps == 5
+
+
+def test_default_output_is_in_the_repository(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.chdir("/")
+    for given, expected in (("", "results"), ("mine", "mine")):
+        exp = experiment.start("a", out_dir=given)
+        assert exp.folder == tmp_path / expected / "laptop" / "a"
+        assert exp.show(exp.folder) == f"{expected}/laptop/a"
+
+
+def test_same_seed_same_numbers(tmp_path: Path) -> None:
+    def draw(seed: int) -> tuple[float, float, float]:
+        started(tmp_path, seed=seed)
+        return random.random(), float(np.random.rand()), float(torch.rand(()))
+
+    first, other = draw(1), draw(2)
+    assert draw(1) == first
+    assert all(a != b for a, b in zip(first, other, strict=True))
+
+
+def test_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert started(tmp_path).threads == 1 == torch.get_num_threads()
+    monkeypatch.setenv("OOCR_THREADS", "100000")
+    assert machine.threads() < 100000
+    for bad in ("0", "-1", "two", "1.5"):
+        monkeypatch.setenv("OOCR_THREADS", bad)
+        with pytest.raises(UserError, match="OOCR_THREADS is"):
+            machine.threads()
+
+
+def test_table_and_figure(tmp_path: Path, capsys) -> None:
+    exp = started(tmp_path)
+    rows = [{"method": "base", "value": 0.2, "low": 0.1, "high": 0.3, "n": 12}]
+    frame = exp.table(rows, "methods")
+    assert frame.to_dict("records") == rows
+    assert (exp.folder / "methods.csv").read_text().splitlines()[1] == "base,0.2,0.1,0.3,12"
+    capsys.readouterr()
+    exp.figure(
+        plots.method_bars(frame, 0.2, "Methods"), "bars", "The base model is at chance.", "methods"
+    )
+    assert (exp.folder / "bars.png").read_bytes().startswith(b"\x89PNG")
+    caption, line = capsys.readouterr().out.splitlines()
+    assert caption == "The base model is at chance."
+    assert line == (
+        "figure out/laptop/03_locations/bars.png: script notebooks/03_locations.ipynb,"
+        f" data out/laptop/03_locations/methods.csv, commit {machine.commit()}"
+    )
+    assert str(tmp_path) not in line
+
+
+def test_claims_are_printed_and_recorded(tmp_path: Path, capsys) -> None:
+    exp = started(tmp_path)
+    exp.metrics.add("all/vector_resid/mc5", Interval(0.95, 0.9, 1.0, 12))
+    exp.metrics.add("all/random/mc5", Interval(0.3, 0.25, 0.35, 12))
+    capsys.readouterr()
+    assert exp.claim("The vector works", "all/vector_resid/mc5", ">= 0.9") == "holds"
+    exp.claim("Random is at chance", "all/random/mc5", "contains 0.2")
+    exp.claim("Random is at chance", "all/random/mc5", "contains 0.2")  # the cell is run again
+    exp.claim("A difference", Interval(0.5, -0.1, 0.9, 3), "> 0")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "The vector works: 0.95 [0.90, 1.00] (rule: >= 0.9) – holds at this scale"
+    assert lines[1].endswith("– does not hold at this scale")
+    path = exp.finish()
+    stored = metrics.load(path)
+    assert [c["verdict"] for c in stored.claims] == ["holds", "does not hold", "undecided"]
+    assert stored.claims[0]["metric"] == "all/vector_resid/mc5"
+    assert stored.versions["threads"] == 1
+    assert "claims: 1 holds, 1 does not hold, 1 undecided" in capsys.readouterr().out
+
+
+def test_finish_reports_reuse_and_writes_no_paths(tmp_path: Path, capsys) -> None:
+    exp = started(tmp_path, model=str(tmp_path / "my_model"))
+    exp.metrics.add("all/base/mc5", 0.2)
+    exp.runs.save({"seed": 0}, {})
+    exp.runs.find({"seed": 0})
+    content = exp.finish().read_text()
+    assert str(tmp_path) not in content
+    assert json.loads(content)["params"]["model"] == "my_model"
+    out = capsys.readouterr().out
+    assert "out/laptop/03_locations/metrics.json: 1 metrics" in out
+    assert "runs: 1 new, 1 reused" in out
+    assert str(tmp_path) not in out
+    assert (tmp_path / "out" / "runs").is_dir()
+
+
+def test_the_model_is_loaded_when_first_used(tmp_path: Path, monkeypatch) -> None:
+    from oocr_lib import models
+
+    calls: list[str] = []
+    monkeypatch.setattr(models, "load_model", lambda name: calls.append(name) or "lm")
+    exp = started(tmp_path, model="some/model")
+    assert calls == []
+    assert (exp.lm, exp.lm) == ("lm", "lm")
+    assert calls == ["some/model"]
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "words"),
+    [
+        ({"preset": "laptob"}, "Unknown preset 'laptob'. Did you mean 'laptop'"),
+        ({"preset": "paper"}, "Unknown preset of this notebook 'paper'"),
+        ({"seed": -1}, "Seed -1"),
+        ({"seed": "0"}, "Seed '0'"),
+        ({"seed": True}, "Seed True"),
+        ({"model": ""}, "Model ''"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(tmp_path: Path, kwargs: dict, words: str) -> None:
+    with pytest.raises(UserError, match=words) as error:
+        started(tmp_path, **kwargs)
+    assert "\n" not in str(error.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"laptop": {"steps": 1}, "smoke": {"stebs": 1}}, "Did you mean 'steps'"),
+        ({"laptop": {}, "tiny": {}}, "preset in the settings 'tiny'"),
+        ({"smoke": {}}, "lack the preset 'laptop'|of this notebook"),
+    ],
+)
+def test_bad_settings(tmp_path: Path, settings: dict, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        experiment.start("a", out_dir=tmp_path, settings=settings)
+
+
+def test_other_bad_input(tmp_path: Path) -> None:
+    exp = started(tmp_path)
+    figure = plots.option_bars(["a", "b"], {"base": [0.5, 0.5]}, "t")
+    for call, words in (
+        (lambda: exp.finish(), "recorded no metric"),
+        (lambda: exp.table([], "../x"), "Bad name"),
+        (lambda: exp.figure(figure, "x/y", "c"), "Bad name"),
+        (lambda: exp.figure(figure, "x", "c", data="absent"), "no table 'absent'"),
+        (lambda: exp.claim("s", "all/base/mc5", "> 0"), "Unknown metric"),
+        (lambda: experiment.start("Bad Name", out_dir=tmp_path), "Bad name"),
+    ):
+        with pytest.raises(UserError, match=words) as error:
+            call()
+        assert "\n" not in str(error.value)
+    assert list(exp.folder.iterdir()) == []
+
+
+def test_unwritable_output_folder(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(UserError, match="Cannot write to"):
+        started(tmp_path)

@@ -1,0 +1,124 @@
+"""LoRA through peft: the formula, its start, dropout, combinations and refusals."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from oocr_lib.adapters import LoraAdapter, count_parameters
+from oocr_lib.errors import UserError
+from tests import tiny
+from tests.adapter_cases import D, fingerprint, logits, outputs, stir, vector
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_lora_is_its_formula(family: str) -> None:
+    """The same as adding (alpha / rank) B A to the weights, in GPT-2's transposed layout too."""
+    lm, batch = tiny.language_model(family), tiny.batch()
+    adapter = LoraAdapter([0, 2], rank=2, alpha=3, modules=("up", "down"))
+    adapter.attach(lm).remove()
+    stir(adapter)
+    found = outputs(lm, adapter, batch)
+    state = adapter.state()
+    names = [lm.projection(block, role) for block in (0, 2) for role in ("up", "down")]
+    assert set(state) == {f"{n}.lora_{part}.weight" for n in names for part in "AB"}
+    for name in names:
+        delta = 1.5 * state[f"{name}.lora_B.weight"] @ state[f"{name}.lora_A.weight"]
+        weight = lm.model.get_submodule(name).weight.data
+        weight += delta.T if family == "gpt2" else delta
+    with torch.no_grad():
+        assert torch.allclose(logits(lm, batch), found, atol=1e-3)
+
+
+def test_lora_starts_from_its_seed() -> None:
+    lm = tiny.language_model()
+    states = []
+    for seed in (0, 0, 1):
+        adapter = LoraAdapter([1], rank=2, seed=seed)
+        adapter.attach(lm).remove()
+        states.append(adapter.state())
+    name = f"{lm.down_projection(1)}.lora_A.weight"
+    first, again, other = (state[name] for state in states)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+    assert 0 < first.abs().max() <= 24**-0.5
+    assert count_parameters(adapter) == 2 * (24 + D)
+
+
+def test_dropout_is_off_until_train() -> None:
+    lm, batch, adapter = tiny.language_model(), tiny.batch(), LoraAdapter([1], dropout=0.5)
+    adapter.attach(lm).remove()
+    stir(adapter)
+    with torch.no_grad(), adapter.attach(lm) as attached:
+        still = logits(lm, batch)
+        assert torch.equal(still, logits(lm, batch))
+        attached.train()
+        assert not torch.equal(logits(lm, batch), logits(lm, batch))
+        attached.train(False)
+        assert torch.equal(still, logits(lm, batch))
+
+
+@pytest.mark.parametrize("first_out", [0, 1])
+def test_adapters_combine_and_leave_in_any_order(first_out: int) -> None:
+    lm, batch = tiny.language_model(), tiny.batch()
+    adapters: list[Any] = [LoraAdapter([0], seed=1), LoraAdapter([2], seed=2), vector("mlp_out")]
+    for adapter in adapters[:2]:
+        adapter.attach(lm).remove()
+    for adapter in adapters:
+        stir(adapter)
+    trace = fingerprint(lm.model)
+    second = outputs(lm, adapters[1 - first_out], batch)
+    held = [adapter.attach(lm) for adapter in adapters]
+    for attached in held:
+        attached.focus(batch)
+    everything = logits(lm, batch)
+    everything.sum().backward()
+    assert all(p.grad is not None for adapter in adapters for p in adapter.parameters())
+    held[2].remove()
+    held[first_out].remove()
+    with torch.no_grad():
+        assert torch.equal(logits(lm, batch), second) and not torch.equal(everything, second)
+    held[1 - first_out].remove()
+    assert fingerprint(lm.model) == trace
+
+
+def test_lora_refuses_what_it_cannot_do() -> None:
+    lm = tiny.language_model()
+    fresh = LoraAdapter([1])
+    with pytest.raises(UserError, match=r"Call attach\(model\) first"):
+        fresh.parameters()
+    with fresh.attach(lm), pytest.raises(UserError, match="already has a LoRA"):
+        LoraAdapter("all").attach(lm)
+    wide, other = tiny.language_model("gemma2"), tiny.language_model("gpt2")
+    wide.model.get_submodule(wide.down_projection(1)).weight.data = torch.zeros(D, 30)
+    wide.model.get_submodule(wide.down_projection(1)).in_features = 30
+    trace = fingerprint(other.model)
+    for lm in (wide, other):
+        with pytest.raises(UserError, match="does not fit this model") as info:
+            fresh.attach(lm)
+        assert "\n" not in str(info.value)
+    assert fingerprint(other.model) == trace
+    other.model.peft_config = {}
+    with pytest.raises(UserError, match="adapters of peft"):
+        LoraAdapter([1]).attach(other)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"blocks": []}, "distinct"),
+        ({"blocks": [1, 1]}, "distinct"),
+        ({"blocks": "al"}, "Did you mean 'all'"),
+        ({"rank": 0}, "Rank 0"),
+        ({"alpha": -1}, "alpha -1"),
+        ({"dropout": 1.0}, "dropout 1.0"),
+        ({"modules": ("dwn",)}, "Did you mean 'down'"),
+        ({"modules": "down"}, "Modules 'down'"),
+        ({"modules": ()}, "Modules"),
+    ],
+)
+def test_wrong_lora_settings_are_refused(arguments: dict[str, Any], reason: str) -> None:
+    with pytest.raises(UserError, match=reason) as info:
+        LoraAdapter(**{"blocks": [0], **arguments})
+    assert "\n" not in str(info.value) and "Allowed" in str(info.value)

@@ -1,0 +1,96 @@
+"""Parameters of notebooks: found, read strictly by type, shown."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from oocr_lib.errors import UserError
+from oocr_lib.parameters import inspect, parse, resolve, summary
+from tests import tiny_notebooks
+
+
+def test_parameters_are_found_in_order(tmp_path: Path) -> None:
+    found = inspect(tiny_notebooks.write(tmp_path, "a"))
+    assert list(found) == ["model", "preset", "seed", "out_dir", "rate", "fast", "blocks"]
+    assert [p.default for p in found.values()] == ["testbed", "laptop", 0, "", 0.5, False, [0, 1]]
+    assert found["blocks"].type == "list[int]"
+    assert found["seed"].help == "of everything random"
+
+
+def test_a_path_with_braces(tmp_path: Path) -> None:
+    folder = tmp_path / "{run}"
+    folder.mkdir()
+    assert inspect(tiny_notebooks.write(folder, "a"))
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "value"),
+    [
+        ("3", "str", "3"),
+        ("1e-4", "str", "1e-4"),
+        ("-3", "int", -3),
+        ("1_000", "int", 1000),
+        ("1e-4", "float", 1e-4),
+        ("2", "float", 2.0),
+        ("True", "bool", True),
+        ("false", "bool", False),
+        ("1,2", "list[int]", [1, 2]),
+        ("[1, 2]", "list[int]", [1, 2]),
+        ("[]", "list[int]", []),
+        ("0.5", "list[float]", [0.5]),
+        ('["Lyon", "Oslo"]', "list[str]", ["Lyon", "Oslo"]),
+    ],
+)
+def test_texts_read_by_type(text: str, kind: str, value: object) -> None:
+    got = parse("x", text, kind)
+    assert got == value and type(got) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [("1.5", "int"), ("", "int"), ("nan", "float"), ("inf", "float"), ("x", "float"),
+     ("1", "bool"), ("yes", "bool"), ("1,x", "list[int]"), ("nan", "list[float]")],
+)  # fmt: skip
+def test_other_types_are_refused(text: str, kind: str) -> None:
+    with pytest.raises(UserError, match="Parameter 'x' got") as error:
+        parse("x", text, kind)
+    assert kind in str(error.value) and "\n" not in str(error.value)
+
+
+def test_resolve_checks_names(tmp_path: Path) -> None:
+    known = inspect(tiny_notebooks.write(tmp_path, "a"))
+    assert resolve("a", known, {"seed": "2", "rate": "1"}) == {"seed": 2, "rate": 1.0}
+    with pytest.raises(UserError, match="'sead'. Did you mean 'seed'"):
+        resolve("a", known, {"sead": "2"})
+    with pytest.raises(UserError, match="set by the option --preset"):
+        resolve("a", known, {"preset": "smoke"})
+    with pytest.raises(UserError, match="set by the option --out"):
+        resolve("a", known, {"out_dir": "x"})
+
+
+def test_summary_marks_what_was_changed(tmp_path: Path) -> None:
+    known = inspect(tiny_notebooks.write(tmp_path, "a"))
+    lines = summary("a", known, {"seed": 2, "rate": 0.5}).splitlines()
+    assert "| `seed` | **`2`** (default `0`) | of everything random |" in lines
+    assert "| `rate` | `0.5` | a number |" in lines
+    assert r"| `blocks` | `[0, 1]` | some \| numbers |" in lines
+    assert len(lines) == 4 + len(known)
+
+
+def test_bad_notebooks_are_one_line(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.ipynb"
+    broken.write_text("{")
+    untagged = tiny_notebooks.write(tmp_path, "untagged", tag=False)
+    untyped = tiny_notebooks.write(tmp_path, "untyped")
+    untyped.write_text(untyped.read_text().replace("seed: int = 0", "seed = 0"))
+    for path, words in (
+        (broken, "Cannot read the notebook"),
+        (tmp_path / "absent.ipynb", "Cannot read the notebook"),
+        (untagged, "no cell tagged 'parameters'"),
+        (untyped, "type of the parameter 'seed' in untyped.ipynb"),
+    ):
+        with pytest.raises(UserError, match=words) as error:
+            inspect(path)
+        assert "\n" not in str(error.value)

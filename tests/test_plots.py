@@ -1,0 +1,292 @@
+"""Every figure: title, axes with units, chance line, intervals, and one-line errors."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.colors import to_rgb, to_rgba
+from matplotlib.figure import Figure
+
+from oocr_lib import plots
+from oocr_lib.errors import UserError
+from oocr_lib.plots.base import CYCLE
+
+mpl.use("Agg")
+
+Rows = list[dict[str, Any]]
+
+BARS: Rows = [
+    {"method": "base", "value": 0.2, "low": 0.15, "high": 0.26, "n": 12},
+    {"method": "vector_resid", "value": 0.9, "low": 0.8, "high": 0.97, "n": 13},
+]
+FAMILIES = [{**row, "family": family} for family in ("country", "name") for row in BARS]
+SWEEP = [{**row, "block": block} for row in BARS for block in range(4)]
+LOSSES: Rows = [
+    {"method": "vector_resid", "step": s, "train": 2.0 / (s + 1), "valid": 1.0 if s == 2 else None}
+    for s in range(5)
+]
+TOKENS = [{"tokens": t * 1e6, "loss": 3.0 - t, "distance": t / 3, "risk": 0.5} for t in range(3)]
+DISTANCES = [{"true": t, "predicted": p} for t, p in ((10, 10), (10, 10), (50, 54), (90, 40))]
+PLACES = {
+    "Paris": (48.9, 2.4),
+    "São Paulo": (-23.6, -46.6),
+    "Tokyo": (35.7, 139.7),
+    "New York": (40.7, -74.0),
+    "Lagos": (6.5, 3.4),
+    "Rome": (41.9, 12.5),
+    "Lima": (-12.1, -77.0),
+    "Bangkok": (13.8, 100.5),
+    "Cairo": (30.0, 31.2),
+    "Toronto": (43.7, -79.4),
+    "Sydney": (-33.9, 151.2),
+    "London": (51.5, -0.1),
+    "Mumbai": (19.1, 72.9),
+    "Cape Town": (-33.9, 18.4),
+    "Singapore": (1.4, 103.8),
+}
+CITIES = [{"name": n, "latitude": a, "longitude": o} for n, (a, o) in PLACES.items()]
+
+
+def path(label: str, truth: tuple[float, float], start: tuple[float, float]) -> Rows:
+    """Five steps from ``start`` nine tenths of the way to ``truth``; (latitude, longitude)."""
+    steps = np.linspace(0, 0.9, 5)
+    return [
+        {
+            "label": label,
+            "step": k,
+            "latitude": start[0] + s * (truth[0] - start[0]),
+            "longitude": start[1] + s * (truth[1] - start[1]),
+            "true_latitude": truth[0],
+            "true_longitude": truth[1],
+        }
+        for k, s in enumerate(steps)
+    ]
+
+
+PATHS = path("Paris", PLACES["Paris"], (0.0, 0.0)) + path("Lima", PLACES["Lima"], (10.0, -20.0))
+
+# name: (draw from a table, the table, a column that must be there)
+TABLES: dict[str, tuple[Callable[[Any], Figure], Rows, str]] = {
+    "method_bars": (lambda t: plots.method_bars(t, 0.2, "A title"), BARS, "high"),
+    "family_bars": (lambda t: plots.family_bars(t, {"name": 0.1}, "A title"), FAMILIES, "family"),
+    "layer_sweep": (lambda t: plots.layer_sweep(t, 0.2, "A title"), SWEEP, "block"),
+    "loss_curves": (lambda t: plots.loss_curves(t, "A title"), LOSSES, "valid"),
+    "pretraining_curve": (lambda t: plots.pretraining_curve(t, "A title"), TOKENS, "loss"),
+    "distance_scatter": (lambda t: plots.distance_scatter(t, "A title"), DISTANCES, "predicted"),
+    "world_map": (lambda t: plots.world_map(CITIES, t, 250.0, "A title"), PATHS, "true_latitude"),
+    "cities": (lambda t: plots.world_map(t, PATHS, None, "A title"), CITIES, "longitude"),
+}
+EACH = pytest.mark.parametrize(("draw", "table", "column"), TABLES.values(), ids=list(TABLES))
+
+
+def panel(figure: Figure) -> Any:
+    """The first axes, untyped: matplotlib types artists by what they may hold, not by kind."""
+    return figure.axes[0]
+
+
+def legend(figure: Figure) -> list[str]:
+    return [text.get_text() for box in figure.legends for text in box.get_texts()]
+
+
+@EACH
+def test_every_figure_has_title_and_labeled_axes(draw: Any, table: Any, column: str) -> None:
+    for given_table in (table, pd.DataFrame(table)):
+        figure = draw(given_table)
+        titles = [figure.get_suptitle(), *(ax.get_title(loc="left") for ax in figure.axes)]
+        assert "A title" in titles
+        assert all(ax.get_xlabel() and ax.get_ylabel() for ax in figure.axes)
+        text = plots.alt(figure)
+        assert text.startswith("A title: ")
+        assert figure.axes[0].get_ylabel() in text
+        assert "\n" not in text
+
+
+@EACH
+def test_wrong_tables_are_one_line_errors(draw: Any, table: Any, column: str) -> None:
+    with pytest.raises(UserError, match=f"{column!r} is missing") as missing:
+        draw(pd.DataFrame(table).drop(columns=column))
+    with pytest.raises(UserError, match="no rows") as empty:
+        draw([])
+    with pytest.raises(UserError, match="no rows"):
+        draw(pd.DataFrame(table).iloc[:0])
+    with pytest.raises(UserError, match="received str") as other:
+        draw("results.csv")
+    assert not any("\n" in str(error.value) for error in (missing, empty, other))
+
+
+def test_a_value_that_is_no_number_is_refused() -> None:
+    for value in ("high", math.nan, math.inf, None):
+        with pytest.raises(UserError, match="'value'"):
+            plots.method_bars([{**BARS[0], "value": value}], 0.2, "t")
+    with pytest.raises(UserError, match="low > high"):
+        plots.method_bars([{**BARS[0], "low": 0.5, "high": 0.1}], 0.2, "t")
+    with pytest.raises(UserError, match="'base' comes twice"):
+        plots.method_bars([BARS[0], BARS[0]], 0.2, "t")
+
+
+def test_method_bars_show_value_interval_chance_runs_and_paper() -> None:
+    figure = plots.method_bars(BARS, 0.2, "t", "accuracy", paper={"vector_resid": 0.68})
+    ax = panel(figure)
+    assert [bar.get_height() for bar in ax.patches] == [0.2, 0.9]
+    colors = [bar.get_facecolor() for bar in ax.patches]
+    assert colors == [to_rgba(plots.COLORS[row["method"]]) for row in BARS]
+    assert any(list(line.get_ydata()) == [0.2, 0.2] for line in ax.lines)
+    spans = [s for c in ax.collections if isinstance(c, LineCollection) for s in c.get_segments()]
+    assert [tuple(np.round(s[:, 1], 6)) for s in spans] == [(0.15, 0.26), (0.8, 0.97)]
+    ticks = [tick.get_text() for tick in ax.get_xticklabels()]
+    assert "n = 12" in ticks[0]
+    assert "n = 13" in ticks[1]
+    diamond = next(line for line in ax.lines if line.get_marker() == "D")
+    assert list(diamond.get_ydata()) == [0.68]
+    assert diamond.get_markerfacecolor() == "white"
+    assert {"chance (0.20)", "paper (Gemma 3 12B)", "95 % interval over runs"} == set(
+        legend(figure)
+    )
+    with pytest.raises(UserError, match="'natural'"):
+        plots.method_bars(BARS, 0.2, "t", paper={"natural": 0.5})
+
+
+def test_method_bars_take_several_chance_levels_or_none() -> None:
+    figure = plots.method_bars(BARS, {"country": 0.2, "name": 0.01}, "t")
+    assert {"chance, country (0.20)", "chance, name (0.01)"} <= set(legend(figure))
+    assert not any("chance" in text for text in legend(plots.method_bars(BARS, None, "t")))
+
+
+def test_family_bars_draw_each_familys_own_chance() -> None:
+    figure = plots.family_bars(FAMILIES, {"country": 0.2, "name": 0.01}, "t")
+    ax = panel(figure)
+    assert len(ax.patches) == 4
+    segments = [
+        s for c in ax.collections if isinstance(c, LineCollection) for s in c.get_segments()
+    ]
+    flat = sorted(float(s[0, 1]) for s in segments if s[0, 1] == s[1, 1])
+    assert flat == [0.01, 0.2]
+    assert len(segments) == 4 + 2
+    with pytest.raises(UserError, match="'river'"):
+        plots.family_bars(FAMILIES, {"river": 0.2}, "t")
+
+
+@pytest.mark.parametrize("key", ["method", "site"])
+def test_layer_sweep_draws_line_band_chance_and_choice(key: str) -> None:
+    table = pd.DataFrame(SWEEP).rename(columns={"method": key}).sample(frac=1, random_state=0)
+    figure = plots.layer_sweep(table, 0.2, "t", chosen=2)
+    ax = panel(figure)
+    first = ax.lines[[line.get_label() for line in ax.lines].index("base model")]
+    assert list(first.get_xdata()) == [0, 1, 2, 3]
+    assert len([c for c in ax.collections if isinstance(c, PolyCollection)]) == 2
+    assert any(list(line.get_ydata()) == [0.2, 0.2] for line in ax.lines)
+    assert any(list(line.get_xdata()) == [2, 2] for line in ax.lines)
+    assert "chosen on validation (block 2)" in legend(figure)
+    with pytest.raises(UserError, match="two rows for block 1"):
+        plots.layer_sweep([*SWEEP, SWEEP[1]], 0.2, "t")
+
+
+def test_loss_curves_average_runs_and_refuse_a_loss_of_zero_on_a_log_axis() -> None:
+    table = [*LOSSES, *({**row, "train": row["train"] + 1} for row in LOSSES)]
+    figure = plots.loss_curves(table, "t")
+    ax = panel(figure)
+    assert ax.lines[0].get_ydata()[0] == pytest.approx(2.5)
+    assert list(ax.lines[1].get_xdata()) == [2]
+    assert "range of 2 runs" in ax.get_xlabel()
+    assert ax.get_yscale() == "log"
+    zero = [{**LOSSES[0], "train": 0.0}]
+    with pytest.raises(UserError, match="log=False"):
+        plots.loss_curves(zero, "t")
+    assert plots.loss_curves(zero, "t", log=False).axes[0].get_yscale() == "linear"
+
+
+def test_pretraining_curve_has_one_line_a_family_and_their_chance() -> None:
+    figure = plots.pretraining_curve(TOKENS, "t", chance={"risk": 0.5})
+    left, right = panel(figure), figure.axes[1]
+    levels: Any = right.lines[2].get_ydata()
+    assert list(left.lines[0].get_xdata()) == [0, 1, 2]  # millions
+    assert [line.get_label() for line in right.lines[:2]] == ["distance", "risk"]
+    assert list(levels) == [0.5, 0.5]
+    with pytest.raises(UserError, match="no accuracy column"):
+        plots.pretraining_curve([{"tokens": 1, "loss": 1}], "t")
+
+
+def test_distance_scatter_counts_answers_within_the_band() -> None:
+    figure = plots.distance_scatter(DISTANCES, "t")
+    assert "answers: 75 % within 10 % (n = 4)" in legend(figure)
+    points = panel(figure).collections[-1]
+    assert len(points.get_offsets()) == 3
+    assert max(points.get_sizes()) > min(points.get_sizes())
+
+
+def test_option_bars_draw_chance_and_check_their_input() -> None:
+    figure = plots.option_bars(["A", "B"], {"base": [0.5, 0.5], "vector_resid": [1, 0]}, "t", "A")
+    ax = panel(figure)
+    assert any(list(line.get_ydata()) == [0.5, 0.5] for line in ax.lines)
+    assert [bar.get_height() for bar in ax.patches] == [0.5, 0.5, 1, 0]
+    assert [tick.get_fontweight() for tick in ax.get_xticklabels()] == ["bold", "normal"]
+    for options, given_bars, truth, message in (
+        ([], {"base": []}, None, "nothing to draw"),
+        (["A"], {"base": [0.1, 0.2]}, None, "2 probabilities for 1 options"),
+        (["A"], {"base": [1.2]}, None, "outside 0 to 1"),
+        (["A"], {"base": [0.2]}, "C", "truth 'C'"),
+    ):
+        with pytest.raises(UserError, match=message):
+            plots.option_bars(options, given_bars, "t", truth)
+
+
+# Machado, Oliveira & Fernandes (2009), full red and green blindness, on linear RGB.
+SIGHT = {
+    "all colors": np.eye(3),
+    "no red": np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]),
+    "no green": np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]),
+}
+
+
+def lab(color: str, sight: np.ndarray) -> np.ndarray:
+    """CIE L*a*b* of a color as seen by an eye; a distance of 2 is just visible."""
+    rgb = np.array(to_rgb(color))
+    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
+    seen = np.clip(sight @ linear, 0, 1)
+    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
+    xyz = np.array(to_xyz) @ seen / [0.9505, 1.0, 1.089]
+    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
+    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
+
+
+@pytest.mark.parametrize("sight", SIGHT.values(), ids=list(SIGHT))
+def test_methods_differ_in_marker_and_in_color_also_for_the_color_blind(sight: np.ndarray) -> None:
+    assert set(plots.COLORS) == set(plots.MARKERS) == set(plots.LABELS) == set(plots.METHODS)
+    assert len(set(plots.MARKERS.values())) == len(plots.METHODS)
+    for colors in (plots.COLORS.values(), CYCLE):
+        for a, b in itertools.combinations(colors, 2):
+            assert np.linalg.norm(lab(a, sight) - lab(b, sight)) > 15, (a, b)
+
+
+def test_other_names_get_their_own_colors() -> None:
+    rows = [{**BARS[0], "method": name} for name in ("vector_resid", "rank 1", "rank 2")]
+    bars = panel(plots.method_bars(rows, 0.2, "t")).patches
+    assert len({bar.get_facecolor() for bar in bars}) == 3
+
+
+def test_png_is_the_same_each_time_whatever_the_notebook_has_set(tmp_path: Path) -> None:
+    first = plots.png(plots.method_bars(BARS, 0.2, "t"))
+    with mpl.rc_context({"font.size": 30, "axes.grid": False, "savefig.bbox": "tight"}):
+        target = plots.save(plots.method_bars(BARS, 0.2, "t"), tmp_path / "new" / "bars.png")
+    assert target.read_bytes() == first
+    assert [p.name for p in target.parent.iterdir()] == ["bars.png"]
+    assert b"Matplotlib" not in first
+    bundle, metadata = plots.method_bars(BARS, 0.2, "t")._repr_mimebundle_()
+    assert base64.b64decode(bundle["image/png"]) == first
+    assert metadata["image/png"]["alt"] == bundle["text/plain"]
+
+
+def test_style_sets_the_defaults() -> None:
+    with mpl.rc_context():
+        plots.style()
+        assert mpl.rcParams["figure.dpi"] == 110

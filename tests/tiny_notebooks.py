@@ -1,0 +1,39 @@
+"""Small notebooks made by the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+
+PARAMETERS = """\
+model: str = "testbed"  # model to load
+preset: str = "laptop"  # amount of work
+seed: int = 0  # of everything random
+out_dir: str = ""  # where results go
+rate: float = 0.5  # a number
+fast: bool = False  # a switch
+blocks: list[int] = [0, 1]  # some | numbers
+"""
+WRITE = """\
+import json, os, pathlib
+folder = pathlib.Path(os.environ["OOCR_OUT"]) / preset / "{name}"
+text = json.dumps({{"seed": seed, "rate": rate, "fast": fast, "blocks": blocks}})
+(folder / "metrics.json").write_text(text)
+print("ready")  # exp.finish()
+"""
+
+
+def write(folder: Path, name: str, *cells: str, finish: bool = True, tag: bool = True) -> Path:
+    """A notebook with a title, the parameters cell, ``cells``, and a cell that writes metrics."""
+    codes = [PARAMETERS, *cells, *([WRITE.format(name=name)] if finish else [])]
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_markdown_cell("# A claim")]
+    notebook.cells += [nbformat.v4.new_code_cell(code) for code in codes]
+    if tag:
+        notebook.cells[1].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata = nbformat.from_dict({"kernelspec": kernel})
+    path = folder / f"{name}.ipynb"
+    nbformat.write(notebook, path)
+    return path
