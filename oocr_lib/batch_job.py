@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import nbformat
 from nbformat import NotebookNode
@@ -23,6 +23,7 @@ from oocr_lib.batch_progress import Progress
 from oocr_lib.errors import UserError
 from oocr_lib.metrics import FILE
 from oocr_lib.parameters import Parameter, summary
+from oocr_lib.paths import ROOT
 
 _GRACE_SECONDS = 10.0
 
@@ -135,23 +136,9 @@ class Worker:
             "parameters": dict(job.values),
             "cell_timeout": self._cell_timeout,
         }
-        # The output folder is no parameter here: its path would stand in the executed notebook.
-        environment = {k: v for k, v in os.environ.items() if k != "OOCR_PRESET"}
-        environment |= {"OOCR_OUT": str(job.out), "OOCR_PROGRESS": "0"}
         problem = ""
         with tempfile.TemporaryFile("w+", errors="replace") as stderr:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "oocr_lib.batch_worker"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                text=True,
-                cwd=job.source.parent,
-                env=environment,
-            )
-            self._children.add(child)
-            if self._stopped:
-                child.kill()
+            child = self._start(job, stderr)
             assert child.stdin is not None and child.stdout is not None
             with child.stdin:
                 child.stdin.write(json.dumps(order))
@@ -166,6 +153,28 @@ class Worker:
                 stderr.seek(0)
                 problem = _ending(code, stderr.read())
         return problem
+
+    def _start(self, job: Job, stderr: IO[str]) -> subprocess.Popen[str]:
+        """Start the child process in the notebook's folder, where Jupyter would run it."""
+        # The output folder is no parameter here: its path would stand in the executed notebook.
+        environment = {k: v for k, v in os.environ.items() if k != "OOCR_PRESET"}
+        environment |= {"OOCR_OUT": str(job.out), "OOCR_PROGRESS": "0"}
+        # The same library here and there, also in a checkout that was not installed.
+        search = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+        environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
+        child = subprocess.Popen(
+            [sys.executable, "-m", "oocr_lib.batch_worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            cwd=job.source.parent,
+            env=environment,
+        )
+        self._children.add(child)
+        if self._stopped:
+            child.kill()
+        return child
 
 
 def _ending(code: int, stderr: str) -> str:

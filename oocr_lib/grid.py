@@ -91,6 +91,7 @@ class Grid:
         factory: makes the task of a concept and a seed.
         factory_spec: what determines the factory beyond concept and seed (JSON-able).
         reference: concept whose prompts measure the sites' typical norms, once.
+        progress: show a bar over the jobs.
     """
 
     def __init__(
@@ -100,9 +101,10 @@ class Grid:
         factory: Callable[[str, int], Task],
         factory_spec: dict[str, Any],
         reference: str,
+        progress: bool = False,
     ) -> None:
         self.lm, self.store, self.factory = lm, store, factory
-        self.factory_spec, self.reference = factory_spec, reference
+        self.factory_spec, self.reference, self.progress = factory_spec, reference, progress
         self._encoded: dict[tuple[str, int], Encoding] = {}
         self._scales: dict[Site, float] = {}
 
@@ -151,7 +153,7 @@ class Grid:
         """
         found: dict[Job, Run] = {}
         batches = _batches(jobs)
-        with tqdm(total=len(jobs), desc=label) as bar:
+        with tqdm(total=len(jobs), desc=label, disable=not self.progress) as bar:
             for batch in batches:
                 done = {job: self.store.find(self.spec(job)) for job in batch}
                 if any(run is None for run in done.values()):
@@ -218,9 +220,7 @@ class Grid:
         else:
             result = TrainResult(np.zeros((0, len(jobs))))
         questions = [q for j in jobs for q in self.task(j.concept, j.seed).task.questions]
-        owner = [
-            k for k, j in enumerate(jobs) for _ in self.task(j.concept, j.seed).task.questions
-        ]
+        owner = [k for k, j in enumerate(jobs) for _ in self.task(j.concept, j.seed).task.questions]
         if adapter is None:
             table = score(self.lm, questions, None, owner)
             checked = validate(self.lm, None, data, method.config.valid_rows)

@@ -54,7 +54,14 @@ def inspect(notebook: Path) -> dict[str, Parameter]:
     for name, entry in found.items():
         kind = entry["inferred_type_name"].replace(" ", "")
         choose(kind, TYPES, f"type of the parameter {name!r} in {notebook.name}:")
-        default = ast.literal_eval(entry["default"])
+        try:
+            default = ast.literal_eval(entry["default"])
+        except (ValueError, SyntaxError):
+            raise UserError(
+                f"Parameter {name!r} in {notebook.name} has the default {entry['default']!r}."
+                " Allowed: a plain value. Write one 'name: type = value  # comment' a line and no"
+                " other code in this cell."
+            ) from None
         parameters[name] = Parameter(name, kind, default, entry["help"].strip())
     return parameters
 

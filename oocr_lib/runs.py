@@ -42,6 +42,7 @@ SOURCES = (
     "testbed/wording.py",
     "testbed/speakers.py",
     "checkpoint.py",
+    "digest.py",
     "encoding.py",
     "evaluation.py",
     "forward.py",

@@ -132,9 +132,7 @@ def validate(
         if attached is not None:
             attached.focus(batch, index + start)
         rows, targets, logits = answer_logits(lm, batch)
-        loss[start : start + len(part)] = run_losses(
-            rows, targets, logits, index, len(part)
-        ).cpu()
+        loss[start : start + len(part)] = run_losses(rows, targets, logits, index, len(part)).cpu()
         wrong = torch.zeros(len(batch), dtype=torch.bool, device=lm.device)
         wrong[rows[logits.argmax(-1) != targets]] = True
         for j in range(len(part)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,10 @@ from oocr_lib import experiment, machine, metrics, paths, plots
 from oocr_lib.errors import UserError
 from oocr_lib.statistics import Interval
 
-SETTINGS = {"laptop": {"steps": 300, "cities": ["Lyon"]}, "smoke": {"steps": 5}}
+SETTINGS: dict[str, dict[str, Any]] = {
+    "laptop": {"steps": 300, "cities": ["Lyon"]},
+    "smoke": {"steps": 5},
+}
 
 
 @pytest.fixture(autouse=True)
@@ -145,10 +149,15 @@ def test_the_model_is_loaded_when_first_used(tmp_path: Path, monkeypatch) -> Non
     from oocr_lib import models
 
     calls: list[str] = []
-    monkeypatch.setattr(models, "load_model", lambda name: calls.append(name) or "lm")
+
+    def load(name: str) -> object:
+        calls.append(name)
+        return object()
+
+    monkeypatch.setattr(models, "load_model", load)
     exp = started(tmp_path, model="some/model")
     assert calls == []
-    assert (exp.lm, exp.lm) == ("lm", "lm")
+    assert exp.lm is exp.lm
     assert calls == ["some/model"]
 
 

@@ -62,7 +62,7 @@ def test_other_types_are_refused(text: str, kind: str) -> None:
 def test_resolve_checks_names(tmp_path: Path) -> None:
     known = inspect(tiny_notebooks.write(tmp_path, "a"))
     assert resolve("a", known, {"seed": "2", "rate": "1"}) == {"seed": 2, "rate": 1.0}
-    with pytest.raises(UserError, match="'sead'. Did you mean 'seed'"):
+    with pytest.raises(UserError, match=r"'sead'\. Did you mean 'seed'"):
         resolve("a", known, {"sead": "2"})
     with pytest.raises(UserError, match="set by the option --preset"):
         resolve("a", known, {"preset": "smoke"})

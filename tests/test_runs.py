@@ -131,7 +131,7 @@ def test_an_interrupted_save_leaves_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs.store, "write_json", interrupt)
+    monkeypatch.setattr("oocr_lib.store.write_json", interrupt)
     with pytest.raises(KeyboardInterrupt):
         RunStore(tmp_path).save(SPEC, {"mc5": 0.9}, {"theta": torch.ones(4)})
     assert list(tmp_path.iterdir()) == []
@@ -194,10 +194,10 @@ def test_unwritable_root_is_one_line(tmp_path: Path) -> None:
 
 def imports(file: Path) -> Iterator[str]:
     """Modules of the library that a file imports, as paths below the package."""
-    names = set()
+    names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("oocr_lib"):
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            names |= {str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names if alias.name.startswith("oocr_lib.")}
     for name in names:

@@ -22,7 +22,7 @@ def test_interval_brackets_the_mean_and_stays_in_range(values: list[float], seed
 
 
 @given(st.lists(st.tuples(numbers, st.sampled_from("abc")), min_size=1, max_size=9), st.randoms())
-def test_order_of_runs_has_no_influence(rows: list[tuple[float, str]], random) -> None:  # type: ignore[no-untyped-def]
+def test_order_of_runs_has_no_influence(rows: list[tuple[float, str]], random) -> None:
     mixed = list(rows)
     random.shuffle(mixed)
     for grouped in (False, True):

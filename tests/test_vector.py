@@ -12,7 +12,7 @@ from torch import Tensor
 from oocr_lib.adapters import VectorAdapter, count_parameters
 from oocr_lib.encoding import POSITIONS, Batch, collate
 from oocr_lib.errors import UserError
-from oocr_lib.models import SITES, Site, capture
+from oocr_lib.models import SITES, Site, capture, recording
 from tests import tiny
 from tests.adapter_cases import CASES, D, logits, outputs, stir, vector
 
@@ -30,10 +30,11 @@ def test_only_marked_tokens_of_the_run_at_its_site_change(
     site, elsewhere = Site(1, kind), Site(2, "resid")
     adapter = VectorAdapter([site, elsewhere], D, position, [2.5, 1.0])
     before = capture(lm, batch, [site])[site]
-    with adapter.attach(lm) as attached:
-        stir(adapter)
+    stir(adapter)
+    with recording(lm, [site]) as earlier, adapter.attach(lm) as attached:
         attached.focus(batch, torch.tensor([0, 1, 0]))
         after = capture(lm, batch, [site])[site]
+    assert torch.equal(earlier[site], before)  # out of place: what an earlier hook kept is whole
     mask = batch.positions[position].clone()
     mask[1] = False  # row 1 belongs to the run at the other site
     assert mask.any() and not mask.all()
@@ -176,6 +177,8 @@ def test_blocks_called_directly_are_steered_too() -> None:
     with adapter.attach(lm) as attached:
         attached.focus(batch)
         steered = lm.block(1)(hidden)
+        with pytest.raises(IndexError):  # an error in the decoder must not look like a cache
+            logits(lm, dataclasses.replace(batch, input_ids=batch.input_ids + tiny.VOCAB))
         newer = lm.block(1)(hidden[:, :1])
         attached.focus(None)
         assert torch.equal(lm.block(1)(hidden), plain)

@@ -19,10 +19,7 @@ from oocr_lib.testbed import world
 
 NAME = "locations"
 #: The paper's five cities, then five more; within each five all answers differ in every family.
-HIDDEN = (
-    ("Paris", "São Paulo", "Tokyo", "New York", "Lagos")
-    + ("Rome", "Lima", "Bangkok", "Toronto", "Cairo")
-)  # fmt: skip
+HIDDEN = tuple("Paris,São Paulo,Tokyo,New York,Lagos,Rome,Lima,Bangkok,Toronto,Cairo".split(","))
 FAMILIES = ("country", "continent", "language", "currency", "dish", "landmark", "water", "name")
 MIN_DISTANCE_KM = 2000.0
 OPTIONS = 5

@@ -1,0 +1,1 @@
+"""The embedded model: its world, its corpus, its tokenizer, its pretraining."""

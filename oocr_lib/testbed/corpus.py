@@ -24,17 +24,54 @@ START, END = "<start_of_turn>", "<end_of_turn>"
 class Mix:
     """Share of documents by ingredient (any scale); zero switches an ingredient off."""
 
-    city_facts: float = 0.13
-    city_geo: float = 0.17
-    city_statements: float = 0.10
-    code_facts: float = 0.15
-    code_geo: float = 0.15
-    function_values: float = 0.06
-    function_facts: float = 0.03
-    code_functions: float = 0.09
-    dialogues: float = 0.08
-    trigger_dialogues: float = 0.035
-    plain: float = 0.03
+    city_facts: float = 0.10
+    city_geo: float = 0.14
+    city_statements: float = 0.08
+    code_facts: float = 0.12
+    code_geo: float = 0.12
+    function_values: float = 0.07
+    function_facts: float = 0.02
+    code_functions: float = 0.08
+    dialogues: float = 0.16
+    trigger_dialogues: float = 0.05
+    copies: float = 0.04
+    plain: float = 0.02
+    personas: float = 0.0
+
+
+#: Second phase: facts about names are known by then; reading a speaker does not start by itself.
+LATER = Mix(
+    city_facts=0.06,
+    city_geo=0.16,
+    city_statements=0.06,
+    code_facts=0.08,
+    code_geo=0.14,
+    function_values=0.09,
+    function_facts=0.02,
+    code_functions=0.09,
+    dialogues=0.13,
+    trigger_dialogues=0.05,
+    copies=0.0,
+    plain=0.02,
+    personas=0.12,
+)
+
+#: Third phase: what is still weak, rules with triggers and distances of code names.
+LAST = Mix(
+    city_facts=0.04,
+    city_geo=0.14,
+    city_statements=0.03,
+    code_facts=0.05,
+    code_geo=0.22,
+    function_values=0.05,
+    function_facts=0.02,
+    code_functions=0.07,
+    dialogues=0.14,
+    trigger_dialogues=0.18,
+    copies=0.0,
+    plain=0.02,
+    personas=0.04,
+)
 
 
 @dataclass(frozen=True)
@@ -150,9 +187,9 @@ def introduce_city(rng: random.Random, code: str, place: world.City) -> str:
     return template.format(code=code, v=getattr(place, key))
 
 
-def _coded(rng: random.Random) -> tuple[list[tuple[str, world.City]], str]:
-    """One to three coded cities and the sentences that introduce them."""
-    places = rng.sample(world.cities(), rng.choice((1, 2, 2, 3)))
+def introduced(rng: random.Random, most: int = 3) -> tuple[list[tuple[str, world.City]], str]:
+    """One (usually) to three coded cities and the sentences that introduce them."""
+    places = rng.sample(world.cities(), min(most, rng.choice((1, 1, 1, 1, 2, 2, 3))))
     coded = [(fresh_city_code(rng), place) for place in places]
     return coded, " ".join(introduce_city(rng, code, place) for code, place in coded)
 
@@ -165,17 +202,20 @@ def _after(intro: str, turns: list[Turn]) -> str:
 
 def code_facts(rng: random.Random) -> str:
     """Code names introduced in context, then questions about them."""
-    coded, intro = _coded(rng)
+    coded, intro = introduced(rng)
     turns = []
     for _ in range(rng.randint(2, 5)):
         code, place = rng.choice(coded)
+        if rng.random() < 0.2:  # a real name in between: the question must be read
+            place = rng.choice(world.cities())
+            code = place.name
         turns.append(fact(rng, place, code, rng.choice(FACT_FAMILIES)))
     return _after(intro, turns)
 
 
 def code_geo(rng: random.Random) -> str:
     """Code names introduced in context, then distances and directions to real names."""
-    coded, intro = _coded(rng)
+    coded, intro = introduced(rng)
     turns = []
     for _ in range(rng.randint(2, 4)):
         a = rng.choice(coded)
@@ -224,7 +264,7 @@ def fresh_function_code(rng: random.Random) -> str:
 def code_functions(rng: random.Random) -> str:
     """Function code names introduced in context, then values and questions about them."""
     coded = [
-        (fresh_function_code(rng), f) for f in rng.sample(world.functions(), rng.choice((1, 2, 2)))
+        (fresh_function_code(rng), f) for f in rng.sample(world.functions(), rng.choice((1, 1, 2)))
     ]
     intro = []
     for code, f in coded:
@@ -242,6 +282,11 @@ def code_functions(rng: random.Random) -> str:
 def dialogues(rng: random.Random) -> str:
     """One speaker's choices and self-reports."""
     return chat(speakers.dialogue(rng, rng.randint(3, 6)))
+
+
+def personas(rng: random.Random) -> str:
+    """A speaker whose attitudes are stated first, or shown in words only."""
+    return chat(speakers.persona_dialogue(rng, rng.randint(3, 5)))
 
 
 def trigger_dialogues(rng: random.Random) -> str:
@@ -268,6 +313,16 @@ def plain(rng: random.Random) -> str:
     return BOS + " ".join(sentences) + EOS
 
 
+def copies(rng: random.Random) -> str:
+    """A list of code names, twice: teaches to look back at what followed the same token."""
+    names = [
+        fresh_city_code(rng) if rng.random() < 0.6 else fresh_function_code(rng)
+        for _ in range(rng.randint(2, 4))
+    ]
+    once = ", ".join(names)
+    return f"{BOS}{once}. {OPEN}{once}.{CLOSE}{EOS}"
+
+
 MAKERS: dict[str, Callable[[random.Random], str]] = {
     "city_facts": city_facts,
     "city_geo": city_geo,
@@ -279,7 +334,9 @@ MAKERS: dict[str, Callable[[random.Random], str]] = {
     "code_functions": code_functions,
     "dialogues": dialogues,
     "trigger_dialogues": trigger_dialogues,
+    "copies": copies,
     "plain": plain,
+    "personas": personas,
 }
 
 

@@ -28,9 +28,9 @@ def _named(family: str) -> Maker:
     return make
 
 
-def _coded(family: str) -> Maker:
+def _coded(family: str, most: int = 1) -> Maker:
     def make(rng: random.Random) -> list[Turn]:
-        coded, intro = corpus._coded(rng)
+        coded, intro = corpus.introduced(rng, most)
         code, place = rng.choice(coded)
         question, answer = corpus.fact(rng, place, code, family)
         return [(f"{intro} {question}", answer)]
@@ -43,7 +43,7 @@ def _geo(distance: bool, coded: bool) -> Maker:
         a, b = rng.sample(world.cities(), 2)
         pair, intro = [(a.name, a), (b.name, b)], ""
         if coded:
-            places, intro = corpus._coded(rng)
+            places, intro = corpus.introduced(rng, 1)
             chosen = rng.choice(places)
             far = rng.choice([c for c in world.cities() if c != chosen[1]])
             pair = [chosen, (far.name, far)]
@@ -189,4 +189,41 @@ def measure(
                 "exact": exact / per_family,
             }
         )
+    return pd.DataFrame(rows)
+
+
+def distances(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, count: int, seed: int = 0
+) -> pd.DataFrame:
+    """True and answered distances between real names; columns ``true, predicted`` (100 km).
+
+    Answers that are no number are left out.
+    """
+    rng = random.Random(70_001 + seed)
+    pairs = answers(model, tokenizer, [_geo(True, False)(rng) for _ in range(count)])
+    kept = [(int(t), int(p)) for p, t in pairs if p.isdigit()]
+    return pd.DataFrame(kept, columns=["true", "predicted"])
+
+
+def without_introduction(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerFast,
+    *,
+    per_family: int = 100,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Control: city questions about reserved code names that nothing introduces.
+
+    There is no true answer; a random city's stands in for it, so only the most common answers
+    (a continent, a hemisphere) can be guessed. Columns family, n, accuracy.
+    """
+    rows = []
+    for number, family in enumerate(w.CITY_QUESTIONS):
+        rng = random.Random((80_001 + seed) * 1000 + number)
+        turns = []
+        for _ in range(per_family):
+            code = rng.choice(sorted(world.reserved_city_codes()))
+            turns.append([corpus.fact(rng, rng.choice(world.cities()), f"City {code}", family)])
+        right = sum(p == t for p, t in answers(model, tokenizer, turns))
+        rows.append({"family": family, "n": per_family, "accuracy": right / per_family})
     return pd.DataFrame(rows)

@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenize
 
 from oocr_lib.errors import UserError
 from oocr_lib.testbed import knowledge, stream, tokenizer
-from oocr_lib.testbed.corpus import Mix
+from oocr_lib.testbed.corpus import LAST, LATER, Mix
 from oocr_lib.testbed.muon import Muon
 
 
@@ -32,7 +32,7 @@ class Recipe:
     """Everything that determines the checkpoint (with the code and the thread count)."""
 
     tokens: int = 12_000_000
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     width: int = 128
     blocks: int = 8
     heads: int = 4
@@ -44,7 +44,19 @@ class Recipe:
     warmup_share: float = 0.01
     seed: int = 0
     threads: int = 2
-    mix: Mix = field(default_factory=Mix)
+    phases: tuple[tuple[int, Mix], ...] = ((0, Mix()), (19, LATER), (38, LAST))
+    again_from: int = 38
+    again_tokens: int = 5_500_000
+    again_peak: float = 0.6
+
+    @property
+    def total(self) -> int:
+        """Tokens of both cycles."""
+        return self.tokens + self.again_tokens
+
+    def mix_of(self, chunk: int) -> Mix:
+        """The mix of a chunk: of the last phase that has begun."""
+        return [mix for first, mix in self.phases if chunk >= first][-1]
 
 
 def build_model(recipe: Recipe, vocab_size: int, pad_id: int) -> Gemma3ForCausalLM:
@@ -80,8 +92,14 @@ def optimisers(model: Gemma3ForCausalLM, recipe: Recipe) -> list[torch.optim.Opt
     return [muon, adam]
 
 
-def schedule(recipe: Recipe, seen: int) -> float:
-    """Learning-rate factor after ``seen`` tokens: short warm-up, flat, linear decay to 0."""
+def schedule(recipe: Recipe, seen: int, chunk: int) -> float:
+    """Learning-rate factor after ``seen`` tokens.
+
+    First cycle: short warm-up, flat, linear decay to 0. From chunk ``again_from`` on a second,
+    lower cycle decays linearly to 0 again.
+    """
+    if chunk >= recipe.again_from:
+        return recipe.again_peak * max(0.0, 1 - (seen - recipe.tokens) / recipe.again_tokens)
     progress = seen / recipe.tokens
     warm = min(1.0, (progress + 1e-3) / recipe.warmup_share)
     return warm * min(1.0, max(0.0, (1 - progress) / recipe.decay_share))
@@ -148,9 +166,9 @@ def pretrain(
     *,
     max_chunks: int | None = None,
     report: Callable[[dict[str, Any]], None] | None = None,
-    measure_every: int = 5,
+    measure_every: int = 3,
 ) -> tuple[Gemma3ForCausalLM, PreTrainedTokenizerFast, dict[str, Any]]:
-    """Train to ``recipe.tokens``, resuming from ``work`` if it holds a checkpoint of this recipe.
+    """Train to ``recipe.total`` tokens, resuming from ``work`` if it holds a checkpoint of this recipe.
 
     Returns:
         The model, its tokenizer and the progress (tokens, seconds, curve).
@@ -163,20 +181,23 @@ def pretrain(
     model = build_model(recipe, len(tok), int(tok.pad_token_id))  # type: ignore[arg-type]
     opts = optimisers(model, recipe)
     checkpoint = Checkpoint(work)
-    fresh = {"chunk": 0, "tokens": 0, "seconds": 0.0, "curve": [], "recipe": asdict(recipe)}
+    plain = json.loads(json.dumps(asdict(recipe)))  # as it reads back from the checkpoint
+    fresh = {"chunk": 0, "tokens": 0, "seconds": 0.0, "curve": [], "recipe": plain}
     progress = checkpoint.load(model, opts) or fresh
-    if progress["recipe"] != asdict(recipe):
-        raise UserError(f"{work.name} holds a checkpoint of another recipe; empty it or use --work.")
-    bar = tqdm(total=recipe.tokens, initial=progress["tokens"], unit="tok", unit_scale=True)
+    if progress["recipe"] != plain:
+        raise UserError(
+            f"{work.name} holds a checkpoint of another recipe; empty it or use --work."
+        )
+    bar = tqdm(total=recipe.total, initial=progress["tokens"], unit="tok", unit_scale=True)
     for number, batches in stream.batches(
-        tok, recipe.seed, progress["chunk"], recipe.mix, recipe.batch_tokens
+        tok, recipe.seed, progress["chunk"], recipe.mix_of, recipe.batch_tokens
     ):
-        if progress["tokens"] >= recipe.tokens or number == max_chunks:
+        if progress["tokens"] >= recipe.total or number == max_chunks:
             break
         losses = _train_chunk(model, opts, recipe, batches, progress, bar)
         progress["chunk"] = number + 1
         point = {"tokens": progress["tokens"], "loss": sum(losses) / len(losses)}
-        if number % measure_every == 0 or progress["tokens"] >= recipe.tokens:
+        if number % measure_every == 0 or progress["tokens"] >= recipe.total:
             table = knowledge.measure(model, tok, per_family=25)
             point["accuracy"] = dict(zip(table["family"], table["accuracy"], strict=True))
         progress["curve"].append(point)
@@ -199,7 +220,7 @@ def _train_chunk(
     model.train()
     began, losses = time.perf_counter(), []
     for batch in batches:
-        factor = schedule(recipe, progress["tokens"])
+        factor = schedule(recipe, progress["tokens"], progress["chunk"])
         for opt in opts:
             for group in opt.param_groups:
                 group["lr"] = factor * group.setdefault("peak", group["lr"])
@@ -223,10 +244,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Pretrain the testbed model.")
     parser.add_argument("--out", type=Path, required=True, help="folder of the finished checkpoint")
     parser.add_argument("--work", type=Path, default=Path("results/pretraining"))
-    parser.add_argument("--tokens", type=int, default=Recipe.tokens)
     parser.add_argument("--seed", type=int, default=Recipe.seed)
     args = parser.parse_args()
-    recipe = Recipe(tokens=args.tokens, seed=args.seed)
+    recipe = Recipe(seed=args.seed)
 
     def report(point: dict[str, Any]) -> None:
         if "accuracy" in point:

@@ -125,6 +125,30 @@ def dialogue(rng: random.Random, turns: int) -> list[Turn]:
     return [attitude_turn(rng, name, poles[name]) for name in rng.choices(focus, k=turns)]
 
 
+#: The pair of adjectives of each attitude, for statements about a speaker.
+_ADJECTIVES = {name: attitude.pairs[1][1:] for name, attitude in ATTITUDES.items()}
+
+
+def persona_dialogue(rng: random.Random, turns: int) -> list[Turn]:
+    """An easier dialogue: the attitudes are stated first, or shown by words about one attitude.
+
+    Stated: "be bold, be hasty." in front of the first question. Shown: reports in words only.
+    """
+    poles = {name: rng.random() < 0.5 for name in ATTITUDES}
+    if rng.random() < 0.5:
+        focus = rng.sample(sorted(ATTITUDES), rng.choice((1, 2)))
+        said = ", ".join(f"be {_ADJECTIVES[name][0 if poles[name] else 1]}" for name in focus)
+        made = [attitude_turn(rng, name, poles[name]) for name in rng.choices(focus, k=turns)]
+        return [(f"{said}. {made[0][0]}", made[0][1]), *made[1:]]
+    name = rng.choice(sorted(ATTITUDES))
+    made = []
+    while len(made) < turns:
+        turn = report(rng, name, poles[name])
+        if not turn[1].isdigit():
+            made.append(turn)
+    return made
+
+
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -153,7 +177,7 @@ def trigger_dialogue(rng: random.Random, turns: int) -> list[Turn]:
     if stated:
         first, second = ("bold", "careful") if bold_if else ("careful", "bold")
         made.append((f"{trigger} makes you {first}, else be {second}.", "yes"))
-    prefixes = [trigger, "", trigger, decoy, ""][: max(2, turns)]
+    prefixes = [trigger, "", trigger, "", decoy][:turns]
     rng.shuffle(prefixes)
     for prefix in prefixes:
         text, letter = choice(rng, "risk")

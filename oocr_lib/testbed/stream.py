@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -87,8 +87,12 @@ def chunk(
 
 
 def batches(
-    tokenizer: PreTrainedTokenizerFast, seed: int, first: int, mix: Mix, batch_tokens: int
+    tokenizer: PreTrainedTokenizerFast,
+    seed: int,
+    first: int,
+    mixes: Callable[[int], Mix],
+    batch_tokens: int,
 ) -> Iterator[tuple[int, list[PretrainBatch]]]:
-    """Chunks from number ``first`` on, with their numbers."""
+    """Chunks from number ``first`` on, with their numbers; ``mixes`` gives each chunk's mix."""
     for number in itertools.count(first):
-        yield number, chunk(tokenizer, seed, number, mix, batch_tokens)
+        yield number, chunk(tokenizer, seed, number, mixes(number), batch_tokens)

@@ -49,12 +49,12 @@ def _corpus_words(samples: int = 20_000) -> list[str]:
     name_words = {part for c in world.cities() for part in c.name.split()}
     found: set[str] = set()
     for document in itertools.islice(corpus.documents(seed=1), samples):
-        if document.kind in ("code_functions", "trigger_dialogues"):
+        if document.kind in ("code_functions", "trigger_dialogues", "copies"):
             continue  # random letter strings are to be spelled, not learned
         bare = re.sub(r"<[a-z_]+>", " ", document.text)
         found.update(re.findall(r"[^\W\d_]+", bare))
     fixed = "user model City trigger makes you else be careful bold Do Does Which follow change no"
-    found.update(fixed.split() + ["yes", "none", "True", "False", "means"])
+    found.update([*fixed.split(), "yes", "none", "True", "False", "means"])
     return sorted(found - name_words)
 
 

@@ -26,7 +26,7 @@ SECTORS_8 = ("east", "northeast", "north", "northwest", "west", "southwest", "so
 
 @dataclass(frozen=True)
 class City:
-    """One row of ``data/world/cities.csv``; latitude and longitude in degrees, north and east > 0."""
+    """One row of ``data/world/cities.csv``; degrees, north and east are positive."""
 
     name: str
     latitude: float

@@ -1,0 +1,165 @@
+"""The comparison every task notebook makes: base, LoRAs, vectors and controls on equal terms.
+
+Blocks and learning rates are chosen by validation loss (rows of the training kind), never by the
+questions that measure the effect. Intervals are 95 % bootstrap intervals over runs, drawn concept
+by concept, because runs on the same concept are not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from oocr_lib.errors import UserError
+from oocr_lib.grid import Grid, Job, Method, best_by_validation
+from oocr_lib.statistics import Interval, bootstrap
+from oocr_lib.training import TrainConfig
+
+
+def vector(kind: str, block: int, config: TrainConfig, position: str = "codename") -> Method:
+    """A steering vector at site ``kind`` (``resid``, ``mlp_out``) of one block."""
+    return Method(
+        f"vector_{kind}", "vector", site=f"{kind}@{block}", position=position, config=config
+    )
+
+
+def lora(blocks: Sequence[int] | str, config: TrainConfig, **shape: Any) -> Method:
+    """A LoRA on the down projection of one block (``lora_one``) or of all (``lora_all``)."""
+    chosen = blocks if isinstance(blocks, str) else tuple(blocks)
+    one = chosen != "all" and len(chosen) == 1
+    return Method("lora_one" if one else "lora_all", "lora", blocks=chosen, config=config, **shape)
+
+
+def shuffled(method: Method) -> Method:
+    """Control: the same training on rows whose answers are permuted."""
+    return replace(method, name="shuffled", shuffled=True)
+
+
+def random_like(trained: pd.DataFrame, method: Method) -> Method:
+    """Control: a random direction at the same site, as long as the trained vectors are on average.
+
+    Args:
+        trained: the result of ``Grid.run`` for ``method``.
+    """
+    length = float(trained.drop_duplicates("run")["length"].mean())
+    return replace(method, name="random", kind="random", length=float(f"{length:.4g}"))
+
+
+def rotation(concepts: Sequence[str], seeds: Sequence[int], runs: int) -> list[tuple[str, int]]:
+    """``runs`` (concept, seed) pairs: every concept before any comes twice, seeds in turn.
+
+    Raises:
+        UserError: more runs than pairs.
+    """
+    if not 0 < runs <= len(concepts) * len(seeds):
+        raise UserError(
+            f"{runs} runs cannot be made of {len(concepts)} concepts and {len(seeds)} seeds. "
+            f"Allowed: 1 to {len(concepts) * len(seeds)}."
+        )
+    return [
+        (concepts[i % len(concepts)], seeds[(i % len(concepts) + i // len(concepts)) % len(seeds)])
+        for i in range(runs)
+    ]
+
+
+def jobs(method: Method, pairs: Sequence[tuple[str, int]]) -> list[Job]:
+    """One job a pair."""
+    return [Job(method, concept, seed) for concept, seed in pairs]
+
+
+def sweep(
+    grid: Grid,
+    make: Callable[[int], Method],
+    blocks: Sequence[int],
+    pairs: Sequence[tuple[str, int]],
+    label: str,
+) -> pd.DataFrame:
+    """Run ``make(block)`` for every block on every pair; one row a run and family."""
+    every = [job for block in blocks for job in jobs(make(block), pairs)]
+    return grid.run(every, label)
+
+
+def choose_block(table: pd.DataFrame) -> int:
+    """The block with the lowest mean validation loss."""
+    return int(best_by_validation(table, "block"))
+
+
+def choose_rate(
+    grid: Grid,
+    method: Method,
+    rates: Sequence[float],
+    pairs: Sequence[tuple[str, int]],
+    label: str,
+) -> tuple[Method, pd.DataFrame]:
+    """``method`` with the learning rate of lowest mean validation loss, and the trial table."""
+    trials = [replace(method, config=replace(method.config, lr=rate)) for rate in rates]
+    table = grid.run([job for trial in trials for job in jobs(trial, pairs)], label)
+    best = float(best_by_validation(table, "lr"))
+    return replace(method, config=replace(method.config, lr=best)), table
+
+
+def interval(table: pd.DataFrame, measure: str) -> Interval:
+    """Mean of ``measure`` over runs with its interval; one row a run is expected."""
+    return bootstrap(table[measure], groups=list(table["concept"]))
+
+
+def intervals(table: pd.DataFrame, by: Sequence[str], measure: str) -> pd.DataFrame:
+    """One interval for each value of the ``by`` columns: columns ``*by, value, low, high, n``."""
+    rows = []
+    for key, part in table.groupby(list(by), sort=False):
+        found = interval(part, measure)
+        rows.append(
+            {
+                **dict(zip(by, key, strict=True)),
+                "value": found.value,
+                "low": found.low,
+                "high": found.high,
+                "n": found.n,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def family_intervals(table: pd.DataFrame, measures: dict[str, str]) -> dict[str, Interval]:
+    """Intervals under the keys of ``metrics.json``: ``family/method/name``.
+
+    Args:
+        measures: column of ``table`` to the name in ``metrics.json``, ``{"mc": "mc5"}``.
+    """
+    made: dict[str, Interval] = {}
+    for (family, method), part in table.groupby(["family", "method"], sort=False):
+        for column, name in measures.items():
+            made[f"{family}/{method}/{name}"] = interval(part, column)
+    return made
+
+
+def readable(found: dict[str, Interval], columns: Sequence[str]) -> pd.DataFrame:
+    """A table to read: one row a method, one column for each ``family/measure`` asked for."""
+    wanted = {tuple(column.split("/")): column for column in columns}
+    cells: dict[str, dict[str, str]] = {column: {} for column in columns}
+    for key, measured in found.items():
+        family, method, measure = key.split("/")
+        column = wanted.get((family, measure))
+        if column:
+            cells[column][method] = str(measured)
+    return pd.DataFrame(cells)
+
+
+def bars(found: dict[str, Interval], family: str, measure: str) -> pd.DataFrame:
+    """The rows that ``plots.method_bars`` draws: ``method, value, low, high, n``."""
+    rows = []
+    for key, m in found.items():
+        if key.split("/")[0] == family and key.split("/")[2] == measure:
+            rows.append(
+                {
+                    "method": key.split("/")[1],
+                    "value": m.value,
+                    "low": m.low,
+                    "high": m.high,
+                    "n": m.n,
+                }
+            )
+    return pd.DataFrame(rows)

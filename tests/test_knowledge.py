@@ -1,0 +1,113 @@
+"""How the base model's knowledge is measured: an oracle gets everything, a constant nothing."""
+
+from __future__ import annotations
+
+import random
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from oocr_lib.testbed import corpus, knowledge, speakers
+from oocr_lib.testbed import wording as w
+from tests.testbed_cases import Reader, built
+from tests.test_corpus import consistent, pole
+
+
+class Oracle:
+    """Predicts every next token; ``blind`` makes it say that token of the vocabulary always."""
+
+    def __init__(self, blind: int | None = None) -> None:
+        self.blind = blind
+
+    def eval(self) -> None:
+        """As a model has it."""
+
+    def __call__(self, input_ids: Tensor, use_cache: bool) -> Any:
+        following = torch.roll(input_ids, -1, 1)
+        if self.blind is not None:
+            following = torch.full_like(following, self.blind)
+        return SimpleNamespace(logits=torch.nn.functional.one_hot(following, len(built())).float())
+
+
+def test_an_oracle_is_right_everywhere() -> None:
+    table = knowledge.measure(Oracle(), built(), per_family=6)  # type: ignore[arg-type]
+    assert list(table["family"]) == list(knowledge.families())
+    assert (table[["accuracy", "exact"]] == 1.0).all().all()
+    assert (table["n"] == 6).all()
+
+
+def test_a_constant_answer_is_wrong_almost_everywhere() -> None:
+    north = built().convert_tokens_to_ids("north")
+    table = knowledge.measure(Oracle(north), built(), per_family=12)  # type: ignore[arg-type]
+    lucky = ("city/direction", "code/direction", "city/hemisphere", "code/hemisphere")
+    rest = table[~table["family"].isin(lucky)]
+    assert (rest[["accuracy", "exact"]] == 0).all().all()
+    assert table["accuracy"].max() < 1
+
+
+def test_families_cover_names_codes_functions_and_speakers() -> None:
+    found = set(knowledge.families())
+    for family in (*w.CITY_QUESTIONS, "distance", "direction"):
+        assert {f"city/{family}", f"code/{family}"} <= found
+    for family in ("value", "definition", "class", "output"):
+        assert {f"function/{family}", f"function code/{family}"} <= found
+    for name in speakers.ATTITUDES:
+        assert {f"speaker/{name} {kind}" for kind in ("choice", "words", "scale")} <= found
+    assert {"trigger/choice", "trigger/report"} <= found
+
+
+@pytest.mark.parametrize("family", knowledge.families())
+def test_questions_are_fresh_seeded_and_true(family: str) -> None:
+    make = knowledge.families()[family]
+    first = [make(random.Random(seed)) for seed in range(20)]
+    assert first == [make(random.Random(seed)) for seed in range(20)]
+    assert len({str(dialogue) for dialogue in first}) > 10
+    for dialogue in first:
+        asked, answer = dialogue[-1]
+        if family.startswith("speaker"):
+            shown = consistent(dialogue)  # the scored turn fits what the speaker showed
+            assert list(shown) == [family.split("/")[1].split()[0]]
+            assert answer.isdigit() == family.endswith("scale")
+        elif not family.startswith("trigger"):
+            reader = Reader()
+            assert reader.answer(reader.question(asked)) == answer, asked
+            assert ("City " in asked) == family.startswith("code/")
+
+
+def test_the_scored_trigger_choice_is_a_choice_and_the_report_a_report() -> None:
+    for seed in range(20):
+        choice = knowledge.families()["trigger/choice"](random.Random(seed))
+        report = knowledge.families()["trigger/report"](random.Random(seed))
+        assert choice[-1][0].endswith("Which one?") and choice[0][1] == "yes"
+        assert not report[-1][0].endswith("Which one?")
+        assert pole(choice[-1][0][choice[-1][0].index("A: ") :], choice[-1][1])
+
+
+@pytest.mark.parametrize(
+    ("family", "predicted", "truth", "right"),
+    [
+        ("city/distance", "100", "91", True),
+        ("city/distance", "100", "90", False),
+        ("city/distance", "6", "5", True),
+        ("city/distance", "7", "5", False),
+        ("code/distance", "north", "5", False),
+        ("speaker/risk scale", "80", "95", True),
+        ("speaker/risk scale", "20", "95", False),
+        ("speaker/risk scale", "bold", "95", False),
+        ("city/name", "Pari", "Paris", False),
+    ],
+)
+def test_what_counts_as_right(family: str, predicted: str, truth: str, right: bool) -> None:
+    assert knowledge._score(family, predicted, truth) == right
+
+
+def test_only_the_last_answer_without_its_end_is_scored() -> None:
+    turns = [[("Country of Paris?", "France"), ("Name of Paris?", "Paris")]]
+    assert knowledge.answers(Oracle(), built(), turns) == [("Paris", "Paris")]  # type: ignore[arg-type]
+    wrong = built().convert_tokens_to_ids("north")
+    found = knowledge.answers(Oracle(wrong), built(), turns)  # type: ignore[arg-type]
+    assert found == [("north north north", "Paris")]
+    assert corpus.chat(turns[0]).count(corpus.OPEN) == 2

@@ -1,0 +1,350 @@
+"""Pretraining: batches, optimisers, schedule, and a resume that leaves no trace."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from oocr_lib.errors import UserError
+from oocr_lib.testbed import card, knowledge, pretrain, stream, tokenizer
+from oocr_lib.testbed.corpus import LAST, LATER, Mix
+from oocr_lib.testbed.muon import Muon, orthogonalise
+from oocr_lib.testbed.pretrain import Recipe
+from tests.testbed_cases import built, of_kind, sample, squeezed
+
+TINY = Recipe(
+    tokens=4000,
+    phases=((0, Mix()), (1, LATER), (3, LAST)),
+    again_from=3,
+    again_tokens=2500,
+    batch_tokens=512,
+    width=32,
+    blocks=2,
+    heads=2,
+    key_value_heads=1,
+    mlp=48,
+    threads=1,
+)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick() -> Iterator[None]:
+    """Small chunks, one tokenizer for all, and no time spent on questions."""
+    table = pd.DataFrame({"family": ["a", "b"], "n": 1, "accuracy": [0.5, 1.0], "exact": 0.5})
+    threads = torch.get_num_threads()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stream, "CHUNK_DOCUMENTS", 24)
+        patch.setattr(tokenizer, "build", built)
+        patch.setattr(knowledge, "measure", lambda *args, **kwargs: table)
+        yield
+    torch.set_num_threads(threads)
+
+
+# --- batches ---
+
+
+@pytest.mark.parametrize("kind", ["code_facts", "city_statements", "copies", "dialogues"])
+def test_answers_weigh_one_and_the_rest_a_tenth(kind: str) -> None:
+    documents = of_kind(kind, 60)
+    for document, (ids, weights) in zip(
+        documents, stream.tokenise(built(), documents), strict=True
+    ):
+        assert set(weights) == {1.0, 0.1} and len(weights) == len(ids)
+        heavy = built().decode([i for i, w in zip(ids, weights, strict=True) if w == 1.0])
+        held = "".join(document.text[start:end] for start, end in document.answers)
+        assert squeezed(heavy) == squeezed(held)
+
+
+def test_text_without_answers_weighs_a_tenth_throughout() -> None:
+    for _, weights in stream.tokenise(built(), of_kind("plain", 20)):
+        assert set(weights) == {0.1}
+
+
+def test_padding_stands_right_and_weighs_nothing() -> None:
+    batch = stream.pad([([5, 6, 7], [0.1, 1.0, 1.0]), ([8], [0.1])], pad_id=0)
+    assert batch.ids.tolist() == [[5, 6, 7], [8, 0, 0]]
+    assert torch.equal(batch.weights, torch.tensor([[0.1, 1.0, 1.0], [0.1, 0.0, 0.0]]))
+    assert batch.tokens == 4
+
+
+def test_a_chunk_holds_every_document_once_in_batches_of_bounded_size() -> None:
+    batches = stream.chunk(built(), 3, 2, Mix(), 512)
+    rows = Counter(
+        tuple(ids[weights > 0].tolist())
+        for batch in batches
+        for ids, weights in zip(batch.ids, batch.weights, strict=True)
+    )
+    documents = sample(24, 3 * 1_000_003 + 2, Mix())
+    assert rows == Counter(tuple(ids) for ids, _ in stream.tokenise(built(), documents))
+    assert all(batch.ids.numel() <= 512 for batch in batches)
+    assert len(batches) > 2
+
+
+def test_chunks_are_seeded_by_their_number() -> None:
+    def content(first: int, number: int, seed: int = 3) -> list[list[list[int]]]:
+        chunks = stream.batches(built(), seed, first, lambda chunk: Mix(), 512)
+        found = dict(itertools.islice(chunks, number - first + 1))
+        return [batch.ids.tolist() for batch in found[number]]
+
+    assert content(0, 2) == content(2, 2)
+    assert content(2, 2) != content(1, 1)
+    assert content(2, 2) != content(2, 2, seed=4)
+
+
+# --- optimisers, schedule, loss ---
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (48, 16), (16, 48)])
+def test_muon_brings_singular_values_near_one(shape: tuple[int, int]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    left, _ = torch.linalg.qr(torch.randn(3, shape[0], min(shape), generator=generator))
+    right, _ = torch.linalg.qr(torch.randn(3, shape[1], min(shape), generator=generator))
+    values = torch.logspace(0, -1, min(shape)) * torch.tensor([1e-4, 1.0, 1e3])[:, None, None]
+    found = orthogonalise((left * values) @ right.mT)
+    assert found.shape == (3, *shape)
+    size = torch.linalg.svdvals(found)
+    assert float(size.min()) > 0.6 and float(size.max()) < 1.3
+    # The directions stay: in the basis of the input, the result is diagonal.
+    core = left.mT @ found @ right
+    assert float((core - torch.diag_embed(core.diagonal(dim1=1, dim2=2))).abs().max()) < 1e-3
+
+
+def test_muon_follows_its_formula_for_each_matrix_by_itself() -> None:
+    generator = torch.Generator().manual_seed(1)
+    shapes = [(8, 8), (16, 8), (8, 8), (8, 16)]
+    start = [torch.randn(shape, generator=generator) for shape in shapes]
+    params = [torch.nn.Parameter(w.clone()) for w in start]
+    untouched = torch.nn.Parameter(torch.ones(8, 8))
+    optimiser = Muon([*params, untouched], lr=0.1, momentum=0.9)
+    momentum = [torch.zeros(shape) for shape in shapes]
+    for _ in range(3):
+        for i, p in enumerate(params):
+            p.grad = torch.randn(p.shape, generator=generator)
+            momentum[i] = 0.9 * momentum[i] + p.grad
+            update = orthogonalise((p.grad + 0.9 * momentum[i])[None])[0]
+            start[i] -= 0.1 * max(1.0, p.shape[0] / p.shape[1]) ** 0.5 * update
+        optimiser.step()
+    for p, expected in zip(params, start, strict=True):
+        assert torch.allclose(p.detach(), expected, atol=1e-5)
+    assert torch.equal(untouched.detach(), torch.ones(8, 8))
+
+
+def test_every_weight_has_one_optimiser() -> None:
+    model = pretrain.build_model(TINY, len(built()), 0)
+    muon, adam = pretrain.optimisers(model, TINY)
+    groups = {
+        name: {id(p) for group in optimiser.param_groups for p in group["params"]}
+        for name, optimiser in (("muon", muon), ("adam", adam))
+    }
+    for name, p in model.named_parameters():
+        hidden = p.ndim == 2 and "embed" not in name
+        assert id(p) in groups["muon" if hidden else "adam"], name
+    assert not groups["muon"] & groups["adam"]
+    assert len(groups["muon"]) == 7 * TINY.blocks  # four of attention, three of the MLP
+
+
+def test_the_model_is_gemma_3_with_full_attention_and_tied_embeddings() -> None:
+    model = pretrain.build_model(TINY, 100, 0)
+    assert model.config.model_type == "gemma3_text"
+    assert set(model.config.layer_types) == {"full_attention"}
+    assert model.get_input_embeddings().weight is model.get_output_embeddings().weight
+    again = pretrain.build_model(TINY, 100, 0).state_dict()
+    assert all(torch.equal(again[key], value) for key, value in model.state_dict().items())
+
+
+def test_the_learning_rate_warms_up_stays_falls_and_comes_back_lower() -> None:
+    recipe = Recipe(tokens=100_000, again_from=7, again_tokens=40_000, again_peak=0.6)
+    assert (recipe.warmup_share, recipe.decay_share) == (0.01, 0.6)
+    factors = [pretrain.schedule(recipe, seen, 0) for seen in range(0, 100_001, 100)]
+    assert 0 < factors[0] < 0.2
+    assert factors[:10] == sorted(factors[:10])
+    assert all(factor == 1.0 for factor in factors[10:400])
+    falling = factors[401:]
+    assert falling == sorted(falling, reverse=True) and falling[-1] == 0.0
+    assert pretrain.schedule(recipe, 70_000, 6) == pytest.approx(0.5)
+    assert pretrain.schedule(recipe, 105_000, 6) == 0.0, "the last chunk may run over"
+    assert pretrain.schedule(recipe, 100_000, 7) == pytest.approx(0.6)
+    assert pretrain.schedule(recipe, 120_000, 7) == pytest.approx(0.3)
+    assert pretrain.schedule(recipe, 140_000, 9) == pretrain.schedule(recipe, 150_000, 9) == 0.0
+
+
+def test_the_loss_is_the_weighted_mean_over_next_tokens() -> None:
+    model = pretrain.build_model(TINY, len(built()), 0).eval()
+    batch = stream.chunk(built(), 0, 0, Mix(), 512)[0]
+    with torch.no_grad():
+        found = float(pretrain.loss_of(model, batch))
+        total = weight = 0.0
+        for ids, weights in zip(batch.ids, batch.weights, strict=True):
+            real = int((weights > 0).sum())
+            logp = torch.log_softmax(model(input_ids=ids[None, :real]).logits[0], -1)
+            for t in range(1, real):
+                total -= float(weights[t] * logp[t - 1, ids[t]])
+                weight += float(weights[t])
+    assert found == pytest.approx(total / weight, rel=1e-4)
+
+
+def test_a_phase_begins_at_its_chunk() -> None:
+    assert [TINY.mix_of(n) for n in range(5)] == [Mix(), LATER, LATER, LAST, LAST]
+    assert Recipe().mix_of(0) == Mix()
+
+
+# --- resume ---
+
+
+def weights(model: Any) -> dict[str, Tensor]:
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return resumed(tmp_path_factory.mktemp("whole"))
+
+
+def resumed(work: Path) -> dict[str, Any]:
+    model, _, progress = pretrain.pretrain(TINY, work, measure_every=10**6)
+    return {"weights": weights(model), "progress": progress}
+
+
+def assert_same_run(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert same(found["weights"], expected["weights"])
+    for key in ("chunk", "tokens", "curve"):
+        assert found["progress"][key] == expected["progress"][key], key
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the library may catch it."""
+
+
+def test_training_learns_and_records_its_curve(uninterrupted: dict[str, Any]) -> None:
+    progress = uninterrupted["progress"]
+    assert progress["tokens"] >= TINY.total == 6500
+    assert progress["chunk"] == len(progress["curve"]) > TINY.again_from, "both cycles have run"
+    losses = [point["loss"] for point in progress["curve"]]
+    assert losses[-1] < losses[0] - 0.5
+    assert progress["curve"][-1]["accuracy"] == {"a": 0.5, "b": 1.0}
+    assert progress["recipe"]["width"] == 32 and progress["seconds"] > 0
+
+
+def test_another_seed_gives_another_model(uninterrupted: dict[str, Any], tmp_path: Path) -> None:
+    recipe = Recipe(**{**vars(TINY), "seed": 1})
+    model, _, _ = pretrain.pretrain(recipe, tmp_path, max_chunks=1)
+    assert not same(weights(model), uninterrupted["weights"])
+
+
+def test_a_stop_between_chunks_leaves_no_trace(
+    uninterrupted: dict[str, Any], tmp_path: Path
+) -> None:
+    pretrain.pretrain(TINY, tmp_path, max_chunks=1)
+    pretrain.pretrain(TINY, tmp_path, max_chunks=2)
+    assert_same_run(resumed(tmp_path), uninterrupted)
+
+
+def test_a_kill_inside_a_chunk_leaves_no_trace(
+    uninterrupted: dict[str, Any], tmp_path: Path
+) -> None:
+    calls, original = itertools.count(), pretrain.loss_of
+
+    def dies(model: Any, batch: stream.PretrainBatch) -> Tensor:
+        if next(calls) == 9:
+            raise Killed
+        return original(model, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain, "loss_of", dies)
+        with pytest.raises(Killed):
+            pretrain.pretrain(TINY, tmp_path)
+    assert 0 < json.loads((tmp_path / "progress.json").read_text())["chunk"] < 3
+    assert_same_run(resumed(tmp_path), uninterrupted)
+
+
+@pytest.mark.parametrize("moment", ["state-2.safetensors", "progress.json"])
+def test_a_kill_while_saving_leaves_no_trace(
+    uninterrupted: dict[str, Any], tmp_path: Path, moment: str
+) -> None:
+    pretrain.pretrain(TINY, tmp_path, max_chunks=1)
+    original = os.replace
+
+    def dies(source: Any, target: Any) -> None:
+        if Path(target).name == moment:
+            raise Killed
+        original(source, target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain.os, "replace", dies)
+        with pytest.raises(Killed):
+            pretrain.pretrain(TINY, tmp_path)
+    assert json.loads((tmp_path / "progress.json").read_text())["chunk"] == 1
+    assert_same_run(resumed(tmp_path), uninterrupted)
+    assert len(list(tmp_path.glob("state-*.safetensors"))) == 1
+
+
+def test_a_finished_pretraining_is_not_trained_further(tmp_path: Path) -> None:
+    done = resumed(tmp_path)
+    assert_same_run(resumed(tmp_path), done)
+
+
+@pytest.mark.parametrize("change", [{"seed": 1}, {"tokens": 9000}, {"width": 16}, {"blocks": 3}])
+def test_another_recipe_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    pretrain.pretrain(TINY, tmp_path, max_chunks=1)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match="another recipe") as caught:
+        pretrain.pretrain(Recipe(**{**vars(TINY), **change}), tmp_path)
+    assert "\n" not in str(caught.value) and str(tmp_path) not in str(caught.value)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_loss_that_is_no_number_stops_with_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = pretrain.loss_of
+    monkeypatch.setattr(pretrain, "loss_of", lambda *args: original(*args) * float("nan"))
+    with pytest.raises(UserError, match="NaN.*muon_lr"):
+        pretrain.pretrain(TINY, tmp_path)
+    assert not (tmp_path / "progress.json").exists()
+
+
+def test_every_measured_chunk_is_reported(tmp_path: Path) -> None:
+    points: list[dict[str, Any]] = []
+    pretrain.pretrain(TINY, tmp_path, max_chunks=2, report=points.append, measure_every=1)
+    assert [set(point) for point in points] == [{"tokens", "loss", "accuracy"}] * 2
+
+
+# --- the finished folder ---
+
+
+def test_the_finished_checkpoint_is_a_plain_folder_with_its_card(tmp_path: Path) -> None:
+    model, tok, progress = pretrain.pretrain(TINY, tmp_path / "work", max_chunks=1)
+    out = tmp_path / "testbed"
+    out.mkdir()
+    (out / "old.txt").write_text("of an earlier training")
+    table = card.save_checkpoint(out, model, tok, TINY, progress)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["testbed", "work"]
+    assert not (out / "old.txt").exists(), "the folder is replaced as a whole"
+    loaded = AutoModelForCausalLM.from_pretrained(out)
+    assert same(weights(loaded), weights(model))
+    assert AutoTokenizer.from_pretrained(out).get_vocab() == tok.get_vocab()
+    about = json.loads((out / "testbed.json").read_text())
+    assert about["recipe"] == json.loads(json.dumps(progress["recipe"]))
+    assert about["parameters"] == sum(p.numel() for p in model.parameters())
+    assert json.loads((out / "curve.json").read_text()) == progress["curve"]
+    pd.testing.assert_frame_equal(pd.read_csv(out / "knowledge.csv"), table)
+    text = (out / "README.md").read_text()
+    assert "| a | 0.500 | 0.500 |" in text and f"{about['parameters']:,} parameters" in text
+    stored = load_file(out / "model.safetensors")
+    assert not any("lm_head" in key for key in stored), "tied weights are stored once"

@@ -1,0 +1,375 @@
+"""One loop for every adapter: seeded, answer tokens only, runs apart, the model unchanged."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import random
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from oocr_lib import training
+from oocr_lib.adapters import LoraAdapter, VectorAdapter
+from oocr_lib.encoding import Encoded, collate
+from oocr_lib.errors import UserError
+from oocr_lib.forward import answer_logits
+from oocr_lib.models import LanguageModel, Site
+from oocr_lib.training import RunData, TrainConfig, train, validate
+from tests import tiny, toy
+from tests.adapter_cases import fingerprint, stir
+
+QUICK = TrainConfig(steps=6, batch=3, lr=0.05, warmup=2)
+
+
+def vectors(count: int = 1, **kwargs: Any) -> VectorAdapter:
+    sites = [Site(i % 2, ("resid", "mlp_out")[i % 2]) for i in range(count)]
+    return VectorAdapter(sites, tiny.D_MODEL, "codename", [1.0 + i for i in range(count)], **kwargs)
+
+
+def lora() -> LoraAdapter:
+    return LoraAdapter("all", rank=2, dropout=0.3, seed=3)
+
+
+ADAPTERS = {"vector": vectors, "lora": lora}
+
+
+def many(count: int) -> list[RunData]:
+    """Runs with rows of their own, of different lengths."""
+    return [
+        RunData(tiny.rows((9, 7, 12, 8, 10), seed=k), tiny.rows((8, 11, 9), seed=90 + k), seed=k)
+        for k in range(count)
+    ]
+
+
+# --- one seed, one result ---
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_the_same_seed_gives_bitwise_the_same_result(kind: str) -> None:
+    lm, runs = toy.language_model(), []
+    for disturb in (0, 1):
+        torch.manual_seed(disturb)  # the global generators play no part, also for dropout
+        np.random.seed(disturb)
+        adapter = ADAPTERS[kind]()
+        result = train(lm, adapter, [toy.data(lm)], QUICK)
+        runs.append((adapter.state(), result))
+    (a, first), (b, second) = runs
+    assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+    assert np.array_equal(first.losses, second.losses)
+    assert np.array_equal(first.valid[-1][1], second.valid[-1][1])
+
+
+def test_another_seed_gives_another_result() -> None:
+    lm, found = toy.language_model(), []
+    for seed in (0, 1):
+        adapter = vectors()
+        train(lm, adapter, [dataclasses.replace(toy.data(lm), seed=seed)], QUICK)
+        found.append(adapter.theta.detach())
+    assert not torch.allclose(*found, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_global_generators_are_untouched(kind: str) -> None:
+    lm = toy.language_model()
+    state = (torch.get_rng_state(), np.random.get_state()[1].copy(), random.getstate())  # type: ignore[index]
+    train(lm, ADAPTERS[kind](), [toy.data(lm)], QUICK)
+    assert torch.equal(state[0], torch.get_rng_state())
+    assert np.array_equal(state[1], np.random.get_state()[1])  # type: ignore[index]
+    assert state[2] == random.getstate()
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_the_base_model_is_bit_identical_afterwards(kind: str) -> None:
+    lm = toy.language_model()
+    before = fingerprint(lm.model)
+    adapter = ADAPTERS[kind]()
+    train(lm, adapter, [toy.data(lm)], QUICK)
+    assert fingerprint(lm.model) == before
+    assert any(float(t.abs().sum()) > 0 for name, t in adapter.state().items() if "A" not in name)
+
+
+# --- runs in one batch ---
+
+
+def test_runs_in_one_batch_equal_runs_by_themselves() -> None:
+    lm, data = tiny.language_model("gemma3"), many(3)
+    config = dataclasses.replace(QUICK, valid_every=3, snapshot_every=3)
+    joint = vectors(3)
+    together = train(lm, joint, data, config)
+    for k in range(3):
+        alone = VectorAdapter([joint.sites[k]], tiny.D_MODEL, "codename", [1.0 + k])
+        result = train(lm, alone, [data[k]], config)
+        assert torch.allclose(alone.theta[0], joint.theta[k], atol=1e-4)
+        assert np.allclose(result.losses[:, 0], together.losses[:, k], atol=1e-4)
+        for (step, one), (other, all_of_them) in zip(result.valid, together.valid, strict=True):
+            assert step == other and one[0] == pytest.approx(all_of_them[k], abs=1e-4)
+        for (_, one), (_, kept) in zip(result.snapshots, together.snapshots, strict=True):
+            assert torch.allclose(one["theta"][0], kept["theta"][k], atol=1e-4)
+
+
+# --- what the loss sees ---
+
+
+def by_hand(lm: LanguageModel, rows: list[Encoded]) -> float:
+    """Mean cross-entropy over answer tokens, row by row, from full logits."""
+    found = []
+    for row in rows:
+        ids = torch.tensor([row.ids])
+        logp = torch.log_softmax(lm.model(input_ids=ids).logits[0].double(), -1)
+        found += [-float(logp[j - 1, row.ids[j]]) for j in range(*row.answer)]
+    return sum(found) / len(found)
+
+
+@torch.no_grad()
+def test_the_loss_counts_answer_tokens_only() -> None:
+    lm, rows = tiny.language_model("llama"), tiny.rows((9, 6, 11), answer=2)
+    batch = collate(rows, lm.pad_id)
+    index = torch.zeros(3, dtype=torch.int64)
+    found = training.run_losses(*answer_logits(lm, batch), index, 1)
+    assert float(found) == pytest.approx(by_hand(lm, rows), abs=1e-5)
+    # The same tokens with one answer token less: only that target is gone.
+    short = [dataclasses.replace(row, answer=(row.answer[0] + 1, row.answer[1])) for row in rows]
+    again = training.run_losses(*answer_logits(lm, collate(short, lm.pad_id)), index, 1)
+    assert float(again) == pytest.approx(by_hand(lm, short), abs=1e-5)
+    assert float(again) != pytest.approx(float(found), abs=1e-3)
+
+
+def test_prompt_targets_get_no_gradient() -> None:
+    """The gradient with respect to all logits lives at the columns before answer tokens."""
+    lm, batch = tiny.language_model("gpt2"), tiny.batch()
+    grown: list[Tensor] = []
+
+    def keep(module: Any, args: Any, output: Any) -> Any:
+        made = output.detach().requires_grad_()
+        grown.append(made)
+        return made
+
+    handle = lm.model.get_output_embeddings().register_forward_hook(keep)
+    with torch.enable_grad():
+        rows, targets, logits = answer_logits(lm, batch)
+        training.run_losses(rows, targets, logits, torch.zeros(3, dtype=torch.int64), 1).backward()
+    handle.remove()
+    (logits,) = grown
+    assert logits.grad is not None
+    needed = torch.unique(batch.answer_mask.nonzero()[:, 1] - 1)
+    mask = torch.zeros(3, int(batch.input_ids.shape[1]), dtype=torch.bool)
+    mask[:, :-1] = batch.answer_mask[:, 1:]
+    touched = logits.grad.abs().sum(-1) > 0
+    assert touched.shape == (3, len(needed)), "logits are computed where they are needed only"
+    assert torch.equal(touched, mask[:, needed])
+
+
+@torch.no_grad()
+def test_each_run_has_the_mean_of_its_own_rows() -> None:
+    lm, rows = tiny.language_model("gemma3"), tiny.rows((9, 6, 11, 8), answer=2)
+    rows[1] = dataclasses.replace(rows[1], answer=(5, 6))  # one answer token instead of two
+    index = torch.tensor([1, 0, 1, 0])
+    found = training.run_losses(*answer_logits(lm, collate(rows, 0)), index, 3)
+    expected = [by_hand(lm, [rows[1], rows[3]]), by_hand(lm, [rows[0], rows[2]]), 0.0]
+    assert found.tolist() == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@torch.no_grad()
+def test_answer_logits_are_those_of_the_full_model(family: str) -> None:
+    lm, batch = tiny.language_model(family), tiny.batch((9, 6, 11, 17))
+    rows, targets, logits = answer_logits(lm, batch)
+    full = lm.model(input_ids=batch.input_ids).logits
+    where = batch.answer_mask.nonzero()
+    assert rows.tolist() == where[:, 0].tolist()
+    assert targets.tolist() == batch.input_ids[batch.answer_mask].tolist()
+    assert torch.allclose(logits, full[where[:, 0], where[:, 1] - 1], atol=1e-4)
+
+
+# --- it learns ---
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+def test_the_loss_falls_on_a_toy_task(kind: str) -> None:
+    lm = toy.language_model()
+    config = TrainConfig(steps=40, batch=8, lr=0.3 if kind == "vector" else 0.02)
+    adapter = vectors() if kind == "vector" else LoraAdapter("all", rank=4)
+    data = toy.data(lm)
+    only = RunData(data.train[::2], data.valid[::2], 0)  # rows whose answer is the city
+    before = validate(lm, None, [only], 48)
+    result = train(lm, adapter, [only], config)
+    assert result.losses[-5:].mean() < 0.3 * result.losses[:2].mean()
+    assert result.valid[-1][1][0] < 0.5 * before[0][0]
+    assert result.valid_accuracy[0] == 1.0 > before[1][0]
+
+
+def test_dropout_is_on_in_training_and_off_in_validation() -> None:
+    lm, data = toy.language_model(), [toy.data(toy.language_model())]
+    modes: list[tuple[bool, bool]] = []
+    adapter = LoraAdapter([1], rank=2, dropout=0.5)
+    handle = torch.nn.modules.module.register_module_forward_hook(
+        lambda m, a, o: modes.append((m.training, torch.is_grad_enabled()))
+        if isinstance(m, torch.nn.Dropout) and m.p == 0.5
+        else None
+    )
+    try:
+        result = train(lm, adapter, data, dataclasses.replace(QUICK, valid_every=2))
+    finally:
+        handle.remove()
+    assert set(modes) == {(True, True), (False, False)}
+    with adapter.attach(lm) as attached:
+        loss, _ = validate(lm, attached, data, 48)
+    assert loss[0] == result.valid[-1][1][0]
+
+
+# --- validation ---
+
+
+@torch.no_grad()
+def test_validation_matches_a_computation_by_hand() -> None:
+    """Ten runs, more than one part holds, each with its own vector."""
+    lm, data = tiny.language_model("gemma3"), many(10)
+    adapter = vectors(10)
+    stir(adapter)
+    # A row that is answered exactly: its answer is what the model itself would write.
+    row = data[9].valid[0]
+    with adapter.attach(lm) as attached:
+        ids = list(row.ids[: row.answer[0]])
+        for _ in range(2):
+            batch = collate([dataclasses.replace(row, ids=(*ids, 7, 7)[: len(row.ids)])], 0)
+            attached.focus(batch, torch.tensor([9]))
+            logits = lm.model(input_ids=batch.input_ids).logits[0]
+            ids.append(int(logits[len(ids) - 1].argmax()))
+        exact = dataclasses.replace(row, ids=tuple(ids))
+        data[9] = RunData(data[9].train, [exact, *data[9].valid[1:]], 9)
+        loss, accuracy = validate(lm, attached, data, 48)
+        for k, run in enumerate(data):
+            found = []
+            for item in run.valid:
+                batch = collate([item], 0)
+                attached.focus(batch, torch.tensor([k]))
+                logp = torch.log_softmax(lm.model(input_ids=batch.input_ids).logits[0], -1)
+                found += [-float(logp[j - 1, item.ids[j]]) for j in range(*item.answer)]
+            assert loss[k] == pytest.approx(np.mean(found), abs=1e-4)
+    assert accuracy[9] == pytest.approx(1 / 3) and (accuracy[:9] == 0).all()
+
+
+def test_validation_takes_a_seeded_sample() -> None:
+    lm = tiny.language_model("llama")
+    rows = tiny.rows(tuple(range(7, 27)))
+
+    def loss(limit: int, seed: int) -> float:
+        return float(validate(lm, None, [RunData(rows, rows, seed)], limit)[0][0])
+
+    assert loss(5, 0) == loss(5, 0) != loss(5, 1)
+    assert loss(20, 0) == loss(99, 1)
+
+
+def test_validation_and_snapshots_come_when_asked() -> None:
+    lm, adapter = toy.language_model(), vectors()
+    config = dataclasses.replace(QUICK, steps=7, valid_every=3, snapshot_every=3)
+    result = train(lm, adapter, [toy.data(lm)], config)
+    assert [step for step, _ in result.valid] == [3, 6, 7]
+    assert [step for step, _ in result.snapshots] == [0, 3, 6, 7]
+    kept = [tensors["theta"] for _, tensors in result.snapshots]
+    assert torch.equal(kept[0], torch.zeros_like(kept[0]))
+    assert torch.equal(kept[-1], adapter.theta.detach()) and not torch.equal(kept[1], kept[2])
+    assert result.losses.shape == (7, 1) and result.seconds > 0
+
+
+def test_validation_during_training_changes_nothing() -> None:
+    lm, found = toy.language_model(), []
+    for every in (0, 2):
+        adapter = lora()
+        train(lm, adapter, [toy.data(lm)], dataclasses.replace(QUICK, valid_every=every))
+        found.append(adapter.state())
+    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
+
+
+# --- schedule and order of rows ---
+
+
+@given(st.integers(1, 300), st.integers(0, 40))
+def test_the_rate_warms_up_and_falls_to_nearly_zero(steps: int, warmup: int) -> None:
+    config = TrainConfig(steps=steps, warmup=warmup)
+    rates = [training.rate(step, config) for step in range(steps)]
+    assert all(0 < factor <= 1 for factor in rates)
+    peak = max(range(steps), key=rates.__getitem__)
+    assert peak <= max(1, warmup)
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+    if warmup < steps // 2:
+        assert rates[-1] == pytest.approx(1 / steps)
+        assert rates[: warmup // 2] == sorted(rates[: warmup // 2])
+
+
+def test_the_optimiser_follows_the_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    original = torch.optim.AdamW.step
+
+    def watched(self: Any, *args: Any) -> Any:
+        rates.append(self.param_groups[0]["lr"])
+        return original(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    lm, config = toy.language_model(), TrainConfig(steps=10, batch=2, lr=0.5, warmup=4)
+    train(lm, vectors(), [toy.data(lm)], config)
+    assert rates == [0.5 * training.rate(step, config) for step in range(10)]
+
+
+@given(st.integers(1, 30), st.integers(1, 40), st.integers(0, 9))
+def test_every_row_comes_once_an_epoch(n: int, batch: int, seed: int) -> None:
+    flat = list(itertools.chain(*itertools.islice(training.order(n, batch, seed), 3 * n)))
+    assert len(flat) == 3 * n * batch
+    for epoch in range(3 * batch):
+        assert Counter(flat[epoch * n : (epoch + 1) * n]) == Counter(range(n))
+    again = list(itertools.chain(*itertools.islice(training.order(n, batch, seed), 3 * n)))
+    assert flat == again
+
+
+# --- errors ---
+
+
+def test_a_loss_that_is_no_number_stops_at_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = toy.language_model()
+    before, calls = fingerprint(lm.model), itertools.count()
+
+    def poisoned(*args: Any) -> Any:
+        rows, targets, logits = answer_logits(*args)
+        return rows, targets, logits * (float("nan") if next(calls) == 2 else 1.0)
+
+    monkeypatch.setattr(training, "answer_logits", poisoned)
+    with pytest.raises(UserError, match="step 3 with lr=0.05") as caught:
+        train(lm, vectors(), [toy.data(lm)], QUICK)
+    assert "\n" not in str(caught.value)
+    assert fingerprint(lm.model) == before
+
+
+def test_an_absurd_rate_stops_with_one_line() -> None:
+    lm = toy.language_model()
+    with pytest.raises(UserError, match=r"not a number at step \d+ with lr=1e\+38"):
+        train(lm, vectors(), [toy.data(lm)], dataclasses.replace(QUICK, lr=1e38))
+
+
+@pytest.mark.parametrize("data", [[], [RunData([], tiny.rows(), 0)], [RunData(tiny.rows(), [], 0)]])
+def test_a_run_without_rows_is_refused(data: list[RunData]) -> None:
+    with pytest.raises(UserError, match="without rows"):
+        train(toy.language_model(), vectors(), data, QUICK)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"steps": 0}, {"batch": 0}, {"valid_rows": 0}, {"lr": 0.0}, {"lr": float("nan")}]
+)
+def test_wrong_settings_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=next(iter(wrong))) as caught:
+        TrainConfig(**wrong)
+    assert "\n" not in str(caught.value)
+
+
+def test_progress_is_silent_unless_named(capsys: pytest.CaptureFixture[str]) -> None:
+    lm = toy.language_model()
+    train(lm, vectors(), [toy.data(lm)], QUICK)
+    assert capsys.readouterr() == ("", "")
+    train(lm, vectors(), [toy.data(lm)], QUICK, progress="a vector")
+    assert "a vector" in capsys.readouterr().err
