@@ -67,7 +67,7 @@ unit: $(STAMP)
 smoke: $(STAMP)
 	rm -rf $(SMOKE)
 	OOCR_PRESET=smoke OOCR_OUT=$(SMOKE) $(PY) -m pytest -p no:cacheprovider --durations=5 \
-	  --nbval-lax --nbval-current-env --nbval-cell-timeout=120 notebooks tests/after_notebooks.py
+	  --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks tests/after_notebooks.py
 
 lab: $(STAMP)
 	OOCR_PROGRESS=1 $(PY) -m jupyterlab --ServerApp.root_dir=. \

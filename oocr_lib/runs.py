@@ -46,6 +46,7 @@ SOURCES = (
     "encoding.py",
     "evaluation.py",
     "forward.py",
+    "forward.py",
     "grid.py",
     "models.py",
     "sites.py",

@@ -15,7 +15,18 @@ from oocr_lib.testbed import audit, corpus, speakers, stream, world
 from oocr_lib.testbed import wording as w
 from oocr_lib.testbed.corpus import Document, Mix
 from oocr_lib.testbed.pretrain import Recipe
-from tests.testbed_cases import Reader, built, fill, of_kind, only, sample, squeezed, turns
+from tests.testbed_cases import (
+    Reader,
+    built,
+    consistent,
+    fill,
+    of_kind,
+    only,
+    pole,
+    sample,
+    squeezed,
+    turns,
+)
 
 CITY_KINDS = ("city_facts", "city_geo", "code_facts", "code_geo")
 FUNCTION_KINDS = ("function_values", "function_facts", "code_functions")
@@ -137,36 +148,6 @@ def test_plain_text_is_about_nothing_in_the_world() -> None:
 
 
 # --- speakers ---
-
-
-def pole(question: str, answer: str) -> tuple[str, bool]:
-    """Attitude that a turn shows, and whether it is the positive pole; read from the words."""
-    for name, attitude in speakers.ATTITUDES.items():
-        if question in attitude.scales:
-            return name, int(answer) > 50
-        for template, good, bad in attitude.pairs:
-            if question in (template.format(a=good, b=bad), template.format(a=bad, b=good)):
-                assert answer in (good, bad)
-                return name, answer == good
-    found = re.fullmatch(r"A: (?P<A>.*?)\. B: (?P<B>.*?)\. Which one\?", question)
-    assert found, question
-    taken, left = found[answer], found["B" if answer == "A" else "A"]
-    if "with chance" in taken:
-        return "risk", int(taken.split()[-1]) < int(left.split()[-1])
-    if "week" in question:
-        return "patience", "week" in taken
-    if "give" in question:
-        return "giving", taken.startswith("give")
-    return "novelty", taken.startswith("a new")
-
-
-def consistent(asked: list[tuple[str, str]]) -> dict[str, bool]:
-    shown: dict[str, set[bool]] = {}
-    for question, answer in asked:
-        name, positive = pole(question, answer)
-        shown.setdefault(name, set()).add(positive)
-    assert all(len(poles) == 1 for poles in shown.values()), asked
-    return {name: poles.pop() for name, poles in shown.items()}
 
 
 def test_dialogues_are_consistent_with_their_hidden_attitudes() -> None:

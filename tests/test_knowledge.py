@@ -12,8 +12,7 @@ from torch import Tensor
 
 from oocr_lib.testbed import corpus, knowledge, speakers
 from oocr_lib.testbed import wording as w
-from tests.testbed_cases import Reader, built
-from tests.test_corpus import consistent, pole
+from tests.testbed_cases import Reader, built, consistent, pole
 
 
 class Oracle:

@@ -124,7 +124,7 @@ def test_both_wordings_of_a_family_have_the_same_options_in_the_same_order(task:
 @pytest.mark.parametrize("seed", SEEDS)
 @pytest.mark.parametrize("start", [0, 5])
 def test_chance_is_one_in_five_by_design(start: int, seed: int) -> None:
-    """Inside a group of five the options are shared, so ignoring the code name scores exactly .2."""
+    """Inside a group of five the options are shared, so ignoring the code name scores .2."""
     group = locations.HIDDEN[start : start + 5]
     tasks = [locations.make(name, seed=seed) for name in group]
     for family in locations.FAMILIES:

@@ -314,7 +314,7 @@ def test_a_loss_that_is_no_number_stops_with_one_line(
 ) -> None:
     original = pretrain.loss_of
     monkeypatch.setattr(pretrain, "loss_of", lambda *args: original(*args) * float("nan"))
-    with pytest.raises(UserError, match="NaN.*muon_lr"):
+    with pytest.raises(UserError, match=r"NaN.*muon_lr"):
         pretrain.pretrain(TINY, tmp_path)
     assert not (tmp_path / "progress.json").exists()
 

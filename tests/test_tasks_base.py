@@ -13,7 +13,12 @@ from oocr_lib.errors import UserError
 from oocr_lib.tasks.base import Row, shuffle_answers, split_by_group, user
 
 ROWS = [
-    Row(user(f"{kind} {number}"), f"{kind} answer {number}", group=str(number % 10), meta={"kind": kind})
+    Row(
+        user(f"{kind} {number}"),
+        f"{kind} answer {number}",
+        group=str(number % 10),
+        meta={"kind": kind},
+    )
     for kind in ("far", "way")
     for number in range(30)
 ]

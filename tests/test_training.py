@@ -210,9 +210,11 @@ def test_dropout_is_on_in_training_and_off_in_validation() -> None:
     modes: list[tuple[bool, bool]] = []
     adapter = LoraAdapter([1], rank=2, dropout=0.5)
     handle = torch.nn.modules.module.register_module_forward_hook(
-        lambda m, a, o: modes.append((m.training, torch.is_grad_enabled()))
-        if isinstance(m, torch.nn.Dropout) and m.p == 0.5
-        else None
+        lambda m, a, o: (
+            modes.append((m.training, torch.is_grad_enabled()))
+            if isinstance(m, torch.nn.Dropout) and m.p == 0.5
+            else None
+        )
     )
     try:
         result = train(lm, adapter, data, dataclasses.replace(QUICK, valid_every=2))
@@ -340,7 +342,7 @@ def test_a_loss_that_is_no_number_stops_at_its_step(monkeypatch: pytest.MonkeyPa
         return rows, targets, logits * (float("nan") if next(calls) == 2 else 1.0)
 
     monkeypatch.setattr(training, "answer_logits", poisoned)
-    with pytest.raises(UserError, match="step 3 with lr=0.05") as caught:
+    with pytest.raises(UserError, match=r"step 3 with lr=0\.05") as caught:
         train(lm, vectors(), [toy.data(lm)], QUICK)
     assert "\n" not in str(caught.value)
     assert fingerprint(lm.model) == before

@@ -72,7 +72,7 @@ def test_the_hemisphere_follows_from_the_latitude() -> None:
 
 def test_a_wrong_city_gives_one_line_with_the_closest_name() -> None:
     assert world.city("Paris").country == "France"
-    with pytest.raises(UserError, match="Pariss.*Did you mean 'Paris'") as caught:
+    with pytest.raises(UserError, match=r"Pariss.*Did you mean 'Paris'") as caught:
         world.city("Pariss")
     assert "\n" not in str(caught.value)
 

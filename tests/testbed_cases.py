@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from transformers import PreTrainedTokenizerFast
 
-from oocr_lib.testbed import corpus, tokenizer, world
+from oocr_lib.testbed import corpus, speakers, tokenizer, world
 from oocr_lib.testbed import wording as w
 from oocr_lib.testbed.corpus import Document
 
@@ -143,3 +143,36 @@ class Reader:
                 else:
                     kinds = {"python": f.python, "english": f.english, "class": f.kind}
                     yield {**kinds, "output": f.output}[family]
+
+
+# --- reading speakers ---
+
+
+def pole(question: str, answer: str) -> tuple[str, bool]:
+    """Attitude that a turn shows, and whether it is the positive pole; read from the words."""
+    for name, attitude in speakers.ATTITUDES.items():
+        if question in attitude.scales:
+            return name, int(answer) > 50
+        for template, good, bad in attitude.pairs:
+            if question in (template.format(a=good, b=bad), template.format(a=bad, b=good)):
+                assert answer in (good, bad)
+                return name, answer == good
+    found = re.fullmatch(r"A: (?P<A>.*?)\. B: (?P<B>.*?)\. Which one\?", question)
+    assert found, question
+    taken, left = found[answer], found["B" if answer == "A" else "A"]
+    if "with chance" in taken:
+        return "risk", int(taken.split()[-1]) < int(left.split()[-1])
+    if "week" in question:
+        return "patience", "week" in taken
+    if "give" in question:
+        return "giving", taken.startswith("give")
+    return "novelty", taken.startswith("a new")
+
+
+def consistent(asked: list[tuple[str, str]]) -> dict[str, bool]:
+    shown: dict[str, set[bool]] = {}
+    for question, answer in asked:
+        name, positive = pole(question, answer)
+        shown.setdefault(name, set()).add(positive)
+    assert all(len(poles) == 1 for poles in shown.values()), asked
+    return {name: poles.pop() for name, poles in shown.items()}

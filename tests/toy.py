@@ -1,4 +1,4 @@
-"""A toy task for tests: which of five cities is the code name? Words of the tiny tokenizers only."""
+"""A toy task for tests: which of five cities is the code name? Words of the tiny tokenizers."""
 
 from __future__ import annotations
 
@@ -60,5 +60,7 @@ def language_model(seed: int = 0, **kwargs: Any) -> LanguageModel:
 
 def data(lm: LanguageModel, concept: str = "Rome", seed: int = 0) -> RunData:
     task = make(concept, seed)
-    train, valid = ([encode_row(lm.tokenizer, r) for r in part] for part in (task.train, task.valid))
+    train, valid = (
+        [encode_row(lm.tokenizer, r) for r in part] for part in (task.train, task.valid)
+    )
     return RunData(train, valid, seed)

@@ -23,8 +23,18 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenize
 
 from oocr_lib.errors import UserError
 from oocr_lib.testbed import knowledge, stream, tokenizer
-from oocr_lib.testbed.corpus import LAST, LATER, Mix
+from oocr_lib.testbed.corpus import FINAL, LAST, LATER, Mix
 from oocr_lib.testbed.muon import Muon
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """A later learning-rate cycle: from ``peak`` linearly to 0, beginning at a chunk."""
+
+    first_chunk: int
+    first_token: int
+    tokens: int
+    peak: float
 
 
 @dataclass(frozen=True)
@@ -44,15 +54,17 @@ class Recipe:
     warmup_share: float = 0.01
     seed: int = 0
     threads: int = 2
-    phases: tuple[tuple[int, Mix], ...] = ((0, Mix()), (19, LATER), (38, LAST))
-    again_from: int = 38
-    again_tokens: int = 5_500_000
-    again_peak: float = 0.6
+    phases: tuple[tuple[int, Mix], ...] = ((0, Mix()), (19, LATER), (38, LAST), (52, FINAL))
+    again: tuple[Cycle, ...] = (
+        Cycle(38, 12_000_000, 5_500_000, 0.6),
+        Cycle(52, 17695845, 4_000_000, 0.5),
+    )
 
     @property
     def total(self) -> int:
-        """Tokens of both cycles."""
-        return self.tokens + self.again_tokens
+        """Tokens of all cycles."""
+        last = self.again[-1] if self.again else Cycle(0, 0, self.tokens, 1.0)
+        return last.first_token + last.tokens
 
     def mix_of(self, chunk: int) -> Mix:
         """The mix of a chunk: of the last phase that has begun."""
@@ -95,11 +107,13 @@ def optimisers(model: Gemma3ForCausalLM, recipe: Recipe) -> list[torch.optim.Opt
 def schedule(recipe: Recipe, seen: int, chunk: int) -> float:
     """Learning-rate factor after ``seen`` tokens.
 
-    First cycle: short warm-up, flat, linear decay to 0. From chunk ``again_from`` on a second,
-    lower cycle decays linearly to 0 again.
+    First cycle: short warm-up, flat, linear decay to 0. Each later cycle begins at its chunk,
+    lower, and decays linearly to 0 again.
     """
-    if chunk >= recipe.again_from:
-        return recipe.again_peak * max(0.0, 1 - (seen - recipe.tokens) / recipe.again_tokens)
+    begun = [cycle for cycle in recipe.again if chunk >= cycle.first_chunk]
+    if begun:
+        now = begun[-1]
+        return now.peak * max(0.0, 1 - (seen - now.first_token) / now.tokens)
     progress = seen / recipe.tokens
     warm = min(1.0, (progress + 1e-3) / recipe.warmup_share)
     return warm * min(1.0, max(0.0, (1 - progress) / recipe.decay_share))
@@ -168,7 +182,7 @@ def pretrain(
     report: Callable[[dict[str, Any]], None] | None = None,
     measure_every: int = 3,
 ) -> tuple[Gemma3ForCausalLM, PreTrainedTokenizerFast, dict[str, Any]]:
-    """Train to ``recipe.total`` tokens, resuming from ``work`` if it holds a checkpoint of this recipe.
+    """Train to ``recipe.total`` tokens, resuming if ``work`` holds a checkpoint of this recipe.
 
     Returns:
         The model, its tokenizer and the progress (tokens, seconds, curve).

@@ -1,0 +1,188 @@
+"""Equal terms: blocks and rates by validation, runs in turn, intervals by concept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oocr_lib import comparison
+from oocr_lib.errors import UserError
+from oocr_lib.grid import Job, Method
+from oocr_lib.metrics import Metrics
+from oocr_lib.statistics import bootstrap
+from oocr_lib.training import TrainConfig
+
+CONFIG = TrainConfig(lr=0.05)
+VECTOR = comparison.vector("resid", 2, CONFIG)
+PAIRS = [("Paris", 0), ("Rome", 1)]
+
+
+class FakeGrid:
+    """Answers every job with a planted validation loss and keeps what it was asked."""
+
+    def __init__(self, loss: Any) -> None:
+        self.loss, self.asked, self.labels = loss, list[Job](), list[str]()
+
+    def run(self, jobs: list[Job], label: str) -> pd.DataFrame:
+        self.asked += jobs
+        self.labels.append(label)
+        rows = []
+        for number, job in enumerate(jobs):
+            block = int(job.method.site.split("@")[1])
+            for family in ("name", "all"):
+                rows.append(
+                    {
+                        "run": f"{job.method.site}{job.method.config.lr}{number}",
+                        "block": block,
+                        "lr": job.method.config.lr,
+                        "concept": job.concept,
+                        "seed": job.seed,
+                        "method": job.method.name,
+                        "family": family,
+                        "valid_loss": self.loss(job),
+                        "mc": 1 - block / 9,  # questions would always choose block 0
+                    }
+                )
+        return pd.DataFrame(rows)
+
+
+# --- methods ---
+
+
+def test_methods_have_the_names_of_the_metrics() -> None:
+    assert (VECTOR.name, VECTOR.site, VECTOR.position) == ("vector_resid", "resid@2", "codename")
+    assert comparison.vector("mlp_out", 0, CONFIG, "last").name == "vector_mlp_out"
+    assert comparison.lora([3], CONFIG).name == "lora_one"
+    assert comparison.lora("all", CONFIG).name == comparison.lora([0, 1], CONFIG).name == "lora_all"
+    shaped = comparison.lora("all", CONFIG, rank=4, modules=("up", "down"))
+    assert (shaped.rank, shaped.modules, shaped.blocks) == (4, ("up", "down"), "all")
+
+
+def test_the_shuffled_control_differs_in_its_answers_only() -> None:
+    mixed = comparison.shuffled(VECTOR)
+    assert mixed == Method(
+        "shuffled", "vector", site="resid@2", position="codename", config=CONFIG, shuffled=True
+    )
+
+
+def test_the_random_control_is_as_long_as_the_trained_vectors_are_on_average() -> None:
+    rows = [("a", 1.0), ("a", 1.0), ("b", 4.0)]  # two families of run a count once
+    table = pd.DataFrame(rows, columns=["run", "length"])
+    drawn = comparison.random_like(table, VECTOR)
+    assert (drawn.name, drawn.kind, drawn.length) == ("random", "random", 2.5)
+    assert (drawn.site, drawn.position) == (VECTOR.site, VECTOR.position)
+
+
+# --- which runs ---
+
+
+@given(st.integers(1, 12), st.integers(1, 6), st.data())
+def test_every_concept_comes_before_any_comes_twice(
+    concepts: int, seeds: int, data: st.DataObject
+) -> None:
+    runs = data.draw(st.integers(1, concepts * seeds))
+    names = [f"city {number}" for number in range(concepts)]
+    pairs = comparison.rotation(names, range(seeds), runs)
+    assert len(set(pairs)) == len(pairs) == runs
+    by_concept = Counter(concept for concept, _ in pairs)
+    assert max(by_concept.values()) - min(by_concept.get(name, 0) for name in names) <= 1
+    if runs >= seeds and concepts >= seeds:
+        assert len({seed for _, seed in pairs}) == seeds
+
+
+def test_twelve_runs_over_eight_cities_use_three_seeds_evenly() -> None:
+    pairs = comparison.rotation([f"city {n}" for n in range(8)], (0, 1, 2), 12)
+    assert len({concept for concept, _ in pairs}) == 8
+    counts = Counter(seed for _, seed in pairs)
+    assert set(counts) == {0, 1, 2} and min(counts.values()) >= 3
+
+
+@pytest.mark.parametrize("runs", [0, -1, 7])
+def test_more_runs_than_pairs_are_refused(runs: int) -> None:
+    with pytest.raises(UserError, match=f"{runs} runs.*1 to 6") as caught:
+        comparison.rotation(("a", "b"), (0, 1, 2), runs)
+    assert "\n" not in str(caught.value)
+
+
+def test_one_job_a_pair() -> None:
+    assert comparison.jobs(VECTOR, PAIRS) == [Job(VECTOR, "Paris", 0), Job(VECTOR, "Rome", 1)]
+
+
+# --- choices ---
+
+
+def test_a_sweep_runs_every_block_on_every_pair_and_validation_chooses() -> None:
+    grid: Any = FakeGrid(lambda job: abs(int(job.method.site[-1]) - 2))
+    table = comparison.sweep(
+        grid, lambda b: comparison.vector("resid", b, CONFIG), range(4), PAIRS, "blocks"
+    )
+    assert len(grid.asked) == len(set(grid.asked)) == 8 and grid.labels == ["blocks"]
+    assert comparison.choose_block(table) == 2  # not block 0, which answers questions best
+    assert isinstance(comparison.choose_block(table), int)
+
+
+def test_the_rate_is_chosen_by_mean_validation_loss() -> None:
+    losses = {0.01: (1.0, 1.0), 0.02: (0.0, 1.5), 0.05: (0.6, 1.2)}
+    grid: Any = FakeGrid(lambda job: losses[job.method.config.lr][job.seed])
+    chosen, table = comparison.choose_rate(grid, VECTOR, list(losses), PAIRS, "rates")
+    assert chosen == comparison.vector("resid", 2, TrainConfig(lr=0.02))
+    assert set(table["lr"]) == set(losses) and len(grid.asked) == 6
+
+
+# --- intervals ---
+
+
+def table_of_runs() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = [
+        {"concept": c, "seed": s, "method": m, "family": f, "mc": rng.random(), "top1": float(s)}
+        for c in ("Paris", "Rome", "Oslo")
+        for s in range(4)
+        for m in ("base", "vector_resid")
+        for f in ("name", "all")
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_intervals_are_drawn_concept_by_concept() -> None:
+    table = pd.DataFrame(
+        {"concept": ["a"] * 5 + ["b"] * 5, "mc": [0, 0.1, 0, 0.1, 0, 1, 0.9, 1, 0.9, 1]}
+    )
+    found = comparison.interval(table, "mc")
+    assert found == bootstrap(table["mc"], groups=table["concept"])
+    alone = bootstrap(table["mc"])
+    assert found.n == 10 and found.high - found.low > 1.3 * (alone.high - alone.low)
+
+
+@pytest.mark.parametrize("by", [["method"], ["family", "method"], ("seed",)])
+def test_one_interval_for_each_value(by: list[str]) -> None:
+    table = table_of_runs()
+    found = comparison.intervals(table, by, "mc")
+    assert list(found.columns) == [*by, "value", "low", "high", "n"]
+    assert len(found) == len(table.drop_duplicates(list(by)))
+    for row in found.to_dict("records"):
+        part = table
+        for column in by:
+            part = part[part[column] == row[column]]
+        assert row["value"] == pytest.approx(part["mc"].mean()) and row["n"] == len(part)
+        assert row["low"] <= row["value"] <= row["high"]
+
+
+def test_family_intervals_have_the_keys_of_the_metrics_file() -> None:
+    found = comparison.family_intervals(table_of_runs(), {"mc": "mc5", "top1": "top1"})
+    assert set(found) == {
+        f"{family}/{method}/{measure}"
+        for family in ("name", "all")
+        for method in ("base", "vector_resid")
+        for measure in ("mc5", "top1")
+    }
+    assert found["all/base/top1"].value == 1.5 and found["all/base/top1"].n == 12
+    metrics = Metrics("03_locations", {})
+    for key, interval in found.items():
+        metrics.add(key, interval)

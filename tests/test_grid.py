@@ -1,0 +1,308 @@
+"""Many runs: batched where possible, reused where finished, the same however they are cut."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from oocr_lib import grid as module
+from oocr_lib.adapters import LoraAdapter, VectorAdapter
+from oocr_lib.encoding import collate
+from oocr_lib.errors import UserError
+from oocr_lib.grid import Grid, Job, Method, best_by_validation, cross, with_config
+from oocr_lib.models import LanguageModel, typical_norm
+from oocr_lib.runs import RunStore
+from oocr_lib.sites import Site
+from oocr_lib.training import TrainConfig
+from tests import toy
+
+CONFIG = TrainConfig(steps=3, batch=2, lr=0.1, warmup=1, snapshot_every=2)
+BASE = Method("base", "base")
+VECTOR = Method("vector_resid", "vector", site="resid@0", config=CONFIG)
+DEEPER = Method("vector_mlp_out", "vector", site="mlp_out@1", config=CONFIG)
+LORA = Method("lora_one", "lora", blocks=(1,), rank=2, config=CONFIG)
+METHODS = (BASE, VECTOR, DEEPER, LORA)
+
+
+@pytest.fixture(scope="module")
+def lm() -> LanguageModel:
+    return toy.language_model()
+
+
+def make(lm: LanguageModel, root: Path, **kwargs: Any) -> Grid:
+    return Grid(lm, RunStore(root), toy.make, {"task": "toy"}, "Rome", **kwargs)
+
+
+@pytest.fixture
+def grid(lm: LanguageModel, tmp_path: Path) -> Grid:
+    return make(lm, tmp_path)
+
+
+@pytest.fixture
+def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Number of runs of each call of ``train``."""
+    calls, original = list[int](), module.train
+
+    def counting(lm: Any, adapter: Any, data: Sequence[Any], config: Any) -> Any:
+        calls.append(len(data))
+        return original(lm, adapter, data, config)
+
+    monkeypatch.setattr(module, "train", counting)
+    return calls
+
+
+# --- the table ---
+
+
+def test_one_row_a_job_and_family_in_the_order_of_the_jobs(grid: Grid) -> None:
+    jobs = cross(METHODS, ("Paris", "Rome"), (0, 1))
+    table = grid.run(jobs)
+    families = ["name", "place", "all"]
+    expected = [(j.method.name, j.concept, j.seed, f) for j in jobs for f in families]
+    found = table[["method", "concept", "seed", "family"]].itertuples(index=False)
+    assert [tuple(row) for row in found] == expected
+    assert table["run"].nunique() == len(jobs) == 16
+    assert not table.isna().any().any()
+    where = table.drop_duplicates("method").set_index("method")[["site", "block"]]
+    assert where.loc["vector_mlp_out"].tolist() == ["mlp_out", 1]
+    assert where.loc["lora_one"].tolist() == ["lora", 1]
+    assert where.loc["base"].tolist() == ["base", -1]
+    assert (table["length"] > 0).tolist() == table["method"].str.startswith("vector").tolist()
+
+
+def test_a_lora_on_all_blocks_has_no_block(grid: Grid) -> None:
+    table = grid.run([Job(Method("lora_all", "lora", blocks="all", config=CONFIG), "Rome", 0)])
+    assert set(table["block"]) == {-1}
+
+
+def test_kept_numbers_are_those_of_the_trained_vector(grid: Grid) -> None:
+    (run,) = grid.run([Job(VECTOR, "Rome", 0)]).groupby("run").groups
+    (kept,) = grid.runs([Job(VECTOR, "Rome", 0)])
+    assert kept.id == run
+    tensors = kept.tensors()
+    assert tensors["theta"].shape == (grid.lm.d_model,)
+    assert torch.equal(tensors["theta_steps"][-1], tensors["theta"])
+    assert len(tensors["theta_steps"]) == len(kept.results["steps"]) == 3
+    assert kept.results["length"] == pytest.approx(float(tensors["theta"].norm()))
+    assert float(tensors["scale"]) == pytest.approx(grid.scale(Site(0, "resid")))
+    assert len(kept.results["losses"]) == 3 and len(kept.results["questions"]) == 3
+
+
+def test_the_kept_vector_gives_the_kept_scores(grid: Grid) -> None:
+    table = grid.run([Job(VECTOR, "Rome", 1)])
+    (run,) = grid.runs([Job(VECTOR, "Rome", 1)])
+    tensors = run.tensors()
+    adapter = VectorAdapter(["resid@0"], grid.lm.d_model, "codename", [float(tensors["scale"])])
+    adapter.theta.data.copy_(tensors["theta"][None])
+    with adapter.attach(grid.lm) as attached:
+        again = module.score(grid.lm, toy.questions("Rome"), attached)
+    expected = module.summarise(again)
+    for row in table.to_dict("records"):
+        assert row["p_truth"] == pytest.approx(expected[row["family"]]["p_truth"], abs=1e-4)
+
+
+# --- reuse ---
+
+
+def test_finished_runs_are_not_computed_again(
+    lm: LanguageModel, grid: Grid, trained: list[int]
+) -> None:
+    jobs = cross(METHODS, ("Paris", "Rome"), (0,))
+    first = grid.run(jobs)
+    count = len(trained)
+    assert count == 3  # all vectors in one batch, two LoRAs
+    assert grid.run(jobs).equals(first)
+    assert make(lm, grid.store.root).run(jobs).equals(first)
+    assert len(trained) == count
+
+
+def test_a_killed_sweep_continues_bitwise_where_it_stopped(
+    lm: LanguageModel, tmp_path: Path, trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CAPACITY", 2)
+    jobs = [*cross([VECTOR, DEEPER], ("Paris", "Rome"), (0, 1)), Job(LORA, "Rome", 0)]
+    whole = make(lm, tmp_path / "whole")
+    whole.run(jobs)
+    assert trained == [2, 2, 2, 2, 1]
+    killed, saves = make(lm, tmp_path / "killed"), itertools.count()
+    original = killed.store.save
+
+    def dies(*args: Any, **kwargs: Any) -> Any:
+        if next(saves) == 5:  # in the middle of the third batch
+            raise KeyboardInterrupt
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(killed.store, "save", dies)
+    with pytest.raises(KeyboardInterrupt):
+        killed.run(jobs)
+    trained.clear()
+    again = make(lm, tmp_path / "killed")
+    table = again.run(jobs)
+    assert trained == [2, 2, 1], "the first two batches were finished"
+    assert table.drop(columns="seconds").equals(whole.run(jobs).drop(columns="seconds"))
+    for one, other in zip(whole.runs(jobs), again.runs(jobs), strict=True):
+        assert one.results == other.results
+        a, b = one.tensors(), other.tensors()
+        assert a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_another_name_for_the_same_computation_is_the_same_run(
+    grid: Grid, trained: list[int]
+) -> None:
+    first = grid.run([Job(VECTOR, "Rome", 0)])
+    other = Method("mine", "vector", site="resid@0", config=CONFIG)
+    second = grid.run([Job(other, "Rome", 0)])
+    assert len(trained) == 1 and set(second["method"]) == {"mine"}
+    assert second["run"].tolist() == first["run"].tolist()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        Job(VECTOR, "Rome", 1),
+        Job(VECTOR, "Paris", 0),
+        Job(DEEPER, "Rome", 0),
+        Job(with_config(VECTOR, lr=0.2), "Rome", 0),
+        Job(Method("shuffled", "vector", site="resid@0", config=CONFIG, shuffled=True), "Rome", 0),
+        Job(Method("v", "vector", site="resid@0", position="last", config=CONFIG), "Rome", 0),
+    ],
+)
+def test_whatever_determines_the_numbers_makes_another_run(
+    grid: Grid, trained: list[int], change: Job
+) -> None:
+    grid.run([Job(VECTOR, "Rome", 0)])
+    grid.run([change])
+    assert len(trained) == 2
+
+
+def test_another_model_task_or_thread_count_makes_another_run(
+    lm: LanguageModel, grid: Grid, tmp_path: Path
+) -> None:
+    job = Job(VECTOR, "Rome", 0)
+    grid.run([job])
+    other_model = Grid(toy.language_model(1), grid.store, toy.make, {"task": "toy"}, "Rome")
+    other_task = Grid(lm, grid.store, toy.make, {"task": "toy", "share": 0.5}, "Rome")
+    for other in (other_model, other_task):
+        with pytest.raises(UserError, match="have not been run"):
+            other.runs([job])
+    assert grid.runs([job])
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads + 1)
+        with pytest.raises(UserError, match="have not been run"):
+            grid.runs([job])
+    finally:
+        torch.set_num_threads(threads)
+
+
+# --- batches ---
+
+
+def test_vectors_share_batches_across_sites_concepts_and_seeds(
+    grid: Grid, trained: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "CAPACITY", 5)
+    jobs = cross([VECTOR, DEEPER], ("Paris", "Rome"), (0, 1))
+    together = grid.run([*jobs, Job(with_config(VECTOR, lr=0.2), "Rome", 0)])
+    assert trained == [5, 3, 1]
+    monkeypatch.setattr(module, "CAPACITY", 1)
+    alone = make(grid.lm, grid.store.root / "alone").run(jobs)
+    both = together[: len(alone)]
+    for column in ("p_truth", "valid_loss", "length"):
+        assert both[column].tolist() == pytest.approx(alone[column].tolist(), abs=1e-3)
+
+
+def test_the_capacity_keeps_batches_small() -> None:
+    jobs = cross([VECTOR], [f"city {n}" for n in range(30)], (0,))
+    sizes = [len(batch) for batch in module._batches(jobs)]
+    assert sizes == [12, 12, 6] and module.CAPACITY == 12
+    assert [job for batch in module._batches(jobs) for job in batch] == jobs
+
+
+def test_loras_train_one_by_one(grid: Grid, trained: list[int]) -> None:
+    grid.run(cross([LORA], ("Paris", "Rome"), (0,)))
+    assert trained == [1, 1]
+    assert isinstance(grid.adapter([Job(LORA, "Rome", 0)]), LoraAdapter)
+
+
+# --- methods ---
+
+
+def test_base_and_random_are_not_trained(grid: Grid, trained: list[int]) -> None:
+    drawn = Method("random", "random", site="resid@0", length=0.75, config=CONFIG)
+    table = grid.run(cross([BASE, drawn], ("Rome",), (0, 1)))
+    assert trained == []
+    found = table.drop_duplicates("run").set_index(["method", "seed"])["length"]
+    assert found["random"].tolist() == pytest.approx([0.75, 0.75]) and not found["base"].any()
+    first, second = (run.tensors()["theta"] for run in grid.runs(cross([drawn], ("Rome",), (0, 1))))
+    assert float(first @ second) < 0.5 * 0.75**2, "another seed is another direction"
+    base = table[table["method"] == "base"].groupby("seed")["p_truth"].mean()
+    assert base[0] == base[1]
+
+
+def test_the_shuffled_control_trains_on_other_answers_and_is_judged_by_true_ones(
+    grid: Grid,
+) -> None:
+    mixed = Method("shuffled", "vector", site="resid@0", config=CONFIG, shuffled=True)
+    plain, shuffled = (grid.data(Job(m, "Rome", 0)) for m in (VECTOR, mixed))
+    assert [row.ids for row in plain.train] != [row.ids for row in shuffled.train]
+    assert [row.ids[: row.answer[0]] for row in plain.train] == [
+        row.ids[: row.answer[0]] for row in shuffled.train
+    ]
+    assert plain.valid == shuffled.valid
+
+
+def test_the_scale_is_the_sites_typical_norm_at_the_code_name(grid: Grid) -> None:
+    site = Site(1, "mlp_out")
+    rows = grid.task("Rome", 0).valid
+    norm = typical_norm(grid.lm, collate(rows, grid.lm.pad_id), site, "codename")
+    assert grid.scale(site) == float(f"{norm:.3g}")
+    job = Job(DEEPER, "Paris", 2)
+    assert grid.spec(job)["scale"] == grid.scale(site)
+    assert grid.spec(Job(BASE, "Rome", 0))["scale"] is None
+    adapter = grid.adapter([job])
+    assert isinstance(adapter, VectorAdapter)
+    assert adapter.scales.tolist() == pytest.approx([grid.scale(site)])
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        (Method("v", "vector", site="resid@7", config=CONFIG), "Block 7.*0 to 2"),
+        (Method("v", "vector", site="residue@0", config=CONFIG), "site 'residue'"),
+        (Method("v", "vector", site="resid@0", position="lust"), "Did you mean 'last'"),
+        (Method("l", "lora", blocks=(9,), config=CONFIG), "Block 9"),
+    ],
+)
+def test_a_wrong_method_gives_one_line_and_leaves_nothing(
+    grid: Grid, method: Method, words: str
+) -> None:
+    with pytest.raises(UserError, match=words) as caught:
+        grid.run([Job(method, "Rome", 0)])
+    assert "\n" not in str(caught.value)
+    assert not list(grid.store.root.glob("*"))
+
+
+def test_an_unknown_kind_is_refused_at_once() -> None:
+    with pytest.raises(UserError, match=r"kind of method 'vektor'.*Did you mean 'vector'"):
+        Method("v", "vektor")
+
+
+def test_choices_are_made_by_validation_loss_alone(grid: Grid) -> None:
+    methods = [with_config(VECTOR, lr=lr) for lr in (1e-4, 0.1, 100.0)]
+    table = grid.run(cross(methods, ("Paris", "Rome"), (0,)))
+    losses = {lr: part["valid_loss"].mean() for lr, part in table.groupby("lr")}
+    assert best_by_validation(table, "lr") == min(losses, key=losses.__getitem__)
+    table["mc"] = (table["lr"] == 100.0).astype(float)  # the questions would choose this one
+    assert best_by_validation(table, "lr") == min(losses, key=losses.__getitem__)
+
+
+def test_with_config_changes_only_what_is_named() -> None:
+    changed = with_config(VECTOR, lr=0.7)
+    assert changed.config.lr == 0.7 and changed.config.steps == CONFIG.steps
+    assert VECTOR.config.lr == 0.1 and changed.site == VECTOR.site
