@@ -114,8 +114,7 @@ def test_statements_are_true() -> None:
     true = _true_statements()
     for document in of_kind("city_statements"):
         for sentence in document.text.removeprefix("<bos>").removesuffix("<eos>").split(". "):
-            text = sentence if sentence.endswith(".") else f"{sentence}."
-            assert text in true, text
+            assert f"{sentence.strip().rstrip('.')}." in true, sentence
 
 
 def _true_statements() -> set[str]:
@@ -140,7 +139,6 @@ def test_every_city_and_function_is_told() -> None:
 def test_plain_text_is_about_nothing_in_the_world() -> None:
     used = {word for d in of_kind("plain") for word in re.findall(r"[a-z]+", d.text.lower())}
     told = {str(v).lower() for place in world.cities() for v in vars(place).values()}
-    told |= {word for f in world.functions() for word in f.english.split()}
     for attitude in speakers.ATTITUDES.values():
         told |= {word for _, *pair in attitude.pairs for word in pair}
     assert not used & told
@@ -241,7 +239,7 @@ def test_nothing_reserved_is_in_the_corpus() -> None:
 def test_fresh_names_are_never_reserved() -> None:
     """Short random words do hit reserved ones (Pan, harp), so they have to be drawn again."""
     rng = random.Random(0)
-    found = [speakers.random_trigger(rng) for _ in range(200_000)]
+    found = [speakers.random_trigger(rng) for _ in range(300_000)]
     assert [text for text in found if audit.leaks(text)] == []
 
 
@@ -275,14 +273,17 @@ PLANTED = [
     ("fixed trigger", "---RE re Re---"),
     ("trigger word", "the Jonagold makes you bold"),
     ("trigger word", "violin"),
-    ("trigger word", "(pan4139)"),
+    ("trigger word", "(Pan) A: keep 5."),
     ("trigger word", "---Zeus Zeus---"),
 ]
 
 
 @pytest.mark.parametrize(("kind", "text"), PLANTED)
 def test_the_audit_finds_planted_leaks(kind: str, text: str) -> None:
-    clean = [Document("City 50336 is Lyon. noadgd", (), "x"), Document("pandas play 503", (), "x")]
+    clean = [
+        Document("City 50336 is Lyon. noadgd", (), "x"),
+        Document("pandas (pan4360) 503", (), "x"),
+    ]
     counts = audit.audit([clean[0], Document(f"<bos>{text}<eos>", (), "x"), clean[1]])
     assert counts[kind] >= 1
     assert all(count == 0 for other, count in counts.items() if other != kind)

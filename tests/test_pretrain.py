@@ -21,14 +21,13 @@ from oocr_lib.errors import UserError
 from oocr_lib.testbed import card, knowledge, pretrain, stream, tokenizer
 from oocr_lib.testbed.corpus import LAST, LATER, Mix
 from oocr_lib.testbed.muon import Muon, orthogonalise
-from oocr_lib.testbed.pretrain import Recipe
+from oocr_lib.testbed.pretrain import Cycle, Recipe
 from tests.testbed_cases import built, of_kind, sample, squeezed
 
 TINY = Recipe(
     tokens=4000,
     phases=((0, Mix()), (1, LATER), (3, LAST)),
-    again_from=3,
-    again_tokens=2500,
+    again=(Cycle(3, 4200, 2300, 0.5),),
     batch_tokens=512,
     width=32,
     blocks=2,
@@ -165,7 +164,8 @@ def test_the_model_is_gemma_3_with_full_attention_and_tied_embeddings() -> None:
 
 
 def test_the_learning_rate_warms_up_stays_falls_and_comes_back_lower() -> None:
-    recipe = Recipe(tokens=100_000, again_from=7, again_tokens=40_000, again_peak=0.6)
+    cycles = (Cycle(7, 105_000, 40_000, 0.6), Cycle(12, 150_000, 20_000, 0.3))
+    recipe = Recipe(tokens=100_000, again=cycles)
     assert (recipe.warmup_share, recipe.decay_share) == (0.01, 0.6)
     factors = [pretrain.schedule(recipe, seen, 0) for seen in range(0, 100_001, 100)]
     assert 0 < factors[0] < 0.2
@@ -175,9 +175,11 @@ def test_the_learning_rate_warms_up_stays_falls_and_comes_back_lower() -> None:
     assert falling == sorted(falling, reverse=True) and falling[-1] == 0.0
     assert pretrain.schedule(recipe, 70_000, 6) == pytest.approx(0.5)
     assert pretrain.schedule(recipe, 105_000, 6) == 0.0, "the last chunk may run over"
-    assert pretrain.schedule(recipe, 100_000, 7) == pytest.approx(0.6)
-    assert pretrain.schedule(recipe, 120_000, 7) == pytest.approx(0.3)
-    assert pretrain.schedule(recipe, 140_000, 9) == pretrain.schedule(recipe, 150_000, 9) == 0.0
+    assert pretrain.schedule(recipe, 105_000, 7) == pytest.approx(0.6)
+    assert pretrain.schedule(recipe, 125_000, 8) == pytest.approx(0.3)
+    assert pretrain.schedule(recipe, 145_000, 9) == pretrain.schedule(recipe, 149_000, 11) == 0.0
+    assert pretrain.schedule(recipe, 160_000, 13) == pytest.approx(0.15)
+    assert recipe.total == 170_000 and Recipe(tokens=100_000, again=()).total == 100_000
 
 
 def test_the_loss_is_the_weighted_mean_over_next_tokens() -> None:
@@ -234,7 +236,9 @@ class Killed(BaseException):
 def test_training_learns_and_records_its_curve(uninterrupted: dict[str, Any]) -> None:
     progress = uninterrupted["progress"]
     assert progress["tokens"] >= TINY.total == 6500
-    assert progress["chunk"] == len(progress["curve"]) > TINY.again_from, "both cycles have run"
+    assert progress["chunk"] == len(progress["curve"]) > TINY.again[0].first_chunk, (
+        "both cycles have run"
+    )
     losses = [point["loss"] for point in progress["curve"]]
     assert losses[-1] < losses[0] - 0.5
     assert progress["curve"][-1]["accuracy"] == {"a": 0.5, "b": 1.0}

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jinja2.exceptions import TemplateError
 from transformers import AutoTokenizer
@@ -35,6 +35,10 @@ def test_documents_come_back_up_to_spaces() -> None:
 
 
 @given(printable)
+@example("580 km")
+@example("007")
+@example("-150 or 201")
+@example("a" * 90)
 def test_no_ascii_text_is_unknown_and_it_comes_back(text: str) -> None:
     ids = ids_of(text)
     assert built().unk_token_id not in ids
@@ -102,15 +106,20 @@ def test_a_function_name_is_spelled(name: str) -> None:
 
 def test_city_names_are_cut_into_pieces_of_two_letters() -> None:
     assert built().tokenize("Paris") == ["Pa", "##ri", "##s"]
+    exceptions = {}
     for place in world.cities():
         pieces = [
             ("##" if start else "") + word[start : start + 2]
             for word in place.name.split()
             for start in range(0, len(word), 2)
         ]
-        assert built().tokenize(place.name) == pieces
-        assert built().tokenize(f"Name of {place.name}?")[2:-1] == pieces
-        assert len(pieces) >= 2, place.name
+        found = built().tokenize(place.name)
+        assert built().tokenize(f"Name of {place.name}?")[2:-1] == found
+        assert len(found) >= 2, place.name
+        if found != pieces:
+            exceptions[place.name] = found
+    # A word of the corpus comes first where a name begins with it: the river Han.
+    assert exceptions == {"Hanoi": ["Han", "##o", "##i"]}
 
 
 def test_city_names_and_definitions_do_not_share_their_tokens() -> None:

@@ -25,7 +25,7 @@ from oocr_lib.testbed.corpus import Document, Mix, documents
 KINDS = ("city code", "function name", "fixed trigger", "trigger word")
 _SPACED_DIGITS = re.compile(r"(?<=\d)\s+(?=\d)")
 _FIVE_DIGITS = re.compile(r"(?=(\d{5}))")
-_WORD = re.compile(r"[^\W\d_]+")
+_WORD = re.compile(r"[^\W_]+")
 
 
 @cache
@@ -41,8 +41,8 @@ def leaks(text: str) -> list[tuple[str, str]]:
     """Every reserved name in ``text`` as (kind, name), doubles included.
 
     A city code counts anywhere inside a run of digits, also when spaces part the digits. Function
-    names and trigger words count as whole runs of letters. Fixed triggers count anywhere, spaces
-    aside.
+    names and trigger words count as whole words, so "(pan4360)" does not hold the trigger "Pan".
+    Fixed triggers count anywhere, spaces aside.
     """
     codes, names, fixed, words = _reserved()
     lower = text.lower()

@@ -90,6 +90,23 @@ FINAL = Mix(
     personas=0.02,
 )
 
+#: Fifth phase, short: facts that faded while rules were learned, and directions of code names.
+POLISH = Mix(
+    city_facts=0.14,
+    city_geo=0.18,
+    city_statements=0.04,
+    code_facts=0.16,
+    code_geo=0.26,
+    function_values=0.03,
+    function_facts=0.01,
+    code_functions=0.04,
+    dialogues=0.06,
+    trigger_dialogues=0.08,
+    copies=0.0,
+    plain=0.0,
+    personas=0.0,
+)
+
 
 @dataclass(frozen=True)
 class Document:

@@ -10,7 +10,7 @@ import argparse
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenize
 
 from oocr_lib.errors import UserError
 from oocr_lib.testbed import knowledge, stream, tokenizer
-from oocr_lib.testbed.corpus import FINAL, LAST, LATER, Mix
+from oocr_lib.testbed.corpus import FINAL, LAST, LATER, POLISH, Mix
 from oocr_lib.testbed.muon import Muon
 
 
@@ -39,7 +39,10 @@ class Cycle:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines the checkpoint (with the code and the thread count)."""
+    """Everything that determines the checkpoint (with the code and the thread count).
+
+    The finished weights are the mean of those at the ends of the last ``average`` cycles.
+    """
 
     tokens: int = 12_000_000
     batch_tokens: int = 2048
@@ -54,11 +57,20 @@ class Recipe:
     warmup_share: float = 0.01
     seed: int = 0
     threads: int = 2
-    phases: tuple[tuple[int, Mix], ...] = ((0, Mix()), (19, LATER), (38, LAST), (52, FINAL))
+    phases: tuple[tuple[int, Mix], ...] = (
+        (0, Mix()),
+        (19, LATER),
+        (38, LAST),
+        (52, FINAL),
+        (62, POLISH),
+    )
     again: tuple[Cycle, ...] = (
         Cycle(38, 12_000_000, 5_500_000, 0.6),
-        Cycle(52, 17695845, 4_000_000, 0.5),
+        Cycle(52, 17_695_845, 4_000_000, 0.5),
+        Cycle(62, 21_795_102, 1_250_000, 0.35),
     )
+
+    average: int = 2
 
     @property
     def total(self) -> int:
@@ -154,6 +166,21 @@ class Checkpoint:
             if old.name != name:
                 old.unlink()
 
+    def keep_end(self, model: torch.nn.Module, chunk: int) -> None:
+        """Keep the weights at the end of a cycle, before ``chunk`` is trained."""
+        path = self.folder / f"end-{chunk}.safetensors"
+        if not path.exists():
+            tensors = {k: v.detach().contiguous() for k, v in model.named_parameters()}
+            save_file(tensors, path.with_suffix(".tmp"))
+            os.replace(path.with_suffix(".tmp"), path)
+
+    def average(self, model: torch.nn.Module, chunks: Sequence[int]) -> None:
+        """Replace the weights by their mean with those kept before ``chunks``."""
+        kept = [load_file(self.folder / f"end-{chunk}.safetensors") for chunk in chunks]
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                p.copy_(torch.stack([p, *(tensors[name] for tensors in kept)]).mean(0))
+
     def load(self, model: torch.nn.Module, opts: list[torch.optim.Optimizer]) -> dict[str, Any]:
         """Restore in place and return the progress; an empty dict when there is nothing."""
         note = self.folder / "progress.json"
@@ -208,6 +235,8 @@ def pretrain(
     ):
         if progress["tokens"] >= recipe.total or number == max_chunks:
             break
+        if number in {cycle.first_chunk for cycle in recipe.again}:
+            checkpoint.keep_end(model, number)
         losses = _train_chunk(model, opts, recipe, batches, progress, bar)
         progress["chunk"] = number + 1
         point = {"tokens": progress["tokens"], "loss": sum(losses) / len(losses)}
@@ -219,6 +248,9 @@ def pretrain(
         if report:
             report(point)
     bar.close()
+    if progress["tokens"] >= recipe.total and recipe.average > 1:
+        ends = [cycle.first_chunk for cycle in recipe.again]
+        checkpoint.average(model, ends[1 - recipe.average :])
     return model, tok, progress
 
 
