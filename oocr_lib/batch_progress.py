@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import threading
 import time
@@ -59,7 +60,9 @@ class Progress:
             if self._terminal and name not in self._bars and total:
                 form = "{desc} {bar:24} cell {n_fmt} of {total_fmt}, {elapsed}"
                 label = f"{name:<{self._width}}"
-                self._bars[name] = tqdm(total=total, desc=label, bar_format=form, leave=False)
+                width, height = shutil.get_terminal_size()  # 80 by 24 where a terminal says 0
+                look = {"bar_format": form, "ncols": width, "nrows": height, "leave": False}
+                self._bars[name] = tqdm(total=total, desc=label, **look)
             if name in self._bars:
                 self._bars[name].n = number
                 self._bars[name].refresh()
