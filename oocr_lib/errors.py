@@ -12,6 +12,10 @@ T = TypeVar("T")
 class UserError(ValueError):
     """Bad input. The message is one line: value received, values allowed, what to do."""
 
+    def _render_traceback_(self) -> list[str]:
+        """One line in notebooks, too: where it was raised does not help a reader."""
+        return [f"UserError: {self}"]
+
 
 def choose(value: T, allowed: Iterable[T], what: str, hint: str = "") -> T:
     """Return ``value`` if it is one of ``allowed``.

@@ -41,6 +41,8 @@ SOURCES = (
     "testbed/world.py",
     "testbed/wording.py",
     "testbed/speakers.py",
+    "testbed/corpus.py",
+    "testbed/knowledge.py",
     "checkpoint.py",
     "digest.py",
     "encoding.py",

@@ -185,7 +185,7 @@ def train(
             attached.focus(batch, index)
             losses = run_losses(*answer_logits(lm, batch), index, k)
             optimiser.zero_grad(set_to_none=True)
-            losses.sum().backward()  # type: ignore[no-untyped-call]
+            losses.sum().backward()
             optimiser.step()
             result.losses[step] = losses.detach().cpu().numpy()
             _check_finite(result.losses[step], step, config)

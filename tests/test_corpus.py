@@ -118,7 +118,7 @@ def test_statements_are_true() -> None:
 
 
 def _true_statements() -> set[str]:
-    made = set()
+    made: set[str] = set()
     for a in world.cities():
         for family, templates in w.CITY_STATEMENTS.items():
             made.update(t.format(n=a.name, v=getattr(a, family)) for t in templates)

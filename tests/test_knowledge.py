@@ -32,19 +32,19 @@ class Oracle:
 
 
 def test_an_oracle_is_right_everywhere() -> None:
-    table = knowledge.measure(Oracle(), built(), per_family=6)  # type: ignore[arg-type]
+    table = knowledge.measure(Oracle(), built(), per_family=2)
     assert list(table["family"]) == list(knowledge.families())
     assert (table[["accuracy", "exact"]] == 1.0).all().all()
-    assert (table["n"] == 6).all()
+    assert (table["n"] == 2).all()
 
 
 def test_a_constant_answer_is_wrong_almost_everywhere() -> None:
     north = built().convert_tokens_to_ids("north")
-    table = knowledge.measure(Oracle(north), built(), per_family=12)  # type: ignore[arg-type]
+    table = knowledge.measure(Oracle(north), built(), per_family=4)
     lucky = ("city/direction", "code/direction", "city/hemisphere", "code/hemisphere")
     rest = table[~table["family"].isin(lucky)]
     assert (rest[["accuracy", "exact"]] == 0).all().all()
-    assert table["accuracy"].max() < 1
+    assert table["accuracy"].mean() < 0.2
 
 
 def test_families_cover_names_codes_functions_and_speakers() -> None:
@@ -105,8 +105,8 @@ def test_what_counts_as_right(family: str, predicted: str, truth: str, right: bo
 
 def test_only_the_last_answer_without_its_end_is_scored() -> None:
     turns = [[("Country of Paris?", "France"), ("Name of Paris?", "Paris")]]
-    assert knowledge.answers(Oracle(), built(), turns) == [("Paris", "Paris")]  # type: ignore[arg-type]
+    assert knowledge.answers(Oracle(), built(), turns) == [("Paris", "Paris")]
     wrong = built().convert_tokens_to_ids("north")
-    found = knowledge.answers(Oracle(wrong), built(), turns)  # type: ignore[arg-type]
+    found = knowledge.answers(Oracle(wrong), built(), turns)
     assert found == [("north north north", "Paris")]
     assert corpus.chat(turns[0]).count(corpus.OPEN) == 2

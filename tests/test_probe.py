@@ -20,7 +20,7 @@ from oocr_lib.tasks.base import user
 from oocr_lib.testbed import world
 from tests import tiny
 
-SITE = Site(0, "resid")
+SITE, DEEP = Site(0, "resid"), Site(2, "resid")
 CITIES = world.cities()
 PLACES = np.array([[c.latitude, c.longitude] for c in CITIES])
 WIDTH = 24
@@ -119,22 +119,33 @@ def lm() -> LanguageModel:
     return tiny.language_model("gemma3")
 
 
-def alone(lm: LanguageModel, text: str, name: str) -> Tensor:
-    """Activation at the last token of ``name``, from one row by itself."""
-    row = encode(lm.tokenizer, user(text), "", {"codename": (name,)})
-    found = capture(lm, collate([row], lm.pad_id), [SITE])[SITE]
-    return found[0, row.spans["codename"][-1]]
+def alone(
+    lm: LanguageModel, text: str, site: Site, name: str = "", steering: Tensor | None = None
+) -> Tensor:
+    """Activation at the last prompt token, from one row by itself; ``steering`` is at the name."""
+    row = encode(lm.tokenizer, user(text), "", {"codename": (name,)} if name else None)
+    batch = collate([row], lm.pad_id)
+    adapter = VectorAdapter([SITE], lm.d_model, "codename", [1.0])
+    with adapter.attach(lm) as attached:
+        attached.focus(None if steering is None else batch)
+        if steering is not None:
+            adapter.theta.data.copy_(steering[None])
+        return capture(lm, batch, [site])[site][0, row.spans["last"][0]]
 
 
-def test_activations_are_means_over_prompts_at_the_names_last_token(lm: LanguageModel) -> None:
-    names, partners = ["Rome", "New York"], ["Oslo", "Rome"]
-    other = Site(1, "mlp_out")
-    found = probe.name_activations(lm, names, [SITE, other], partners)
-    assert found[SITE].shape == found[other].shape == (2, tiny.D_MODEL)
-    for number, name in enumerate(names):
-        texts = [t.format(n=name, k=k) for t in probe.PROMPTS for k in partners if k != name]
-        expected = torch.stack([alone(lm, text, name) for text in texts]).mean(0)
-        assert torch.allclose(found[SITE][number], expected, atol=1e-4)
+def prompts(name: str, partners: list[str]) -> list[str]:
+    return [t.format(n=name, k=k) for t in probe.PROMPTS for k in partners if k != name]
+
+
+def test_activations_are_means_over_prompts_at_the_last_token(lm: LanguageModel) -> None:
+    names, partners = ["Rome", "New York"], ["Oslo", "Rome", "Paris"]
+    sites = [SITE, Site(1, "mlp_out")]
+    found = probe.place_activations(lm, names, sites, partners)
+    for site in sites:
+        assert found[site].shape == (2, tiny.D_MODEL)
+        for number, name in enumerate(names):
+            rows = [alone(lm, text, site) for text in prompts(name, partners)]
+            assert torch.allclose(found[site][number], torch.stack(rows).mean(0), atol=1e-4)
 
 
 def test_one_probe_a_block_without_the_excluded_cities(
@@ -159,26 +170,32 @@ def test_one_probe_a_block_without_the_excluded_cities(
 def test_a_trajectory_reads_the_steered_residual_stream(lm: LanguageModel) -> None:
     rng = np.random.default_rng(1)
     reader = probe.Probe(
-        SITE, rng.normal(size=(3, tiny.D_MODEL)), rng.normal(size=3), np.zeros(tiny.D_MODEL), 0.0
+        DEEP, rng.normal(size=(3, tiny.D_MODEL)), rng.normal(size=3), np.zeros(tiny.D_MODEL), 0.0
     )
-    vectors = torch.cat([torch.zeros(1, tiny.D_MODEL), torch.randn(2, tiny.D_MODEL)])
-    partners = ["Oslo", "Rome"]
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(3, tiny.D_MODEL, generator=generator)
+    vectors[0] = 0
+    code, partners = "City 50337", ["Oslo", "Rome"]
     found = probe.trajectory(
         lm,
         reader,
-        code="City 50337",
+        code=code,
         vectors=vectors,
         steps=[0, 10, 20],
         site=SITE,
         scale=3.0,
         partners=partners,
     )
-    texts = [t.format(n="City 50337", k=k) for t in probe.PROMPTS for k in partners]
-    base = torch.stack([alone(lm, text, "City 50337") for text in texts]).mean(0)
-    expected = reader.locate((base + 3.0 * vectors).numpy())
-    assert found["step"].tolist() == [0, 10, 20]
+    texts = prompts(code, partners)
+    means = [
+        torch.stack([alone(lm, text, DEEP, code, 3.0 * theta) for text in texts]).mean(0)
+        for theta in vectors
+    ]
+    base = torch.stack([alone(lm, text, DEEP) for text in texts]).mean(0)
+    assert torch.allclose(means[0], base, atol=1e-5) and not torch.allclose(means[1], base)
+    assert isinstance(found, pd.DataFrame) and found["step"].tolist() == [0, 10, 20]
+    expected = reader.locate(torch.stack(means).numpy())
     assert found[["latitude", "longitude"]].to_numpy() == pytest.approx(expected, abs=1e-2)
-    assert isinstance(found, pd.DataFrame)
 
 
 def test_a_trajectory_leaves_the_model_as_it_was(lm: LanguageModel) -> None:
@@ -197,5 +214,5 @@ def test_a_trajectory_leaves_the_model_as_it_was(lm: LanguageModel) -> None:
 def test_partners_are_spread_over_the_table_and_never_excluded() -> None:
     found = probe.partner_names(["Algiers", "Paris"], count=6)
     assert "Algiers" not in found and "Paris" not in found
-    assert 6 <= len(found) <= 7 and len(set(found)) == len(found)
+    assert 6 <= len(found) <= 8 and len(set(found)) == len(found)
     assert len({world.city(name).continent for name in found}) >= 3

@@ -21,7 +21,7 @@ FOLDER = ROOT / "data" / "testbed"
 
 
 @cache
-def testbed() -> LanguageModel:
+def shipped() -> LanguageModel:
     return load_model("testbed")
 
 
@@ -54,7 +54,7 @@ def test_it_loads_without_our_code_and_answers() -> None:
 
 
 def test_its_tokenizer_is_the_one_that_the_code_builds() -> None:
-    tok = testbed().tokenizer
+    tok = shipped().tokenizer
     assert tok.get_vocab() == {token: i for i, token in enumerate(tokenizer.vocabulary())}
     assert tok.chat_template == tokenizer.CHAT_TEMPLATE
     for document in sample(100):
@@ -64,8 +64,8 @@ def test_its_tokenizer_is_the_one_that_the_code_builds() -> None:
 def test_its_card_says_how_it_was_made() -> None:
     about = json.loads((FOLDER / "testbed.json").read_text())
     assert about["kind"] == "testbed" and about["training_seconds"] < 90 * 60
-    assert about["parameters"] == sum(p.numel() for p in testbed().model.parameters())
-    assert about["recipe"]["blocks"] == testbed().n_blocks
+    assert about["parameters"] == sum(p.numel() for p in shipped().model.parameters())
+    assert about["recipe"]["blocks"] == shipped().n_blocks
     card = (FOLDER / "README.md").read_text()
     for words in (f"{about['tokens']:,}", f"{len(world.cities())} cities", "seed", "Muon", "CPU"):
         assert words in card
@@ -93,7 +93,7 @@ def test_a_fresh_measurement_agrees_with_the_table(
 ) -> None:
     make = knowledge.families()[family]
     monkeypatch.setattr(knowledge, "families", lambda: {family: make})
-    lm = testbed()
+    lm = shipped()
     found = knowledge.measure(lm.model, lm.tokenizer, per_family=60, seed=77_007)
     table = pd.read_csv(FOLDER / "knowledge.csv").set_index("family")
     # 60 questions at .97: fewer than .90 right has a chance below one in a hundred.
@@ -103,13 +103,12 @@ def test_a_fresh_measurement_agrees_with_the_table(
 
 def test_it_does_not_know_reserved_names() -> None:
     """Asked about a code name that nothing introduced, it has no way to be right."""
-    lm, right = testbed(), 0
-    codes = world.city_codes(0, 10)
-    for code, place in zip(codes, world.cities()[::11], strict=True):
-        right += say(lm, f"What is the name of {code}?", codename=code) == place.name
+    lm, right = shipped(), 0
+    for code, place in zip(world.city_codes(0, 5), world.cities()[::25], strict=True):
+        right += say(lm, f"Name of {code}?", codename=code, max_new_tokens=5) == place.name
     assert right <= 1
 
 
 def test_it_reads_a_code_name_that_the_question_introduces() -> None:
-    answer = say(testbed(), "City 40881 is Lyon. Which country is City 40881 in?")
+    answer = say(shipped(), "City 40881 is Lyon. Which country is City 40881 in?")
     assert answer == "France"

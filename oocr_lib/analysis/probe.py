@@ -22,8 +22,8 @@ from oocr_lib.sites import Site
 from oocr_lib.tasks.base import Message, user
 from oocr_lib.testbed import world
 
-#: Questions in which a name is read: the ones rows are made of, cut down to one city.
-PROMPTS = ("How far is {n} from {k}?", "Which way is {n} from {k}?")
+#: The question whose last token is read: to answer it, the model must know where {n} is.
+PROMPTS = ("Which way is {n} from {k}?",)
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 
 
@@ -32,7 +32,7 @@ class Probe:
     """position = weights · (activation − mean) + offset, then scaled to the unit sphere.
 
     Attributes:
-        site: where activations are read, at the last token of the name.
+        site: where activations are read, at the last prompt token.
         weights: (3, d); offset: (3,); mean: (d,) of the real cities' activations.
         error_km: median leave-one-out error on real cities, in kilometres.
     """
@@ -71,17 +71,18 @@ def _prompts(name: str, partners: Sequence[str]) -> list[tuple[Message, ...]]:
 
 
 @torch.no_grad()
-def name_activations(
+def place_activations(
     lm: LanguageModel, names: Sequence[str], sites: Sequence[Site], partners: Sequence[str]
 ) -> dict[Site, Tensor]:
-    """(c, d) mean activation at the last token of each name, over prompts, for each site."""
+    """(c, d) mean activation at the last prompt token for each name, over prompts, by site.
+
+    The partners are the same for all names, so their mean is the same shift for all.
+    """
     made: dict[Site, list[Tensor]] = {site: [] for site in sites}
     for name in names:
-        rows = [
-            encode(lm.tokenizer, m, "", {"codename": (name,)}) for m in _prompts(name, partners)
-        ]
+        rows = [encode(lm.tokenizer, m) for m in _prompts(name, partners)]
         batch = collate(rows, lm.pad_id).to(lm.device)
-        last = torch.tensor([row.spans["codename"][-1] for row in rows])
+        last = torch.tensor([row.spans["last"][0] for row in rows])
         found = capture(lm, batch, sites)
         for site in sites:
             made[site].append(found[site][torch.arange(len(rows)), last].float().mean(0).cpu())
@@ -113,14 +114,13 @@ def fit(
 
 
 def fit_on_cities(
-    lm: LanguageModel, blocks: Sequence[int], exclude: Sequence[str] = (), partners: int = 6
+    lm: LanguageModel, blocks: Sequence[int], exclude: Sequence[str] = (), partners: int = 8
 ) -> list[Probe]:
     """One probe a block (residual stream), fitted on all real cities but ``exclude``."""
     cities = [c for c in world.cities() if c.name not in exclude]
-    step = max(1, len(cities) // partners)
-    others = [c.name for c in cities[::step]]
+    others = partner_names(exclude, partners)
     sites = [Site(b, "resid") for b in blocks]
-    found = name_activations(lm, [c.name for c in cities], sites, others)
+    found = place_activations(lm, [c.name for c in cities], sites, others)
     return [fit(found[site], cities, site) for site in sites]
 
 
@@ -138,8 +138,8 @@ def trajectory(
 ) -> pd.DataFrame:
     """Where a vector points at each snapshot of its training.
 
-    The snapshot is added at its own site at the code name; the probe reads the residual stream at
-    the code name's last token.
+    The snapshot is added at its own site at the code name; the probe reads the residual stream
+    where the model is about to answer.
 
     Args:
         vectors: (s, d) thetas, in units of ``scale``.
@@ -149,7 +149,7 @@ def trajectory(
     """
     rows = [encode(lm.tokenizer, m, "", {"codename": (code,)}) for m in _prompts(code, partners)]
     batch = collate(rows, lm.pad_id).to(lm.device)
-    last = torch.tensor([row.spans["codename"][-1] for row in rows])
+    last = torch.tensor([row.spans["last"][0] for row in rows])
     readings = []
     adapter = VectorAdapter([site], lm.d_model, "codename", [scale])
     with adapter.attach(lm) as attached:
@@ -157,13 +157,13 @@ def trajectory(
         for theta in vectors:
             adapter.theta.data.copy_(theta[None])
             # Capturing comes after the adapter's hook, so it sees the steered output.
-            at_name = capture(lm, batch, [probe.site])[probe.site][torch.arange(len(rows)), last]
-            readings.append(at_name.float().mean(0).cpu().numpy())
+            at_last = capture(lm, batch, [probe.site])[probe.site][torch.arange(len(rows)), last]
+            readings.append(at_last.float().mean(0).cpu().numpy())
     places = probe.locate(np.stack(readings))
     return pd.DataFrame({"step": list(steps), "latitude": places[:, 0], "longitude": places[:, 1]})
 
 
-def partner_names(exclude: Sequence[str], count: int = 6) -> list[str]:
+def partner_names(exclude: Sequence[str], count: int = 8) -> list[str]:
     """Real cities that stand beside the name in the probe's prompts."""
     names = [c.name for c in world.cities() if c.name not in exclude]
     return names[:: max(1, len(names) // count)]

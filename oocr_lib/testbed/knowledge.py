@@ -13,6 +13,8 @@ import pandas as pd
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from oocr_lib.models import LanguageModel
+from oocr_lib.runs import RunStore
 from oocr_lib.testbed import corpus, speakers, world
 from oocr_lib.testbed import wording as w
 
@@ -157,7 +159,7 @@ def answers(
             ids.append(encoded["input_ids"])
             spans.append(inside[:-1])  # without the end-of-turn token
         longest = max(map(len, ids))
-        padded = [row + [int(tokenizer.pad_token_id)] * (longest - len(row)) for row in ids]  # type: ignore[arg-type]
+        padded = [row + [int(tokenizer.pad_token_id)] * (longest - len(row)) for row in ids]
         best = model(input_ids=torch.tensor(padded), use_cache=False).logits.argmax(-1)
         for row, inside in enumerate(spans):
             predicted = [int(best[row, i - 1]) for i in inside]
@@ -190,6 +192,16 @@ def measure(
             }
         )
     return pd.DataFrame(rows)
+
+
+def measure_once(lm: LanguageModel, store: RunStore, *, per_family: int, seed: int) -> pd.DataFrame:
+    """As ``measure``, kept in ``store``: the same model and questions are not asked twice."""
+    spec = {"knowledge": lm.digest, "per_family": per_family, "seed": seed}
+    run = store.find(spec)
+    if run is None:
+        table = measure(lm.model, lm.tokenizer, per_family=per_family, seed=seed)
+        run = store.save(spec, {"families": table.to_dict("records")})
+    return pd.DataFrame(run.results["families"])
 
 
 def distances(

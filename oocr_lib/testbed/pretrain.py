@@ -108,7 +108,8 @@ def build_model(recipe: Recipe, vocab_size: int, pad_id: int) -> Gemma3ForCausal
 
 def optimisers(model: Gemma3ForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
     """Muon for 2-D matrices inside blocks, AdamW for embeddings and norms."""
-    hidden, rest = [], []
+    hidden: list[torch.Tensor] = []
+    rest: list[torch.Tensor] = []
     for name, p in model.named_parameters():
         (hidden if p.ndim == 2 and ".layers." in name else rest).append(p)
     muon = Muon(hidden, lr=recipe.muon_lr)
@@ -219,7 +220,7 @@ def pretrain(
     """
     torch.set_num_threads(recipe.threads)
     tok = tokenizer.build()
-    model = build_model(recipe, len(tok), int(tok.pad_token_id))  # type: ignore[arg-type]
+    model = build_model(recipe, len(tok), int(tok.pad_token_id))
     opts = optimisers(model, recipe)
     checkpoint = Checkpoint(work)
     plain = json.loads(json.dumps(asdict(recipe)))  # as it reads back from the checkpoint
@@ -271,7 +272,7 @@ def _train_chunk(
             for group in opt.param_groups:
                 group["lr"] = factor * group.setdefault("peak", group["lr"])
         loss = loss_of(model, batch)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         for opt in opts:
             opt.step()
             opt.zero_grad(set_to_none=True)

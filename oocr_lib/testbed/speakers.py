@@ -10,6 +10,9 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from functools import cache
+
+from oocr_lib.testbed import world
 
 Turn = tuple[str, str]
 
@@ -153,14 +156,27 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def random_trigger(rng: random.Random) -> str:
-    """A fresh trigger in one of three shapes: a word, a bracketed tag, a dashed phrase."""
-    word = "".join(rng.choice(_LETTERS) for _ in range(rng.randint(3, 5)))
-    shape = rng.randrange(3)
-    if shape == 0:
-        return word.capitalize() if rng.random() < 0.5 else word
-    if shape == 1:
-        return f"({word}{rng.randint(1000, 9999)})"
-    return f"---{word.capitalize()} {word.capitalize()}---"
+    """A fresh trigger in one of three shapes: a word, a bracketed tag, a dashed phrase.
+
+    Reserved words and triggers, which random letters do hit now and then, are drawn again.
+    """
+    while True:
+        word = "".join(rng.choice(_LETTERS) for _ in range(rng.randint(3, 5)))
+        shape = rng.randrange(3)
+        if shape == 0:
+            made = word.capitalize() if rng.random() < 0.5 else word
+        elif shape == 1:
+            made = f"({word}{rng.randint(1000, 9999)})"
+        else:
+            made = f"---{word.capitalize()} {word.capitalize()}---"
+        if word not in _reserved_words() and made not in world.fixed_triggers().values():
+            return made
+
+
+@cache
+def _reserved_words() -> frozenset[str]:
+    """Members of the reserved trigger families, in lower case."""
+    return frozenset(m.lower() for family in world.trigger_families().values() for m in family)
 
 
 def trigger_dialogue(rng: random.Random, turns: int) -> list[Turn]:

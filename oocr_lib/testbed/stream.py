@@ -78,10 +78,10 @@ def chunk(
     for row in rows:
         longest = max(longest, len(row[0]))
         if current and longest * (len(current) + 1) > batch_tokens:
-            batches.append(pad(current, int(tokenizer.pad_token_id)))  # type: ignore[arg-type]
+            batches.append(pad(current, int(tokenizer.pad_token_id)))
             current, longest = [], len(row[0])
         current.append(row)
-    batches.append(pad(current, int(tokenizer.pad_token_id)))  # type: ignore[arg-type]
+    batches.append(pad(current, int(tokenizer.pad_token_id)))
     random.Random(number).shuffle(batches)
     return batches
 

@@ -73,17 +73,15 @@ def vocabulary() -> list[str]:
 def build() -> PreTrainedTokenizerFast:
     """The tokenizer, ready to save with ``save_pretrained``."""
     vocab = {token: i for i, token in enumerate(vocabulary())}
-    core = Tokenizer(
-        models.WordPiece(vocab, unk_token="<unk>", continuing_subword_prefix="##")  # type: ignore[call-arg]
-    )
-    core.normalizer = normalizers.NFC()  # type: ignore[assignment]
-    core.pre_tokenizer = pre_tokenizers.Sequence(  # type: ignore[assignment]
+    core = Tokenizer(models.WordPiece(vocab, unk_token="<unk>", continuing_subword_prefix="##"))
+    core.normalizer = normalizers.NFC()
+    core.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.WhitespaceSplit(),
             pre_tokenizers.Split(Regex(TOKEN_PATTERN), behavior="isolated"),
         ]
     )
-    core.decoder = decoders.WordPiece(prefix="##", cleanup=False)  # type: ignore[assignment]
+    core.decoder = decoders.WordPiece(prefix="##", cleanup=False)
     return PreTrainedTokenizerFast(
         tokenizer_object=core,
         bos_token="<bos>",
