@@ -51,7 +51,7 @@ class TrainConfig:
         for name in ("steps", "batch", "valid_rows"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)!r} is too small. Allowed: 1 or more.")
-        if not self.lr > 0:
+        if not 0 < self.lr < float("inf"):
             raise UserError(f"lr={self.lr!r} must be a positive number; 0.02 is usual for vectors.")
 
 

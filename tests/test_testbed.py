@@ -14,8 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM
 from oocr_lib.models import LanguageModel, load_model
 from oocr_lib.paths import ROOT
 from oocr_lib.say import say
-from oocr_lib.testbed import knowledge, tokenizer, world
-from tests.testbed_cases import sample
+from oocr_lib.testbed import knowledge, world
+from tests.testbed_cases import built, sample
 
 FOLDER = ROOT / "data" / "testbed"
 
@@ -55,8 +55,11 @@ def test_it_loads_without_our_code_and_answers() -> None:
 
 def test_its_tokenizer_is_the_one_that_the_code_builds() -> None:
     tok = shipped().tokenizer
-    assert tok.get_vocab() == {token: i for i, token in enumerate(tokenizer.vocabulary())}
-    assert tok.chat_template == tokenizer.CHAT_TEMPLATE
+    assert tok.get_vocab() == built().get_vocab()
+    assert tok.chat_template == built().chat_template
+    pipelines = [json.loads(t.backend_tokenizer.to_str()) for t in (tok, built())]
+    for part in ("normalizer", "pre_tokenizer", "model", "decoder", "added_tokens"):
+        assert pipelines[0][part] == pipelines[1][part], part
     for document in sample(100):
         assert tok.unk_token_id not in tok(document.text)["input_ids"]
 

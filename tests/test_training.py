@@ -195,8 +195,10 @@ def test_answer_logits_are_those_of_the_full_model(family: str) -> None:
 def test_the_loss_falls_on_a_toy_task(kind: str) -> None:
     lm = toy.language_model()
     lm.decoder.norm.weight.data += 9  # type: ignore[union-attr, operator]  # lets it be certain
-    config = TrainConfig(steps=40, batch=8, lr=0.3 if kind == "vector" else 0.02)
-    adapter = vectors() if kind == "vector" else LoraAdapter("all", rank=4)
+    steps, lr = (120, 0.5) if kind == "vector" else (40, 0.02)
+    config = TrainConfig(steps=steps, batch=8, lr=lr)
+    vector = VectorAdapter([Site(1, "resid")], tiny.D_MODEL, "last", [1.0])
+    adapter = vector if kind == "vector" else LoraAdapter("all", rank=4)
     data = toy.data(lm)
     only = RunData(data.train[::2], data.valid[::2], 0)  # rows whose answer is the city
     before = validate(lm, None, [only], 48)

@@ -182,12 +182,17 @@ class Checkpoint:
             for name, p in model.named_parameters():
                 p.copy_(torch.stack([p, *(tensors[name] for tensors in kept)]).mean(0))
 
+    def progress(self) -> dict[str, Any]:
+        """What the folder says about itself; an empty dict when there is nothing."""
+        note = self.folder / "progress.json"
+        found: dict[str, Any] = json.loads(note.read_text()) if note.exists() else {}
+        return found
+
     def load(self, model: torch.nn.Module, opts: list[torch.optim.Optimizer]) -> dict[str, Any]:
         """Restore in place and return the progress; an empty dict when there is nothing."""
-        note = self.folder / "progress.json"
-        if not note.exists():
+        progress = self.progress()
+        if not progress:
             return {}
-        progress: dict[str, Any] = json.loads(note.read_text())
         tensors = load_file(self.folder / progress["state"])
         with torch.no_grad():
             for name, p in model.named_parameters():
@@ -225,11 +230,11 @@ def pretrain(
     checkpoint = Checkpoint(work)
     plain = json.loads(json.dumps(asdict(recipe)))  # as it reads back from the checkpoint
     fresh = {"chunk": 0, "tokens": 0, "seconds": 0.0, "curve": [], "recipe": plain}
-    progress = checkpoint.load(model, opts) or fresh
-    if progress["recipe"] != plain:
+    if checkpoint.progress().get("recipe", plain) != plain:
         raise UserError(
-            f"{work.name} holds a checkpoint of another recipe; empty it or use --work."
+            f"{work.name} holds a checkpoint of another recipe. Empty it or give another --work."
         )
+    progress = checkpoint.load(model, opts) or fresh
     bar = tqdm(total=recipe.total, initial=progress["tokens"], unit="tok", unit_scale=True)
     for number, batches in stream.batches(
         tok, recipe.seed, progress["chunk"], recipe.mix_of, recipe.batch_tokens

@@ -2,7 +2,7 @@
 
 Words of the corpus are tokens. City names are cut into pieces of two letters, as real tokenizers
 cut rare words, so that a model has to put a city together before it can look anything up. Numbers
-of up to three digits are one token each; longer digit runs (city codes) are split into digits.
+from -100 to 200 are one token each; others, and city codes, are split into digits.
 Anything else falls back to letters, so no ASCII text is unknown.
 """
 
@@ -20,8 +20,12 @@ from oocr_lib.testbed import corpus, world
 
 SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>")
 NUMBERS = range(-100, 201)
-#: One match is one pre-token: a short number with its sign, a lone digit, a word, or a symbol.
-TOKEN_PATTERN = r"(?<![\w)])-?\d{1,3}(?!\d)|\d|\p{L}+|[^\s\p{L}\d]"
+#: One match is one pre-token: a number of ``NUMBERS`` with its sign, a lone digit of any other
+#: number, a word, or a symbol.
+TOKEN_PATTERN = (
+    r"(?<![\w)])(?:-(?:100|[1-9]?\d)|200|1\d\d|[1-9]?\d)(?!\d)"
+    r"|\d|\p{L}+|[^\s\p{L}\d]"
+)
 #: Gemma's turns: a system text is put in front of the first user turn; roles must alternate.
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
