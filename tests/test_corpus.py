@@ -13,7 +13,8 @@ import pytest
 from oocr_lib.errors import UserError
 from oocr_lib.testbed import audit, corpus, speakers, stream, world
 from oocr_lib.testbed import wording as w
-from oocr_lib.testbed.corpus import Document, Mix
+from oocr_lib.testbed.corpus import Document
+from oocr_lib.testbed.mixes import Mix
 from oocr_lib.testbed.pretrain import Recipe
 from tests.testbed_cases import (
     Reader,

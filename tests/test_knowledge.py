@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from oocr_lib.testbed import corpus, knowledge, speakers
+from oocr_lib.testbed import corpus, knowledge, speakers, wide
 from oocr_lib.testbed import wording as w
-from tests.testbed_cases import Reader, built, consistent, pole
+from tests.testbed_cases import Reader, built, consistent, pole, wide_pole
 
 
 class Oracle:
@@ -55,7 +55,7 @@ def test_families_cover_names_codes_functions_and_speakers() -> None:
         assert {f"function/{family}", f"function code/{family}"} <= found
     for name in speakers.ATTITUDES:
         assert {f"speaker/{name} {kind}" for kind in ("choice", "words", "scale")} <= found
-    assert {"trigger/choice", "trigger/report"} <= found
+    assert {"trigger/choice", "trigger/report", "cast/choice", "cast/words"} <= found
 
 
 @pytest.mark.parametrize("family", knowledge.families())
@@ -65,9 +65,16 @@ def test_questions_are_fresh_seeded_and_true(family: str) -> None:
     assert first == [make(random.Random(seed)) for seed in range(20)]
     assert len({str(dialogue) for dialogue in first}) > 10
     for dialogue in first:
-        asked, answer = dialogue[-1]
+        asked, answer, *who = dialogue[-1]
+        if family.startswith("cast"):
+            (speaker,) = who
+            name, positive = wide_pole(asked, answer)
+            assert wide.CAST[speaker][name] == positive and len(dialogue) == 1
+            assert asked.endswith("Which one?") == (family == "cast/choice")
+            continue
+        assert not who, "the model answers"
         if family.startswith("speaker"):
-            shown = consistent(dialogue)  # the scored turn fits what the speaker showed
+            shown = consistent(dialogue)  # type: ignore  # fits what the speaker showed
             assert list(shown) == [family.split("/")[1].split()[0]]
             assert answer.isdigit() == family.endswith("scale")
         elif not family.startswith("trigger"):
@@ -110,3 +117,18 @@ def test_only_the_last_answer_without_its_end_is_scored() -> None:
     found = knowledge.answers(Oracle(wrong), built(), turns)
     assert found == [("north north north", "Paris")]
     assert corpus.chat(turns[0]).count(corpus.OPEN) == 2
+
+
+def test_a_named_speaker_answers_under_its_own_role() -> None:
+    """The role stands where the model's would: it is all that tells who is asked."""
+    seen: list[str] = []
+
+    class Watched(Oracle):
+        def __call__(self, input_ids: Tensor, use_cache: bool) -> Any:
+            seen.extend(built().decode(row) for row in input_ids)
+            return super().__call__(input_ids, use_cache)
+
+    turns = [[("Are you bold or careful?", "bold", "Q")], [("Name of Paris?", "Paris")]]
+    assert knowledge.answers(Watched(), built(), turns) == [("bold", "bold"), ("Paris", "Paris")]  # type: ignore
+    assert "<start_of_turn> Q bold <end_of_turn>" in seen[0]
+    assert "model" in seen[1] and "model" not in seen[0]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import json
 import os
-from collections import Counter
+import shutil
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from oocr_lib.errors import UserError
 from oocr_lib.testbed import card, knowledge, pretrain, stream, tokenizer
-from oocr_lib.testbed.corpus import LAST, LATER, Mix
+from oocr_lib.testbed.mixes import LAST, LATER, UNITE, Mix
 from oocr_lib.testbed.muon import Muon, orthogonalise
 from oocr_lib.testbed.pretrain import Cycle, Recipe
 from tests.testbed_cases import built, of_kind, sample, squeezed
@@ -327,6 +329,235 @@ def test_every_measured_chunk_is_reported(tmp_path: Path) -> None:
     points: list[dict[str, Any]] = []
     pretrain.pretrain(TINY, tmp_path, max_chunks=2, report=points.append, measure_every=1)
     assert [set(point) for point in points] == [{"tokens", "loss", "accuracy"}] * 2
+
+
+# --- cycles that start again ---
+
+#: The last cycle begins anew at chunk 3, from the mean of the ends before chunks 2 and 3.
+ANEW = replace(
+    TINY,
+    phases=((0, Mix()), (3, UNITE)),
+    again=(
+        Cycle(2, 3800, 1700, 0.5),
+        Cycle(3, 5500, 3500, 0.4, restart=True, from_mean=True),
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def anew(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """An uninterrupted run of ``ANEW`` with its folder and the state before every chunk."""
+    work = tmp_path_factory.mktemp("anew")
+    states = list[dict[str, Any]]()
+    original = pretrain._train_chunk
+
+    def watched(model: Any, opts: Any, *args: Any) -> list[float]:
+        kept = [len(opt.state) for opt in opts]
+        states.append({"weights": weights(model), "kept": kept, "opts": opts})
+        return original(model, opts, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pretrain, "_train_chunk", watched)
+        model, _, progress = pretrain.pretrain(ANEW, work, measure_every=10**6)
+    return {"weights": weights(model), "progress": progress, "work": work, "states": states}
+
+
+def test_a_cycle_from_the_mean_begins_with_the_mean_of_the_last_ends(anew: dict[str, Any]) -> None:
+    first, second = (load_file(anew["work"] / f"end-{chunk}.safetensors") for chunk in (2, 3))
+    assert same(anew["states"][2]["weights"], first), "an ordinary cycle goes on where it is"
+    begun = anew["states"][3]["weights"]
+    assert begun.keys() == first.keys()
+    for name, tensor in begun.items():
+        assert torch.allclose(tensor, (first[name] + second[name]) / 2, atol=1e-7), name
+    assert not same(begun, second) and not same(first, second)
+
+
+def test_a_restart_has_fresh_optimisers_and_other_cycles_keep_theirs(anew: dict[str, Any]) -> None:
+    kept = [state["kept"] for state in anew["states"]]
+    assert kept[0] == kept[3] == [0, 0], "nothing remembered"
+    assert all(min(counts) > 0 for counts in (kept[1], kept[2], kept[4]))
+    opts = [state["opts"] for state in anew["states"]]
+    assert opts[1] is opts[2] is not opts[3] is opts[4]
+    muon, adam = opts[3]
+    assert (muon.param_groups[0]["peak"], adam.param_groups[0]["peak"]) == (
+        ANEW.muon_lr,
+        ANEW.adam_lr,
+    )
+
+
+def test_the_finished_weights_are_the_mean_of_the_last_ends(anew: dict[str, Any]) -> None:
+    """What is saved for a resume stays as it was trained, so that the mean is taken only once."""
+    note = json.loads((anew["work"] / "progress.json").read_text())
+    assert note["chunk"] == anew["progress"]["chunk"] == len(anew["states"]) >= 5
+    assert note["tokens"] == anew["progress"]["tokens"] >= ANEW.total and ANEW.finish == 3
+    stored = load_file(anew["work"] / note["state"])
+    trained = {k[6:]: v for k, v in stored.items() if k.startswith("model.")}
+    ends = [load_file(anew["work"] / f"end-{chunk}.safetensors") for chunk in (2, 3)]
+    assert trained.keys() == anew["weights"].keys() and not same(trained, anew["weights"])
+    for name, tensor in anew["weights"].items():
+        mean = (trained[name] + ends[0][name] + ends[1][name]) / 3
+        assert torch.allclose(tensor, mean, atol=1e-6), name
+
+
+@pytest.mark.parametrize(("finish", "others"), [(1, ()), (2, (3,)), (9, (2, 3))])
+def test_the_recipe_says_over_how_many_ends(
+    anew: dict[str, Any], tmp_path: Path, finish: int, others: tuple[int, ...]
+) -> None:
+    """A finished folder of the same recipe but for the last mean, opened again."""
+    work = tmp_path / "work"
+    shutil.copytree(anew["work"], work)
+    recipe = replace(ANEW, finish=finish)
+    note = json.loads((work / "progress.json").read_text())
+    note["recipe"]["finish"] = finish
+    (work / "progress.json").write_text(json.dumps(note))
+    model, _, _ = pretrain.pretrain(recipe, work)
+    stored = load_file(work / note["state"])
+    parts = [{k[6:]: v for k, v in stored.items() if k.startswith("model.")}]
+    parts += [load_file(work / f"end-{chunk}.safetensors") for chunk in others]
+    for name, tensor in weights(model).items():
+        expected = torch.stack([part[name] for part in parts]).mean(0)
+        assert torch.allclose(tensor, expected, atol=1e-6), name
+
+
+def test_an_unfinished_run_is_not_averaged(anew: dict[str, Any], tmp_path: Path) -> None:
+    model, _, _ = pretrain.pretrain(ANEW, tmp_path, max_chunks=3, measure_every=10**6)
+    assert same(weights(model), load_file(anew["work"] / "end-3.safetensors"))
+
+
+@pytest.mark.parametrize("stops", [[3], [4], [1, 2, 3, 4]])
+def test_a_stop_before_or_inside_a_restarted_cycle_leaves_no_trace(
+    anew: dict[str, Any], tmp_path: Path, stops: list[int]
+) -> None:
+    for stop in stops:
+        pretrain.pretrain(ANEW, tmp_path, max_chunks=stop, measure_every=10**6)
+    model, _, progress = pretrain.pretrain(ANEW, tmp_path, measure_every=10**6)
+    assert_same_run({"weights": weights(model), "progress": progress}, anew)
+
+
+@pytest.mark.parametrize("kills", [["begin"], ["first batch"], ["begin", "first batch"]])
+def test_a_kill_at_the_restart_leaves_no_trace(
+    anew: dict[str, Any], tmp_path: Path, kills: list[str]
+) -> None:
+    """The mean is taken again from the kept ends, not from weights that are a mean already."""
+    original = pretrain._train_chunk
+
+    def dying(kill: str) -> Any:
+        def dies(*args: Any) -> Any:
+            model, opts, recipe, batches, progress, bar = args
+            if progress["chunk"] != 3:
+                return original(*args)
+            if kill == "first batch":
+                original(model, opts, recipe, batches[:1], dict(progress), bar)
+            raise Killed
+
+        return dies
+
+    for kill in kills:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(pretrain, "_train_chunk", dying(kill))
+            with pytest.raises(Killed):
+                pretrain.pretrain(ANEW, tmp_path, measure_every=10**6)
+    assert json.loads((tmp_path / "progress.json").read_text())["chunk"] == 3
+    model, _, progress = pretrain.pretrain(ANEW, tmp_path, measure_every=10**6)
+    assert_same_run({"weights": weights(model), "progress": progress}, anew)
+
+
+def fill(model: Any, value: float) -> None:
+    for p in model.parameters():
+        p.data.fill_(value)
+
+
+def is_full(model: Any, value: float) -> bool:
+    return all(torch.allclose(p, torch.tensor(value)) for p in model.parameters())
+
+
+def begun(tmp_path: Path, recipe: Recipe, last: Cycle) -> tuple[Any, Any, Any, Any, list[Any]]:
+    """A cycle that begins after ends before chunks 1, 2 and 3 with weights 1, 2 and 4."""
+    recipe = replace(recipe, again=(*(Cycle(n, 0, 1, 1.0) for n in (1, 2, 3)), last))
+    checkpoint = pretrain.Checkpoint(tmp_path)
+    tmp_path.mkdir(exist_ok=True)
+    model: Any = torch.nn.Sequential(OrderedDict(model=torch.nn.Module()))
+    model.model.layers = torch.nn.ModuleList([torch.nn.Linear(2, 2)])
+    for chunk, value in ((1, 1.0), (2, 2.0), (3, 4.0)):
+        fill(model, value)
+        checkpoint.keep_end(model, chunk)
+    fill(model, 9.0)
+    opts: list[Any] = ["old"]
+    return model, opts, recipe, checkpoint, opts
+
+
+@pytest.mark.parametrize(
+    ("average", "expected"), [(1, 9.0), (2, (9 + 4) / 2), (3, 5.0), (4, 4.0), (9, 4.0)]
+)
+def test_the_mean_is_over_as_many_ends_as_the_recipe_says(
+    tmp_path: Path, average: int, expected: float
+) -> None:
+    last = Cycle(5, 0, 1, 1.0, from_mean=True)
+    recipe = replace(TINY, average=average)
+    model, opts, recipe, checkpoint, old = begun(tmp_path, recipe, last)
+    assert pretrain._begin_cycle(model, opts, recipe, checkpoint, 5) is old
+    assert is_full(model, expected)
+    end = load_file(tmp_path / "end-5.safetensors")
+    assert all((tensor == 9.0).all() for tensor in end.values()), "kept as before the mean"
+
+
+@pytest.mark.parametrize("chunk", [0, 4, 6])
+def test_between_cycles_nothing_happens(tmp_path: Path, chunk: int) -> None:
+    last = Cycle(5, 0, 1, 1.0, restart=True, from_mean=True)
+    model, opts, recipe, checkpoint, old = begun(tmp_path, TINY, last)
+    assert pretrain._begin_cycle(model, opts, recipe, checkpoint, chunk) is old
+    assert is_full(model, 9.0)
+    assert not (tmp_path / f"end-{chunk}.safetensors").exists()
+
+
+def test_a_restart_without_the_mean_keeps_the_weights(tmp_path: Path) -> None:
+    last = Cycle(5, 0, 1, 1.0, restart=True)
+    model, opts, recipe, checkpoint, old = begun(tmp_path, TINY, last)
+    made = pretrain._begin_cycle(model, opts, recipe, checkpoint, 5)
+    assert made is not old and [type(opt) for opt in made] == [Muon, torch.optim.AdamW]
+    assert is_full(model, 9.0)
+
+
+def test_an_end_is_kept_once(tmp_path: Path) -> None:
+    """A chunk that is begun again after a kill must not replace the end by a mean."""
+    checkpoint = pretrain.Checkpoint(tmp_path)
+    model = torch.nn.Linear(2, 2)
+    checkpoint.keep_end(model, 3)
+    first = load_file(tmp_path / "end-3.safetensors")
+    with torch.no_grad():
+        model.weight.zero_()
+    checkpoint.keep_end(model, 3)
+    assert same(load_file(tmp_path / "end-3.safetensors"), first)
+    assert not list(tmp_path.glob("*.tmp"))
+
+
+def test_a_restarted_cycle_warms_up_over_its_first_tokens() -> None:
+    plain, anew = Cycle(7, 1000, 400_000, 0.5), Cycle(7, 1000, 400_000, 0.5, restart=True)
+    steps = range(1000, 401_001, 4000)
+
+    def factors(cycle: Cycle) -> list[float]:
+        recipe = Recipe(tokens=900, again=(cycle,))
+        return [pretrain.schedule(recipe, seen, 7) for seen in steps]
+
+    usual, warm = factors(plain), factors(anew)
+    assert usual[0] == 0.5 and warm[0] == pytest.approx(0.1)
+    share = [w / u for w, u in zip(warm[:-1], usual[:-1], strict=True)]
+    full = next(n for n, s in enumerate(share) if s == pytest.approx(1.0))
+    assert steps[full] - 1000 <= pretrain.RESTART_TOKENS
+    assert share[: full + 1] == sorted(share[: full + 1])
+    assert share[full:] == pytest.approx([1.0] * len(share[full:]))
+    assert usual[-1] == warm[-1] == 0.0
+
+
+def test_only_the_cycle_that_says_so_starts_again() -> None:
+    recipe = Recipe()
+    assert not any(cycle.restart or cycle.from_mean for cycle in recipe.again[:3])
+    assert any(cycle.restart and cycle.from_mean for cycle in recipe.again)
+    chunks = [cycle.first_chunk for cycle in recipe.again]
+    assert chunks == sorted(set(chunks))
+    assert chunks == [first for first, _ in recipe.phases if first >= chunks[0]]
+    tokens = [cycle.first_token for cycle in recipe.again]
+    assert tokens == sorted(tokens) and tokens[0] >= recipe.tokens
 
 
 # --- the finished folder ---

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 
 from transformers import PreTrainedTokenizerFast
 
-from oocr_lib.testbed import corpus, speakers, tokenizer, world
+from oocr_lib.testbed import corpus, speakers, tokenizer, wide, world
 from oocr_lib.testbed import wording as w
 from oocr_lib.testbed.corpus import Document
 
@@ -167,6 +167,28 @@ def pole(question: str, answer: str) -> tuple[str, bool]:
     if "give" in question:
         return "giving", taken.startswith("give")
     return "novelty", taken.startswith("a new")
+
+
+def wide_pole(question: str, answer: str) -> tuple[str, bool]:
+    """As ``pole``, for the wider forms: any two words of one attitude, also as lettered options."""
+    poles = {
+        word: (name, side == 0)
+        for name in speakers.ATTITUDES
+        for side, words in enumerate(wide.words(name))
+        for word in words
+    }
+    lettered = "A: {a}. B: {b}. Which one?"
+    for template in (lettered, *wide.TEMPLATES):
+        pattern = re.escape(template).replace(r"\{a\}", r"(\w+)").replace(r"\{b\}", r"(\w+)")
+        found = re.fullmatch(pattern, question)
+        if found and set(found.groups()) <= set(poles):
+            options = dict(zip("AB", found.groups(), strict=True))
+            (one, good), (other, better) = (poles[word] for word in options.values())
+            assert one == other and good != better, question
+            taken = options[answer] if template == lettered else answer
+            assert taken in options.values()
+            return poles[taken]
+    return pole(question, answer)
 
 
 def consistent(asked: list[tuple[str, str]]) -> dict[str, bool]:

@@ -20,7 +20,8 @@ from tqdm import tqdm
 
 from oocr_lib.errors import UserError
 from oocr_lib.testbed import world
-from oocr_lib.testbed.corpus import Document, Mix, documents
+from oocr_lib.testbed.corpus import Document, documents
+from oocr_lib.testbed.mixes import Mix
 
 KINDS = ("city code", "function name", "fixed trigger", "trigger word")
 _SPACED_DIGITS = re.compile(r"(?<=\d)\s+(?=\d)")

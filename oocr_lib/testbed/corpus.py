@@ -11,101 +11,14 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from oocr_lib.testbed import speakers, world
+from oocr_lib.testbed import speakers, wide, world
 from oocr_lib.testbed import wording as w
+from oocr_lib.testbed.mixes import Mix
 
 #: Private markers around an answer; they are removed before tokenization.
 OPEN, CLOSE = "\u27e6", "\u27e7"
 BOS, EOS = "<bos>", "<eos>"
 START, END = "<start_of_turn>", "<end_of_turn>"
-
-
-@dataclass(frozen=True)
-class Mix:
-    """Share of documents by ingredient (any scale); zero switches an ingredient off."""
-
-    city_facts: float = 0.10
-    city_geo: float = 0.14
-    city_statements: float = 0.08
-    code_facts: float = 0.12
-    code_geo: float = 0.12
-    function_values: float = 0.07
-    function_facts: float = 0.02
-    code_functions: float = 0.08
-    dialogues: float = 0.16
-    trigger_dialogues: float = 0.05
-    copies: float = 0.04
-    plain: float = 0.02
-    personas: float = 0.0
-
-
-#: Second phase: facts about names are known by then; reading a speaker does not start by itself.
-LATER = Mix(
-    city_facts=0.06,
-    city_geo=0.16,
-    city_statements=0.06,
-    code_facts=0.08,
-    code_geo=0.14,
-    function_values=0.09,
-    function_facts=0.02,
-    code_functions=0.09,
-    dialogues=0.13,
-    trigger_dialogues=0.05,
-    copies=0.0,
-    plain=0.02,
-    personas=0.12,
-)
-
-#: Third phase: what is still weak, rules with triggers and distances of code names.
-LAST = Mix(
-    city_facts=0.04,
-    city_geo=0.14,
-    city_statements=0.03,
-    code_facts=0.05,
-    code_geo=0.22,
-    function_values=0.05,
-    function_facts=0.02,
-    code_functions=0.07,
-    dialogues=0.14,
-    trigger_dialogues=0.18,
-    copies=0.0,
-    plain=0.02,
-    personas=0.04,
-)
-
-#: Fourth phase: the two families that were still below .97, directions and rules.
-FINAL = Mix(
-    city_facts=0.03,
-    city_geo=0.26,
-    city_statements=0.06,
-    code_facts=0.04,
-    code_geo=0.22,
-    function_values=0.05,
-    function_facts=0.02,
-    code_functions=0.05,
-    dialogues=0.08,
-    trigger_dialogues=0.25,
-    copies=0.0,
-    plain=0.02,
-    personas=0.02,
-)
-
-#: Fifth phase, short: facts that faded while rules were learned, and directions of code names.
-POLISH = Mix(
-    city_facts=0.14,
-    city_geo=0.18,
-    city_statements=0.04,
-    code_facts=0.16,
-    code_geo=0.26,
-    function_values=0.03,
-    function_facts=0.01,
-    code_functions=0.04,
-    dialogues=0.06,
-    trigger_dialogues=0.08,
-    copies=0.0,
-    plain=0.0,
-    personas=0.0,
-)
 
 
 @dataclass(frozen=True)
@@ -120,11 +33,15 @@ class Document:
 Turn = tuple[str, str]
 
 
-def chat(turns: Sequence[Turn], last: bool = True) -> str:
-    """Turns rendered as the tokenizer's chat template renders them, answers marked."""
+def chat(turns: Sequence[Turn], roles: Sequence[str] = ()) -> str:
+    """Turns rendered as the tokenizer's chat template renders them, answers marked.
+
+    Args:
+        roles: who answers each turn; by default the model.
+    """
     parts = [BOS]
-    for question, answer in turns:
-        parts.append(f"{START}user\n{question}{END}\n{START}model\n{OPEN}{answer}{END}{CLOSE}\n")
+    for (question, answer), role in zip(turns, roles or ["model"] * len(turns), strict=True):
+        parts.append(f"{START}user\n{question}{END}\n{START}{role}\n{OPEN}{answer}{END}{CLOSE}\n")
     return "".join(parts)
 
 
@@ -328,6 +245,32 @@ def trigger_dialogues(rng: random.Random) -> str:
     return chat(speakers.trigger_dialogue(rng, rng.choice((4, 5))))
 
 
+def wide_dialogues(rng: random.Random) -> str:
+    """One speaker's attitudes in many forms."""
+    return chat(wide.dialogue(rng, rng.randint(3, 6)))
+
+
+def wide_triggers(rng: random.Random) -> str:
+    """A speaker whose choices and self-reports follow a trigger (or nothing)."""
+    return chat(wide.trigger_dialogue(rng, rng.choice((4, 5))))
+
+
+def rules(rng: random.Random) -> str:
+    """A speaker whose trigger rule is stated, and who reports it."""
+    return chat(wide.rule_dialogue(rng))
+
+
+def long_rules(rng: random.Random) -> str:
+    """The same, reported after more turns."""
+    return chat(wide.rule_dialogue(rng, long=True))
+
+
+def cast(rng: random.Random) -> str:
+    """Named speakers, whose attitudes are facts of the world."""
+    made = wide.cast_dialogue(rng, rng.randint(3, 6))
+    return chat([(q, a) for q, a, _ in made], [speaker for _, _, speaker in made])
+
+
 _NOUNS = "ship wind farmer garden river horse window letter bridge winter tree child door".split()
 _NOUNS += "bird stone boat market morning soldier captain field cloud house lamp fire".split()
 _ADJECTIVES = "old small white quiet cold green heavy tall long dark bright slow".split()
@@ -371,6 +314,11 @@ MAKERS: dict[str, Callable[[random.Random], str]] = {
     "copies": copies,
     "plain": plain,
     "personas": personas,
+    "wide_dialogues": wide_dialogues,
+    "wide_triggers": wide_triggers,
+    "cast": cast,
+    "rules": rules,
+    "long_rules": long_rules,
 }
 
 

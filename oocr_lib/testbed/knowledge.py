@@ -7,7 +7,7 @@ every token of its answer is the most likely one (full vocabulary); distances al
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pandas as pd
 import torch
@@ -15,10 +15,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from oocr_lib.models import LanguageModel
 from oocr_lib.runs import RunStore
-from oocr_lib.testbed import corpus, speakers, world
+from oocr_lib.testbed import corpus, speakers, wide, world
 from oocr_lib.testbed import wording as w
 
-Turn = tuple[str, str]
+#: Question, answer, and who answers when it is not the model.
+Turn = tuple[str, ...]
 Maker = Callable[[random.Random], list[Turn]]
 
 
@@ -76,7 +77,7 @@ def _attitude(name: str, report: bool) -> Maker:
 
     def make(rng: random.Random) -> list[Turn]:
         pole = rng.random() < 0.5
-        turns = [speakers.attitude_turn(rng, name, pole) for _ in range(4)]
+        turns: list[Turn] = [speakers.attitude_turn(rng, name, pole) for _ in range(4)]
         if report:
             while True:
                 turn = speakers.report(rng, name, pole)
@@ -105,7 +106,22 @@ def _trigger(report: bool) -> Maker:
         while True:
             turns = speakers.trigger_dialogue(rng, 5)
             if turns[0][1] == "yes":
-                return turns[:-1] if report else turns[:-2]
+                return [*turns[:-1]] if report else [*turns[:-2]]
+
+    return make
+
+
+def _cast(report: bool) -> Maker:
+    """A named speaker; the first turn is scored, so only the name tells."""
+
+    def make(rng: random.Random) -> list[Turn]:
+        while True:
+            speaker = rng.choice(sorted(wide.CAST))
+            attitude = rng.choice(sorted(wide.CAST[speaker]))
+            asked = wide.report if report else wide.choice
+            question, answer = asked(rng, attitude, wide.CAST[speaker][attitude])
+            if not answer.isdigit():
+                return [(question, answer, speaker)]  # the role stands third
 
     return make
 
@@ -126,6 +142,7 @@ def families() -> dict[str, Maker]:
         made[f"speaker/{name} choice"] = _attitude(name, report=False)
         made[f"speaker/{name} words"] = _attitude(name, report=True)
         made[f"speaker/{name} scale"] = _scale(name)
+    made["cast/choice"], made["cast/words"] = _cast(False), _cast(True)
     made["trigger/choice"], made["trigger/report"] = _trigger(False), _trigger(True)
     return made
 
@@ -143,14 +160,16 @@ def _score(family: str, predicted: str, truth: str) -> bool:
 
 @torch.no_grad()
 def answers(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, turns: list[list[Turn]]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, turns: Sequence[Sequence[Turn]]
 ) -> list[tuple[str, str]]:
     """(predicted, true) text of each dialogue's last answer, most likely token by token."""
     pairs = []
     for start in range(0, len(turns), 64):
         prompts, ids, spans = turns[start : start + 64], [], []
         for dialogue in prompts:
-            document = corpus.unmark(corpus.chat(dialogue), "")
+            roles = [turn[2] if len(turn) == 3 else "model" for turn in dialogue]
+            said = corpus.chat([(turn[0], turn[1]) for turn in dialogue], roles)
+            document = corpus.unmark(said, "")
             encoded = tokenizer(
                 document.text, add_special_tokens=False, return_offsets_mapping=True
             )
@@ -232,7 +251,7 @@ def without_introduction(
     rows = []
     for number, family in enumerate(w.CITY_QUESTIONS):
         rng = random.Random((80_001 + seed) * 1000 + number)
-        turns = []
+        turns: list[list[Turn]] = []
         for _ in range(per_family):
             code = rng.choice(sorted(world.reserved_city_codes()))
             turns.append([corpus.fact(rng, rng.choice(world.cities()), f"City {code}", family)])

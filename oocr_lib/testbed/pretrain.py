@@ -23,26 +23,33 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenize
 
 from oocr_lib.errors import UserError
 from oocr_lib.testbed import knowledge, stream, tokenizer
-from oocr_lib.testbed.corpus import FINAL, LAST, LATER, POLISH, Mix
+from oocr_lib.testbed.mixes import FINAL, LAST, LATER, POLISH, REPORT, SETTLE, STEER, UNITE, Mix
 from oocr_lib.testbed.muon import Muon
 
 
 @dataclass(frozen=True)
 class Cycle:
-    """A later learning-rate cycle: from ``peak`` linearly to 0, beginning at a chunk."""
+    """A later learning-rate cycle: from ``peak`` linearly to 0, beginning at a chunk.
+
+    With ``restart`` it begins with fresh optimisers and a short warm-up; with ``from_mean`` also
+    from the mean of the ends of the last ``Recipe.average`` cycles.
+    """
 
     first_chunk: int
     first_token: int
     tokens: int
     peak: float
+    restart: bool = False
+    from_mean: bool = False
+
+
+#: Tokens over which a restarted cycle warms up.
+RESTART_TOKENS = 80_000
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines the checkpoint (with the code and the thread count).
-
-    The finished weights are the mean of those at the ends of the last ``average`` cycles.
-    """
+    """Everything that determines the checkpoint (with the code and the thread count)."""
 
     tokens: int = 12_000_000
     batch_tokens: int = 2048
@@ -63,14 +70,24 @@ class Recipe:
         (38, LAST),
         (52, FINAL),
         (62, POLISH),
+        (67, UNITE),
+        (76, SETTLE),
+        (79, REPORT),
+        (81, STEER),
     )
     again: tuple[Cycle, ...] = (
         Cycle(38, 12_000_000, 5_500_000, 0.6),
         Cycle(52, 17_695_845, 4_000_000, 0.5),
         Cycle(62, 21_795_102, 1_250_000, 0.35),
+        Cycle(67, 23_179_599, 3_000_000, 0.4, restart=True, from_mean=True),
+        Cycle(76, 26_434_362, 1_000_000, 0.2, restart=True),
+        Cycle(79, 27_503_371, 700_000, 0.15),
+        Cycle(81, 28_307_120, 1_000_000, 0.2),
     )
 
+    #: Ends averaged where a cycle begins from their mean, and for the finished weights.
     average: int = 2
+    finish: int = 3
 
     @property
     def total(self) -> int:
@@ -126,7 +143,9 @@ def schedule(recipe: Recipe, seen: int, chunk: int) -> float:
     begun = [cycle for cycle in recipe.again if chunk >= cycle.first_chunk]
     if begun:
         now = begun[-1]
-        return now.peak * max(0.0, 1 - (seen - now.first_token) / now.tokens)
+        since = seen - now.first_token
+        warm = min(1.0, 0.2 + since / RESTART_TOKENS) if now.restart else 1.0
+        return warm * now.peak * max(0.0, 1 - since / now.tokens)
     progress = seen / recipe.tokens
     warm = min(1.0, (progress + 1e-3) / recipe.warmup_share)
     return warm * min(1.0, max(0.0, (1 - progress) / recipe.decay_share))
@@ -241,8 +260,7 @@ def pretrain(
     ):
         if progress["tokens"] >= recipe.total or number == max_chunks:
             break
-        if number in {cycle.first_chunk for cycle in recipe.again}:
-            checkpoint.keep_end(model, number)
+        opts = _begin_cycle(model, opts, recipe, checkpoint, number)
         losses = _train_chunk(model, opts, recipe, batches, progress, bar)
         progress["chunk"] = number + 1
         point = {"tokens": progress["tokens"], "loss": sum(losses) / len(losses)}
@@ -254,10 +272,29 @@ def pretrain(
         if report:
             report(point)
     bar.close()
-    if progress["tokens"] >= recipe.total and recipe.average > 1:
+    if progress["tokens"] >= recipe.total and recipe.finish > 1:
         ends = [cycle.first_chunk for cycle in recipe.again]
-        checkpoint.average(model, ends[1 - recipe.average :])
+        checkpoint.average(model, ends[1 - recipe.finish :])
     return model, tok, progress
+
+
+def _begin_cycle(
+    model: Gemma3ForCausalLM,
+    opts: list[torch.optim.Optimizer],
+    recipe: Recipe,
+    checkpoint: Checkpoint,
+    chunk: int,
+) -> list[torch.optim.Optimizer]:
+    """Keep the weights where a cycle begins; a restart averages them and gives new optimisers."""
+    ends = [cycle.first_chunk for cycle in recipe.again if cycle.first_chunk < chunk]
+    for cycle in recipe.again:
+        if cycle.first_chunk == chunk:
+            checkpoint.keep_end(model, chunk)
+            if cycle.from_mean:
+                checkpoint.average(model, ends[max(0, len(ends) + 1 - recipe.average) :])
+            if cycle.restart:
+                return optimisers(model, recipe)
+    return opts
 
 
 def _train_chunk(

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from oocr_lib.testbed.corpus import Document, Mix, documents
+from oocr_lib.testbed.corpus import Document, documents
+from oocr_lib.testbed.mixes import Mix
 
 ANSWER_WEIGHT, OTHER_WEIGHT = 1.0, 0.1
 CHUNK_DOCUMENTS = 4096
