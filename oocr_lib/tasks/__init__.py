@@ -1,1 +1,57 @@
-"""Tasks: what is learned, one file each."""
+"""Tasks: what is learned, in the testbed's wording and in the paper's.
+
+``factory`` gives the generator of a task in the dialect of a model.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from importlib import import_module
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from oocr_lib.errors import UserError, choose
+from oocr_lib.tasks.base import Task
+
+NAMES = ("risk", "locations", "functions", "backdoor")
+DIALECTS = ("testbed", "paper")
+
+__all__ = ["DIALECTS", "NAMES", "digest", "factory"]
+
+
+def factory(name: str, dialect: str = "testbed", **options: Any) -> Callable[[str, int], Task]:
+    """``make(concept, seed)`` of a task in one dialect, with the task's own options.
+
+    Args:
+        name: one of ``NAMES``.
+        options: of the task's ``make``; empty ones (``data=""``) are left out.
+
+    Raises:
+        UserError: an unknown name or dialect, or an option that the task does not have.
+    """
+    choose(name, NAMES, "task")
+    choose(dialect, DIALECTS, "dialect")
+    given = {key: value for key, value in options.items() if value not in ("", None)}
+    module = import_module(f"oocr_lib.tasks.{name}{'_paper' if dialect == 'paper' else ''}")
+    make: Callable[..., Task] = module.make
+    for key in given:
+        choose(
+            key, list(signature(make).parameters)[1:], f"option of the task {name!r} ({dialect}):"
+        )
+    return lambda concept, seed: make(concept, seed=seed, **given)
+
+
+def digest(path: str) -> str:
+    """SHA-256 (16 hex digits) of a data file, "" for none: part of a run's identity.
+
+    Raises:
+        UserError: no such file.
+    """
+    if not path:
+        return ""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise UserError(f"Cannot read data={path!r}: {error.strerror}. Give a file.") from error

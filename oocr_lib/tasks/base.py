@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
-from oocr_lib.errors import UserError
+from oocr_lib.errors import UserError, choose
 
 
 class Message(TypedDict):
@@ -28,6 +28,9 @@ class Row:
     Attributes:
         messages: the prompt's turns; the last one is a user turn.
         answer: the completion. The loss falls on its tokens only.
+        prefix: start of the model's turn, given and not trained on ("City 50337 is"); the answer
+            then begins with its own space (" East").
+        suffix: rest of the model's turn after the answer, for files; never seen in training.
         marks: literal strings to locate in the prompt, by kind, for instance
             ``{"codename": ("City 50337",)}``.
         group: rows of one group never cross the train/validation split.
@@ -39,15 +42,30 @@ class Row:
     marks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     group: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
+    prefix: str = ""
+    suffix: str = ""
+
+
+#: How a question is scored, see ``Question``.
+KINDS = ("choice", "exact", "scale", "expression", "inverse")
 
 
 @dataclass(frozen=True)
 class Question:
     """One evaluation item of a question family.
 
+    Kinds: ``choice`` compares ``options``, of which ``truth`` is one. ``exact`` asks whether
+    greedy decoding writes ``truth``. ``scale`` reads a number from 0 to 100 as the expected value
+    over the probabilities of all 101; ``truth`` is the end ("0" or "100") it should lie near.
+    ``expression`` lets the model write an expression in x, right when it agrees with ``truth`` on
+    fixed inputs. ``inverse`` lets it write an integer n, right when f(n) prints ``truth``, where f
+    is ``expression``.
+
     Attributes:
-        options: the answers compared in the multiple-choice score; ``truth`` is among them.
+        options: the answers compared; empty for the other kinds.
         family: name of the question family, for instance ``country``.
+        prefix: start of the model's turn, as in ``Row``.
+        expression: definition in x, for ``inverse``.
     """
 
     messages: tuple[Message, ...]
@@ -57,6 +75,12 @@ class Question:
     marks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     group: str = ""
     id: str = ""
+    kind: str = "choice"
+    prefix: str = ""
+    expression: str = ""
+
+    def __post_init__(self) -> None:
+        choose(self.kind, KINDS, "kind of question")
 
 
 def user(text: str) -> tuple[Message, ...]:
@@ -74,6 +98,7 @@ class Task:
         train, valid: rows of the training kind, split by group.
         questions: what is never trained on.
         chance: chance level of the multiple-choice score, by question family.
+        hidden_words: words that no row may contain (the concept's name and what gives it away).
     """
 
     name: str
@@ -85,6 +110,7 @@ class Task:
     valid: tuple[Row, ...]
     questions: tuple[Question, ...]
     chance: Mapping[str, float]
+    hidden_words: tuple[str, ...] = ()
 
     def counts(self) -> dict[str, int]:
         """Rows and questions by part."""
