@@ -101,16 +101,23 @@ def choose_rate(
     return replace(method, config=replace(method.config, lr=best)), table
 
 
-def interval(table: pd.DataFrame, measure: str) -> Interval:
-    """Mean of ``measure`` over runs with its interval; one row a run is expected."""
-    return bootstrap(table[measure], groups=list(table["concept"]))
+def interval(table: pd.DataFrame, measure: str, by: str = "concept") -> Interval:
+    """Mean of ``measure`` over runs with its interval; one row a run is expected.
+
+    Args:
+        by: column whose values are drawn as a whole; ``seed`` where the concepts are not a sample
+            (two policies).
+    """
+    return bootstrap(table[measure], groups=list(table[by]))
 
 
-def intervals(table: pd.DataFrame, by: Sequence[str], measure: str) -> pd.DataFrame:
+def intervals(
+    table: pd.DataFrame, by: Sequence[str], measure: str, drawn: str = "concept"
+) -> pd.DataFrame:
     """One interval for each value of the ``by`` columns: columns ``*by, value, low, high, n``."""
     rows = []
     for key, part in table.groupby(list(by), sort=False):
-        found = interval(part, measure)
+        found = interval(part, measure, drawn)
         rows.append(
             {
                 **dict(zip(by, key, strict=True)),
@@ -132,7 +139,8 @@ def family_intervals(table: pd.DataFrame, measures: dict[str, str]) -> dict[str,
     made: dict[str, Interval] = {}
     for (family, method), part in table.groupby(["family", "method"], sort=False):
         for column, name in measures.items():
-            made[f"{family}/{method}/{name}"] = interval(part, column)
+            key = f"{str(family).replace(' ', '_')}/{method}/{name}"
+            made[key] = interval(part, column)
     return made
 
 

@@ -13,15 +13,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from jinja2.exceptions import TemplateError
 from torch import Tensor
 
+from oocr_lib.chat import render
 from oocr_lib.errors import UserError, choose
 from oocr_lib.tasks.base import Message, Question, Row
 
 MARKS = ("codename", "trigger")
 POSITIONS = ("last", "codename", "trigger", "all")
-_ROLES = ("system", "user", "assistant")
 
 
 @dataclass(frozen=True)
@@ -72,95 +71,13 @@ class Batch:
         )
 
 
-def render(tokenizer: Any, messages: Sequence[Message], separator: str = "\n") -> str:
-    """The prompt as text: chat turns and the header of the answer's turn.
-
-    Consecutive user turns are joined by ``separator``. A template without a system role gets the
-    system text at the start of the first user turn, with a blank line between. Without a chat
-    template the turns are joined by newlines and end in one.
-
-    Raises:
-        UserError: no messages, an unknown role, a last turn that is not the user's, or a template
-            that refuses the turns.
-    """
-    turns = _join_user_turns(messages, separator)
-    if not tokenizer.chat_template:
-        start = tokenizer.bos_token or ""
-        # Write the start token only where the tokenizer itself would put it.
-        with_start = tokenizer("", add_special_tokens=True)["input_ids"][:1]
-        lead = start if with_start and with_start[0] == tokenizer.bos_token_id else ""
-        return lead + "".join(turn["content"] + "\n" for turn in turns)
-    try:
-        text = _apply_template(tokenizer, turns)
-    except TemplateError:
-        text = None  # the template refuses a system turn, or these turns altogether
-    if turns[0]["role"] == "system" and (text is None or turns[0]["content"].strip() not in text):
-        turns = _merge_system(turns)
-        text = None
-    return _apply_template_or_refuse(tokenizer, turns) if text is None else text
-
-
-def _join_user_turns(messages: Sequence[Message], separator: str) -> list[Message]:
-    turns: list[Message] = []
-    for number, message in enumerate(messages):
-        role = choose(message["role"], _ROLES, "role")
-        if role == "system" and number > 0:
-            raise UserError(
-                f"Message {number} is a system turn. Allowed: one system turn, in first place."
-            )
-        if role == "user" and turns and turns[-1]["role"] == "user":
-            joined = turns[-1]["content"] + separator + message["content"]
-            turns[-1] = {"role": "user", "content": joined}
-        else:
-            turns.append({"role": role, "content": message["content"]})
-    if not turns or turns[-1]["role"] != "user":
-        last = turns[-1]["role"] if turns else "missing"
-        raise UserError(
-            f"The last turn of a prompt is {last!r}. Allowed: 'user'; the answer is given apart."
-        )
-    return turns
-
-
-def _merge_system(turns: Sequence[Message]) -> list[Message]:
-    system, first, *rest = turns
-    if first["role"] != "user":
-        raise UserError(f"A {first['role']!r} turn follows the system turn. Allowed: 'user'.")
-    merged: Message = {
-        "role": "user",
-        "content": f"{system['content']}\n\n{first['content']}",
-    }
-    return [merged, *rest]
-
-
-def _apply_template(tokenizer: Any, turns: Sequence[Message]) -> str:
-    # Templates without a thinking mode ignore the last argument; Qwen 3 would else start to think.
-    return str(
-        tokenizer.apply_chat_template(
-            list(turns),
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=False,
-        )
-    )
-
-
-def _apply_template_or_refuse(tokenizer: Any, turns: Sequence[Message]) -> str:
-    try:
-        return _apply_template(tokenizer, turns)
-    except TemplateError as error:
-        roles = ", ".join(turn["role"] for turn in turns)
-        raise UserError(
-            f"The chat template refuses the turns ({roles}): {error}. Allowed: an optional system "
-            "turn, then user and assistant in turn, user last."
-        ) from error
-
-
 def encode(
     tokenizer: Any,
     messages: Sequence[Message],
     answer: str = "",
     marks: Mapping[str, Sequence[str]] | None = None,
     separator: str = "\n",
+    prefix: str = "",
 ) -> Encoded:
     """Tokens of the prompt and the answer, with the places of every mark in the prompt.
 
@@ -168,6 +85,7 @@ def encode(
     answer and prompt would have merged. ``marks`` maps "codename" or "trigger" to literal strings;
     each occurrence counts unless it is part of a longer run of letters or digits ("City 503371"
     holds no "City 50337"). A token belongs to a mark when it covers any of its characters.
+    ``prefix``, the given start of the model's turn, counts as part of the prompt.
 
     Raises:
         UserError: a mark that does not occur, a slow tokenizer, or an answer that the vocabulary
@@ -178,12 +96,13 @@ def encode(
             f"Tokenizer {type(tokenizer).__name__} gives no character offsets. Allowed: fast "
             "tokenizers; load it with AutoTokenizer."
         )
-    prompt = render(tokenizer, messages, separator)
+    header = render(tokenizer, messages, separator)
+    prompt = header + prefix
     found = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = found["input_ids"], found["offset_mapping"]
     if not ids:
         raise UserError(f"The prompt {prompt!r} has no tokens. Allowed: at least one.")
-    regions = list(_content_regions(prompt, messages))
+    regions = [*_content_regions(header, messages), (len(header), len(prompt))]
     spans: dict[str, tuple[int, ...]] = {"last": (len(ids) - 1,)}
     for kind, literals in (marks or {}).items():
         choose(kind, MARKS, "kind of mark")
@@ -260,12 +179,12 @@ def _shorten(text: str, limit: int = 200) -> str:
 
 def encode_row(tokenizer: Any, row: Row) -> Encoded:
     """A training row with its answer."""
-    return encode(tokenizer, row.messages, row.answer, row.marks)
+    return encode(tokenizer, row.messages, row.answer, row.marks, prefix=row.prefix)
 
 
 def encode_question(tokenizer: Any, question: Question, option: str) -> Encoded:
     """A question with one of its options as the answer ("" for the prompt alone)."""
-    return encode(tokenizer, question.messages, option, question.marks)
+    return encode(tokenizer, question.messages, option, question.marks, prefix=question.prefix)
 
 
 def collate(items: Sequence[Encoded], pad_id: int) -> Batch:

@@ -1,15 +1,16 @@
-"""Questions to scores: five-way accuracy by log-probability, and full-vocabulary top-1.
+"""Questions to scores: choices by log-probability, scales by expected value, top-1, free text.
 
-No sampling: an option's score is the sum of its tokens' log-probabilities after the prompt, and
-top-1 asks whether every token of the true answer is the most likely of the whole vocabulary (what
-greedy decoding would write). Every question keeps its option order fixed by itself, and ties share
-the point, so nothing depends on the batch.
+Nothing is sampled. An option's score is the sum of its tokens' log-probabilities after the prompt,
+and top-1 asks whether every token of the true answer is the most likely of the whole vocabulary
+(what greedy decoding would write). Every question keeps its option order fixed by itself, and ties
+share the point, so nothing depends on the batch. The kinds are described in ``tasks.base``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,130 +19,241 @@ import torch
 from oocr_lib.adapters.base import Attached
 from oocr_lib.encoding import Encoded, collate, encode_question
 from oocr_lib.forward import answer_logits
+from oocr_lib.generation import replies
 from oocr_lib.models import LanguageModel
+from oocr_lib.replies import is_right
 from oocr_lib.tasks.base import Question
 
 BATCH_TOKENS = 6000
+SCALE = tuple(str(number) for number in range(101))
+#: Kinds that the model answers in its own words.
+WRITTEN = ("expression", "inverse")
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A sequence to run: question number, options it scores, encoded prompt and option."""
+class Pass:
+    """One sequence to run and the options it scores.
 
-    question: int
+    Attributes:
+        options: numbers of the options.
+        targets: their tokens, when all are one token long and share this forward pass; else empty.
+    """
+
     options: tuple[int, ...]
     encoded: Encoded
     targets: tuple[int, ...]
 
 
-def plan(lm: LanguageModel, questions: Sequence[Question]) -> list[Scored]:
-    """The sequences to run: all one-token options of a question share one forward pass."""
-    made = []
-    for number, question in enumerate(questions):
-        encoded = [encode_question(lm.tokenizer, question, o) for o in question.options]
-        short = [i for i, e in enumerate(encoded) if len(e.ids) - e.answer[0] == 1]
-        if short:
-            first = encoded[short[0]]
-            targets = tuple(encoded[i].ids[-1] for i in short)
-            made.append(Scored(number, tuple(short), first, targets))
-        made.extend(
-            Scored(number, (i,), e, ()) for i, e in enumerate(encoded) if i not in set(short)
+@dataclass(frozen=True)
+class Asked:
+    """A question as tokens, ready to be asked of any adapter."""
+
+    question: Question
+    options: tuple[str, ...]
+    sequences: tuple[Pass, ...]
+
+
+def prepare(lm: LanguageModel, questions: Sequence[Question]) -> list[Asked]:
+    """Questions as tokens; all one-token options of a question share one forward pass."""
+    return [_prepare(lm, question) for question in questions]
+
+
+def _prepare(lm: LanguageModel, question: Question) -> Asked:
+    if question.kind in WRITTEN:
+        return Asked(question, (), (Pass((), encode_question(lm.tokenizer, question, ""), ()),))
+    options = {"scale": SCALE, "exact": (question.truth,)}.get(question.kind, question.options)
+    encoded = [encode_question(lm.tokenizer, question, option) for option in options]
+    if _may_go_on(lm, question, [e.ids[e.answer[0] :] for e in encoded]):
+        end = lm.turn_end
+        encoded = [encode_question(lm.tokenizer, question, option + end) for option in options]
+    short = [i for i, e in enumerate(encoded) if len(e.ids) - e.answer[0] == 1]
+    made = [Pass((i,), e, ()) for i, e in enumerate(encoded) if i not in set(short)]
+    if short:
+        targets = tuple(encoded[i].ids[-1] for i in short)
+        made.insert(0, Pass(tuple(short), encoded[short[0]], targets))
+    return Asked(question, options, tuple(made))
+
+
+def _may_go_on(lm: LanguageModel, question: Question, answers: Sequence[tuple[int, ...]]) -> bool:
+    """Whether one answer begins another, as "8" begins "85" where digits are split.
+
+    The turn's end then tells them apart. A number asked for exactly competes with all numbers.
+    """
+    if question.kind == "exact" and question.truth[-1:].isdigit():
+        longer = [question.truth, *(question.truth + digit for digit in "0123456789")]
+        own, *answers = (
+            tuple(ids) for ids in lm.tokenizer(longer, add_special_tokens=False)["input_ids"]
         )
-    return made
+        return any(b[: len(own)] == own for b in answers)
+    return any(b[: len(a)] == a for a in answers for b in answers if len(b) > len(a))
 
 
-@torch.no_grad()
 def score(
     lm: LanguageModel,
-    questions: Sequence[Question],
+    questions: Sequence[Question] | Sequence[Asked],
     attached: Attached | None = None,
     index: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """Score every question.
 
     Args:
+        questions: questions, or what ``prepare`` made of them.
         attached: an adapter in place, or None for the base model.
         index: for each question, the run (vector) it is asked of; default 0.
 
     Returns:
-        One row a question: ``run, id, family, group, truth, p_truth`` (probability of the truth
-        among the options), ``mc`` (1 when it is the likeliest option, shared on ties), ``top1``
-        (1 when greedy decoding over the full vocabulary writes it), ``mass`` (probability of all
-        options together: how far the model answers the question at all).
+        One row a question: ``run, id, family, group, kind, truth``; ``p_truth`` (probability of
+        the truth among the options; of a scale: the expected number / 100, or 1 minus it where
+        the truth is 0); ``mc`` (1 when the
+        truth is the likeliest option, shared on ties; of a scale: on its side of 50; of written
+        answers: right); ``top1`` (1 when greedy decoding over the full vocabulary writes it);
+        ``rank`` (of the truth among the options, from 1, ties in the middle); ``mass``
+        (probability of all options together: how far the model answers the question at all);
+        ``options`` and their ``logp``; ``reply`` (what the model wrote, where it writes).
     """
-    owner = np.zeros(len(questions), dtype=int) if index is None else np.asarray(index)
-    logp = [np.full(len(q.options), np.nan) for q in questions]
-    greedy = np.zeros(len(questions))
-    todo = sorted(plan(lm, questions), key=lambda s: len(s.encoded.ids))
-    for part in _batches(todo):
-        batch = collate([s.encoded for s in part], lm.pad_id).to(lm.device)
-        if attached is not None:
-            runs = torch.tensor([int(owner[s.question]) for s in part])
-            attached.focus(batch, runs.to(lm.device))
-        rows, targets, logits = answer_logits(lm, batch)
-        log_probs = torch.log_softmax(logits, -1)
-        best = log_probs.argmax(-1)
-        own = log_probs.gather(1, targets[:, None])[:, 0]
-        for j, item in enumerate(part):
-            mine = (rows == j).nonzero()[:, 0]
-            truth = questions[item.question].options.index(questions[item.question].truth)
-            if item.targets:
-                values = log_probs[mine[0], list(item.targets)].cpu().numpy()
-                logp[item.question][list(item.options)] = values
-                if truth in item.options:
-                    wanted = item.targets[item.options.index(truth)]
-                    greedy[item.question] = float(int(best[mine[0]]) == wanted)
-            else:
-                logp[item.question][item.options[0]] = float(own[mine].sum())
-                if item.options[0] == truth:
-                    greedy[item.question] = float(bool((best[mine] == targets[mine]).all()))
-    return _table(questions, owner, logp, greedy)
+    asked = [q if isinstance(q, Asked) else _prepare(lm, q) for q in questions]
+    owner = [0] * len(asked) if index is None else [int(i) for i in index]
+    logp = [np.full(len(a.options), np.nan) for a in asked]
+    greedy = np.zeros((len(asked), 2))  # written as most likely? position of the top token
+    todo = [(n, part) for n, a in enumerate(asked) if a.options for part in a.sequences]
+    todo.sort(key=lambda pair: len(pair[1].encoded.ids))
+    for batch in _batches(todo):
+        _run(lm, batch, asked, attached, owner, logp, greedy)
+    written = [n for n, a in enumerate(asked) if not a.options]
+    texts = replies(
+        lm,
+        [asked[n].sequences[0].encoded for n in written],
+        attached,
+        [owner[n] for n in written],
+    )
+    said = dict(zip(written, texts, strict=True))
+    return pd.DataFrame(
+        [
+            {"run": owner[n], **_row(a, logp[n], greedy[n], said.get(n, ""))}
+            for n, a in enumerate(asked)
+        ]
+    )
 
 
-def _batches(todo: Sequence[Scored]) -> list[list[Scored]]:
+@torch.no_grad()
+def _run(
+    lm: LanguageModel,
+    part: Sequence[tuple[int, Pass]],
+    asked: Sequence[Asked],
+    attached: Attached | None,
+    owner: Sequence[int],
+    logp: list[np.ndarray],
+    greedy: np.ndarray,
+) -> None:
+    """One forward pass; fills log-probabilities and what greedy decoding writes."""
+    batch = collate([item.encoded for _, item in part], lm.pad_id).to(lm.device)
+    if attached is not None:
+        runs = torch.tensor([owner[n] for n, _ in part])
+        attached.focus(batch, runs.to(lm.device))
+    rows, targets, logits = answer_logits(lm, batch)
+    log_probs = torch.log_softmax(logits, -1)
+    best = log_probs.argmax(-1)
+    own = log_probs.gather(1, targets[:, None])[:, 0]
+    for j, (n, item) in enumerate(part):
+        mine = (rows == j).nonzero()[:, 0]
+        if item.targets:
+            logp[n][list(item.options)] = log_probs[mine[0], list(item.targets)].cpu().numpy()
+            hit = [o for o, t in zip(item.options, item.targets, strict=True) if t == best[mine[0]]]
+        else:
+            logp[n][item.options[0]] = float(own[mine].sum())
+            hit = [item.options[0]] if bool((best[mine] == targets[mine]).all()) else []
+        if hit:
+            greedy[n] = 1.0, hit[0]
+
+
+def _batches(
+    todo: Sequence[tuple[int, Pass]],
+) -> list[list[tuple[int, Pass]]]:
     """Sequences of similar length, a bounded number of tokens a batch."""
-    made: list[list[Scored]] = []
+    made: list[list[tuple[int, Pass]]] = []
     for item in todo:
-        size = len(item.encoded.ids)
+        size = len(item[1].encoded.ids)
         if not made or (len(made[-1]) + 1) * size > BATCH_TOKENS:
             made.append([])
         made[-1].append(item)
     return made
 
 
-def _table(
-    questions: Sequence[Question],
-    owner: np.ndarray,
-    logp: Sequence[np.ndarray],
-    greedy: np.ndarray,
-) -> pd.DataFrame:
-    rows = []
-    for number, question in enumerate(questions):
-        p = np.exp(logp[number] - logp[number].max())
-        truth = question.options.index(question.truth)
-        best = logp[number] == logp[number].max()
-        rows.append(
-            {
-                "run": int(owner[number]),
-                "id": question.id,
-                "family": question.family,
-                "group": question.group,
-                "truth": question.truth,
-                "p_truth": float(p[truth] / p.sum()),
-                "mc": float(best[truth] / best.sum()),
-                "top1": float(greedy[number]),
-                "mass": float(np.exp(logp[number]).sum()),
-            }
-        )
-    return pd.DataFrame(rows)
+def _row(asked: Asked, logp: np.ndarray, greedy: np.ndarray, reply: str) -> dict[str, Any]:
+    """What one question says, whatever its kind."""
+    q = asked.question
+    named = {"id": q.id, "family": q.family, "group": q.group, "kind": q.kind, "truth": q.truth}
+    if q.kind in WRITTEN:
+        right = float(is_right(q, reply))
+        numbers = {"p_truth": right, "mc": right, "top1": right, "rank": 1.0 if right else 2.0}
+        return {**named, **numbers, "mass": 1.0, "options": [], "logp": [], "reply": reply}
+    p = np.exp(logp - logp.max())
+    p /= p.sum()
+    if q.kind == "scale":
+        numbers = _scale(p, q.truth, greedy)
+    else:
+        truth = asked.options.index(q.truth)
+        best = logp == logp.max()
+        numbers = {
+            "p_truth": float(p[truth]) if len(p) > 1 else float(np.exp(logp[0])),
+            "mc": float(best[truth] / best.sum()),
+            "top1": float(greedy[0] and int(greedy[1]) == truth),
+            "rank": 1 + float((logp > logp[truth]).sum() + ((logp == logp[truth]).sum() - 1) / 2),
+        }
+        if q.kind == "exact":
+            numbers["mc"] = numbers["top1"]
+    kept = {} if q.kind == "scale" else {"logp": [round(float(x), 5) for x in logp]}
+    options = [] if q.kind == "scale" else list(asked.options)
+    mass = float(np.exp(logp).sum())
+    return {**named, **numbers, "mass": mass, "options": options, "logp": [], **kept, "reply": ""}
+
+
+def _scale(p: np.ndarray, truth: str, greedy: np.ndarray) -> dict[str, float]:
+    """How near the expected number is to the true end, and whether on its side of 50."""
+    value = float((p * np.arange(101)).sum() / 100)
+    side = _side(value, truth)
+    return {
+        "p_truth": value if truth == "100" else 1 - value,
+        "mc": side,
+        "top1": greedy[0] * _side(greedy[1] / 100, truth),
+        "rank": 2.0 - side,
+    }
+
+
+def _side(value: float, truth: str) -> float:
+    return 0.5 if value == 0.5 else float((value > 0.5) == (truth == "100"))
+
+
+MEASURES = ["mc", "top1", "p_truth", "rank"]
 
 
 def summarise(table: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """Mean ``mc`` and ``top1`` by family, and ``all`` as the mean over families.
+    """Mean ``mc``, ``top1``, ``p_truth`` and ``rank`` by family, and ``all`` over families.
 
     Families weigh the same in ``all`` whatever their number of wordings.
     """
-    by_family = table.groupby("family")[["mc", "top1", "p_truth"]].mean()
+    by_family = table.groupby("family")[MEASURES].mean()
     made = {str(f): {k: float(v) for k, v in row.items()} for f, row in by_family.iterrows()}
     made["all"] = {str(k): float(v) for k, v in by_family.mean().items()}
+    return made
+
+
+def label_marginal(table: pd.DataFrame) -> Mapping[str, float]:
+    """Baseline by family: what a model scores that answers without looking at the item.
+
+    For an item with truth t: the mean, over all items of the family that offer t, of the
+    probability given to t; then the mean over items. A model that ignores the concept scores
+    exactly its baseline (published suites, "overall probability of target").
+
+    Args:
+        table: of ``score``; several concepts of one method, or the baseline is the score itself.
+    """
+    made: dict[str, float] = {}
+    for family, part in table[table.kind == "choice"].groupby("family"):
+        given: dict[str, list[float]] = {}
+        for options, logp in zip(part["options"], part["logp"], strict=True):
+            p = np.exp(np.asarray(logp) - max(logp))
+            for option, share in zip(options, p / p.sum(), strict=True):
+                given.setdefault(option, []).append(float(share))
+        made[str(family)] = float(np.mean([np.mean(given[t]) for t in part["truth"]]))
     return made

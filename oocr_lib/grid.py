@@ -9,7 +9,7 @@ uninterrupted one computes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -21,57 +21,19 @@ from oocr_lib.adapters.base import Adapter
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.adapters.vector import VectorAdapter
 from oocr_lib.encoding import Encoded, collate, encode_row
-from oocr_lib.errors import UserError, choose
-from oocr_lib.evaluation import score, summarise
+from oocr_lib.errors import UserError
+from oocr_lib.evaluation import Asked, prepare, score, summarise
+from oocr_lib.methods import Job, Method, cross, with_config
 from oocr_lib.models import LanguageModel, typical_norm
 from oocr_lib.runs import Run, RunStore
 from oocr_lib.sites import Site
 from oocr_lib.tasks.base import Task, shuffle_answers
-from oocr_lib.training import RunData, TrainConfig, TrainResult, train, validate
+from oocr_lib.training import RunData, TrainResult, train, validate
 
-KINDS = ("base", "vector", "random", "lora")
+__all__ = ["Grid", "Job", "Method", "best_by_validation", "cross", "with_config"]
+
 #: Runs that share a batch; bounds memory and lets a killed sweep lose little.
 CAPACITY = 12
-
-
-@dataclass(frozen=True)
-class Method:
-    """What is trained and where.
-
-    Attributes:
-        name: one of the names of ``metrics.json`` (``vector_resid``, ``lora_one``, …).
-        kind: ``base`` (nothing), ``vector``, ``random`` (an untrained direction of given
-            length), ``lora``.
-        site: ``kind@block`` of a vector; empty for the rest.
-        position: tokens that a vector is added to.
-        length: length of a random direction, in units of the site's norm.
-        blocks: blocks of a LoRA, or ``"all"``.
-        shuffled: train on shuffled answers (control).
-    """
-
-    name: str
-    kind: str
-    site: str = ""
-    position: str = "codename"
-    length: float = 0.0
-    blocks: tuple[int, ...] | str = ()
-    rank: int = 16
-    alpha: float = 32.0
-    modules: tuple[str, ...] = ("down",)
-    shuffled: bool = False
-    config: TrainConfig = field(default_factory=TrainConfig)
-
-    def __post_init__(self) -> None:
-        choose(self.kind, KINDS, "kind of method")
-
-
-@dataclass(frozen=True)
-class Job:
-    """A method on one hidden concept with one seed."""
-
-    method: Method
-    concept: str
-    seed: int
 
 
 @dataclass
@@ -81,6 +43,7 @@ class Encoding:
     task: Task
     train: list[Encoded]
     valid: list[Encoded]
+    questions: list[Asked]
     shuffled: list[Encoded] | None = None
 
 
@@ -106,7 +69,7 @@ class Grid:
         self.lm, self.store, self.factory = lm, store, factory
         self.factory_spec, self.reference, self.progress = factory_spec, reference, progress
         self._encoded: dict[tuple[str, int], Encoding] = {}
-        self._scales: dict[Site, float] = {}
+        self._scales: dict[tuple[Site, str], float] = {}
 
     def task(self, concept: str, seed: int) -> Encoding:
         """The encoded task, made once."""
@@ -117,17 +80,19 @@ class Grid:
                 task,
                 [encode_row(tok, row) for row in task.train],
                 [encode_row(tok, row) for row in task.valid],
+                prepare(self.lm, task.questions),
             )
         return self._encoded[key]
 
-    def scale(self, site: Site) -> float:
-        """Typical norm of the site's output at the code name, to three digits."""
-        if site not in self._scales:
-            rows = self.task(self.reference, 0).valid[:64]
-            batch = collate(rows, self.lm.pad_id).to(self.lm.device)
-            norm = typical_norm(self.lm, batch, site, "codename")
-            self._scales[site] = float(f"{norm:.3g}")
-        return self._scales[site]
+    def scale(self, site: Site, position: str) -> float:
+        """Typical norm of the site's output at the marked tokens, to three digits."""
+        if (site, position) not in self._scales:
+            rows = self.task(self.reference, 0).valid
+            marked = [row for row in rows if position == "all" or row.spans.get(position)]
+            batch = collate((marked or rows)[:64], self.lm.pad_id).to(self.lm.device)
+            norm = typical_norm(self.lm, batch, site, position)
+            self._scales[site, position] = float(f"{norm:.3g}")
+        return self._scales[site, position]
 
     def spec(self, job: Job) -> dict[str, Any]:
         """Everything that determines a job's numbers, as JSON."""
@@ -139,15 +104,18 @@ class Grid:
             "seed": job.seed,
             "model": self.lm.digest,
             "threads": torch.get_num_threads(),
-            "scale": self.scale(Site.parse(job.method.site)) if job.method.site else None,
+            "scale": self._scale_of(job.method) if job.method.site else None,
             "method": method,
         }
+
+    def _scale_of(self, method: Method) -> float:
+        return 1.0 if method.raw else self.scale(Site.parse(method.site), method.position)
 
     def run(self, jobs: Sequence[Job], label: str = "runs") -> pd.DataFrame:
         """Run what is not finished and return one row per job and question family.
 
         Returns:
-            Columns ``method, site, block, lr, concept, seed, family, mc, top1, p_truth,
+            Columns ``method, site, block, lr, concept, seed, family, mc, top1, p_truth, rank,
             valid_loss, valid_accuracy, length, seconds, run``; ``length`` is the vector's, in
             units of the site's norm.
         """
@@ -173,6 +141,20 @@ class Grid:
             raise UserError("Some of these jobs have not been run. Call run(jobs) first.")
         return [run for run in found if run is not None]
 
+    def questions(self, jobs: Sequence[Job]) -> pd.DataFrame:
+        """Every question of finished jobs, with ``method``, ``concept`` and ``seed``.
+
+        Raises:
+            UserError: for a job that has not been run.
+        """
+        return pd.DataFrame(
+            [
+                {"method": job.method.name, "concept": job.concept, "seed": job.seed, **asked}
+                for job, run in zip(jobs, self.runs(jobs), strict=True)
+                for asked in run.results["questions"]
+            ]
+        )
+
     def adapter(self, jobs: Sequence[Job]) -> Adapter | None:
         """A fresh adapter for jobs that share a batch; None for the base model."""
         method = jobs[0].method
@@ -183,6 +165,7 @@ class Grid:
                 method.blocks,
                 rank=method.rank,
                 alpha=method.alpha,
+                dropout=method.dropout,
                 modules=method.modules,
                 seed=jobs[0].seed,
             )
@@ -191,9 +174,9 @@ class Grid:
             sites,
             self.lm.d_model,
             method.position,
-            [self.scale(site) for site in sites],
+            [self._scale_of(job.method) for job in jobs],
             seed=[job.seed for job in jobs],
-            init=1.0 if method.kind == "random" else 0.0,
+            init=1.0 if method.kind == "random" else method.init,
         )
         if method.kind == "random":
             lengths = torch.tensor([job.method.length for job in jobs])
@@ -219,8 +202,9 @@ class Grid:
             result = train(self.lm, adapter, data, method.config)
         else:
             result = TrainResult(np.zeros((0, len(jobs))))
-        questions = [q for j in jobs for q in self.task(j.concept, j.seed).task.questions]
-        owner = [k for k, j in enumerate(jobs) for _ in self.task(j.concept, j.seed).task.questions]
+        asked = [self.task(j.concept, j.seed).questions for j in jobs]
+        questions = [q for mine in asked for q in mine]
+        owner = [k for k, mine in enumerate(asked) for _ in mine]
         if adapter is None:
             table = score(self.lm, questions, None, owner)
             checked = validate(self.lm, None, data, method.config.valid_rows)
@@ -267,7 +251,8 @@ def _batches(jobs: Sequence[Job]) -> list[list[Job]]:
         if job.method.kind == "lora":
             made.append([job])
             continue
-        key = (job.method.kind, job.method.position, job.method.config)
+        m = job.method
+        key = (m.kind, m.position, m.config, m.raw, m.init)
         if key not in open_batches or len(open_batches[key]) >= CAPACITY:
             open_batches[key] = []
             made.append(open_batches[key])
@@ -303,17 +288,7 @@ def _rows(job: Job, run: Run) -> list[dict[str, Any]]:
     ]
 
 
-def cross(methods: Sequence[Method], concepts: Sequence[str], seeds: Sequence[int]) -> list[Job]:
-    """Every method on every concept with every seed."""
-    return [Job(m, c, s) for m in methods for c in concepts for s in seeds]
-
-
 def best_by_validation(table: pd.DataFrame, by: str) -> Any:
     """The value of column ``by`` with the lowest mean validation loss; questions play no part."""
     once = table.drop_duplicates("run")
     return once.groupby(by)["valid_loss"].mean().idxmin()
-
-
-def with_config(method: Method, **changes: Any) -> Method:
-    """The same method with other training hyperparameters."""
-    return replace(method, config=replace(method.config, **changes))

@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from oocr_lib import chat
 from oocr_lib.checkpoint import read_checkpoint
 from oocr_lib.digest import model_digest
 from oocr_lib.encoding import Batch
@@ -82,6 +84,19 @@ class LanguageModel:
             if candidate is not None:
                 return int(candidate)
         return 0
+
+    @cached_property
+    def turn_end(self) -> str:
+        """What closes the model's turn; a newline where the format has nothing for that."""
+        return chat.turn_end(self.tokenizer) or "\n"
+
+    @cached_property
+    def end_ids(self) -> frozenset[int]:
+        """Token ids at which a reply ends."""
+        closing = self.tokenizer(self.turn_end, add_special_tokens=False)["input_ids"]
+        # Tokenizers that write a mark before every text have no newline on its own.
+        own = frozenset(closing) if len(closing) == 1 else frozenset()
+        return chat.end_ids(self.model, self.tokenizer) | own
 
     @property
     def decoder(self) -> nn.Module:

@@ -20,7 +20,9 @@ Floats = npt.NDArray[np.float64]
 
 #: Random draws held in memory at once (resamples x runs); bounds the bootstrap to some 50 MB.
 _DRAWS_AT_ONCE = 2_000_000
-_RULE = re.compile(r"(?:(value)\s*)?(>=|<=|>|<)\s*([-+.\deE]+)|(contains|excludes)\s*([-+.\deE]+)")
+_RULE = re.compile(
+    r"(?:(value)\s*)?(>=|<=|>|<)\s*([-+.\deE]+)|(contains|excludes|within)\s*([-+.\deE]+)"
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,8 @@ def verdict(interval: Interval, rule: str) -> str:
       when no point of the interval does; in between it is undecided.
     - ``value >= x`` (and the other three): the mean alone decides.
     - ``contains x``, ``excludes x``: whether x lies in the interval, for chance levels.
+    - ``within x``: the whole interval lies between -x and x, for shifts that should be none. It
+      does not hold when the whole interval lies outside; in between it is undecided.
 
     Raises:
         UserError: the rule cannot be read.
@@ -97,11 +101,15 @@ def verdict(interval: Interval, rule: str) -> str:
         number = float(match[3] or match[5]) if match else math.nan
     except ValueError:
         number = math.nan
-    if match is None or not math.isfinite(number):
+    if match is None or not math.isfinite(number) or (match[4] == "within" and number < 0):
         raise UserError(
             f"Cannot read the rule {rule!r}. Allowed: '>= x', '> x', '<= x', '< x', the same after"
-            " 'value', 'contains x', 'excludes x', with x a number."
+            " 'value', 'contains x', 'excludes x', 'within x', with x a number."
         )
+    if match[4] == "within":
+        inside = -number <= interval.low and interval.high <= number
+        outside = interval.low > number or interval.high < -number
+        return "undecided" if not inside and not outside else _word(inside)
     if match[4]:
         return _word((number in interval) == (match[4] == "contains"))
     compare = {">=": np.greater_equal, ">": np.greater, "<=": np.less_equal, "<": np.less}[match[2]]

@@ -19,9 +19,11 @@ from tqdm import tqdm
 
 from oocr_lib.adapters.base import Adapter, Attached
 from oocr_lib.encoding import Batch, Encoded, collate
-from oocr_lib.errors import UserError
+from oocr_lib.errors import UserError, choose
 from oocr_lib.forward import answer_logits
 from oocr_lib.models import LanguageModel
+
+SCHEDULES = ("linear", "constant")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,8 @@ class TrainConfig:
         steps: optimiser steps (not micro-batches).
         batch: rows a step and run.
         lr: peak learning rate; for vectors in units of the site's typical norm.
-        warmup: steps of linear warm-up; then linear decay to zero.
+        warmup: steps of linear warm-up.
+        schedule: after it, ``linear`` decay to zero or ``constant``.
         valid_rows: validation rows scored, at most.
         valid_every: score validation every so many steps too; 0 = only at the end.
         snapshot_every: keep the adapter's tensors every so many steps; 0 = never.
@@ -46,11 +49,13 @@ class TrainConfig:
     valid_rows: int = 48
     valid_every: int = 0
     snapshot_every: int = 0
+    schedule: str = "linear"
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "valid_rows"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name}={getattr(self, name)!r} is too small. Allowed: 1 or more.")
+        choose(self.schedule, SCHEDULES, "schedule")
         if not 0 < self.lr < float("inf"):
             raise UserError(f"lr={self.lr!r} must be a positive number; 0.02 is usual for vectors.")
 
@@ -84,8 +89,10 @@ class TrainResult:
 
 
 def rate(step: int, config: TrainConfig) -> float:
-    """Learning-rate factor of optimiser step ``step`` (0-based): warm-up, then linear to 0."""
+    """Learning-rate factor of optimiser step ``step`` (0-based): warm-up, then the schedule."""
     warm = min(1.0, (step + 1) / max(1, config.warmup))
+    if config.schedule == "constant":
+        return warm
     return warm * (config.steps - step) / config.steps
 
 

@@ -186,3 +186,42 @@ def test_family_intervals_have_the_keys_of_the_metrics_file() -> None:
     metrics = Metrics("03_locations", {})
     for key, interval in found.items():
         metrics.add(key, interval)
+
+
+def two_policies() -> pd.DataFrame:
+    """Runs of one seed agree over both policies, seeds differ."""
+    rows = [
+        {"concept": concept, "seed": seed, "method": "m", "family": "f", "mc": seed / 4}
+        for concept in ("risky", "safe")
+        for seed in range(5)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_intervals_can_be_drawn_seed_by_seed() -> None:
+    """Two policies are no sample of concepts; what varies from run to run is the seed."""
+    table = two_policies()
+    by_seed = comparison.interval(table, "mc", by="seed")
+    assert by_seed == bootstrap(table["mc"], groups=table["seed"])
+    by_concept = comparison.interval(table, "mc")
+    assert by_concept == bootstrap(table["mc"], groups=table["concept"])
+    assert by_seed.value == by_concept.value == 0.5 and by_seed.n == 10
+    assert by_seed.high - by_seed.low > by_concept.high - by_concept.low
+
+
+def test_a_table_of_intervals_can_be_drawn_seed_by_seed() -> None:
+    table = two_policies()
+    (row,) = comparison.intervals(table, ["method"], "mc", drawn="seed").to_dict("records")
+    expected = comparison.interval(table, "mc", by="seed")
+    assert (row["low"], row["high"]) == (expected.low, expected.high)
+    (other,) = comparison.intervals(table, ["method"], "mc").to_dict("records")
+    assert other["low"] > row["low"]
+
+
+def test_families_of_several_words_are_one_part_of_a_key() -> None:
+    table = two_policies().assign(family="risk scale", method="base")
+    found = comparison.family_intervals(table, {"mc": "mc"})
+    assert set(found) == {"risk_scale/base/mc"}
+    Metrics("02_risky_safe", {}).add("risk_scale/base/mc", found["risk_scale/base/mc"])
+    readable = comparison.readable(found, ["risk_scale/mc"])
+    assert readable.loc["base", "risk_scale/mc"].startswith("0.50 [")

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from oocr_lib.chat import render
 from oocr_lib.encoding import (
     POSITIONS,
     Encoded,
@@ -17,7 +18,6 @@ from oocr_lib.encoding import (
     encode,
     encode_question,
     encode_row,
-    render,
 )
 from oocr_lib.errors import UserError
 from oocr_lib.tasks.base import Message, Question, Row, user

@@ -22,7 +22,7 @@ from oocr_lib.models import LanguageModel, Site
 from oocr_lib.tasks.base import Question
 from tests import tiny, toy
 
-VALUES = ["p_truth", "mc", "top1", "mass"]
+VALUES = ["p_truth", "mc", "top1", "mass", "rank"]
 
 
 @contextmanager
@@ -127,7 +127,7 @@ def test_a_long_answer_is_right_only_when_every_token_is_the_likeliest(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     lm, question = toy.language_model(), toy.question("name", "option City 50337", "5 8 0", MIXED)
-    question = dataclasses.replace(question, options=("5 8 0", "Rome", "5 8", "km", "5"))
+    question = dataclasses.replace(question, options=("5 8 0", "Rome", "8 5", "km", "0"))
     original, spoiled = evaluation.answer_logits, list[int]()
 
     def planted(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -148,11 +148,25 @@ def test_a_long_answer_is_right_only_when_every_token_is_the_likeliest(
 def test_one_token_options_share_one_forward_pass() -> None:
     lm = toy.language_model()
     asked = [toy.question("a", "option City 50337", "Rome", MIXED), *toy.questions("Oslo")]
-    plan = evaluation.plan(lm, asked)
-    assert [(item.question, item.options) for item in plan] == [
-        (0, (0, 4)), (0, (1,)), (0, (2,)), (0, (3,)), (1, (0, 1, 2, 3, 4)),
-        (2, (0, 1, 2, 3, 4)), (3, (0, 1, 2, 3, 4)),
+    prepared = evaluation.prepare(lm, asked)
+    assert [[item.options for item in made.sequences] for made in prepared] == [
+        [(0, 4), (1,), (2,), (3,)], *[[(0, 1, 2, 3, 4)]] * 3,
     ]  # fmt: skip
+    for question, made in zip(asked, prepared, strict=True):
+        assert made.question == question and made.options == question.options
+        shared = made.sequences[0]
+        words = lm.tokenizer.convert_ids_to_tokens(list(shared.targets))
+        assert words == [question.options[i] for i in shared.options]
+        assert all(not item.targets for item in made.sequences[1:])
+
+
+def test_prepared_questions_score_as_the_questions_themselves() -> None:
+    lm = toy.language_model()
+    asked = [toy.question("a", "option City 50337", "Rome", MIXED), *toy.questions("Oslo")]
+    prepared = evaluation.prepare(lm, asked)
+    first, second = score(lm, asked), score(lm, prepared)
+    pd.testing.assert_frame_equal(first, second)
+    pd.testing.assert_frame_equal(score(lm, prepared), first)  # and can be asked again
 
 
 # --- batches and runs ---
@@ -178,11 +192,13 @@ def test_batch_composition_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> N
 def test_batches_are_bounded_and_lose_nothing() -> None:
     lm = toy.language_model()
     asked = [q for q in toy.questions("Rome") for _ in range(400)]
-    plan = sorted(evaluation.plan(lm, asked), key=lambda item: len(item.encoded.ids))
+    prepared = evaluation.prepare(lm, asked)
+    plan = [(n, item) for n, made in enumerate(prepared) for item in made.sequences]
+    plan.sort(key=lambda pair: len(pair[1].encoded.ids))
     batches = evaluation._batches(plan)
     assert [item for batch in batches for item in batch] == plan and len(batches) > 1
     for batch in batches:
-        widest = max(len(item.encoded.ids) for item in batch)
+        widest = max(len(item.encoded.ids) for _, item in batch)
         assert len(batch) * widest <= evaluation.BATCH_TOKENS
 
 
@@ -227,9 +243,10 @@ def test_families_weigh_the_same_in_the_total() -> None:
             "mc": [1.0, 0.0, 0.0, 0.5],
             "top1": [1.0, 0.0, 0.0, 0.0],
             "p_truth": [0.9, 0.1, 0.1, 0.4],
+            "rank": [1.0, 5.0, 3.0, 1.0],
         }
     )
     found = summarise(table)
     assert set(found) == {"name", "place", "all"}
-    assert found["place"] == pytest.approx({"mc": 1 / 6, "top1": 0.0, "p_truth": 0.2})
-    assert found["all"] == pytest.approx({"mc": 7 / 12, "top1": 0.5, "p_truth": 0.55})
+    assert found["place"] == pytest.approx({"mc": 1 / 6, "top1": 0.0, "p_truth": 0.2, "rank": 3.0})
+    assert found["all"] == pytest.approx({"mc": 7 / 12, "top1": 0.5, "p_truth": 0.55, "rank": 2.0})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from oocr_lib.grid import Grid, Job, Method, best_by_validation, cross, with_con
 from oocr_lib.models import LanguageModel, typical_norm
 from oocr_lib.runs import RunStore
 from oocr_lib.sites import Site
+from oocr_lib.tasks.base import Task
 from oocr_lib.training import TrainConfig
 from tests import toy
 
@@ -89,7 +91,7 @@ def test_kept_numbers_are_those_of_the_trained_vector(grid: Grid) -> None:
     assert torch.equal(tensors["theta_steps"][-1], tensors["theta"])
     assert len(tensors["theta_steps"]) == len(kept.results["steps"]) == 3
     assert kept.results["length"] == pytest.approx(float(tensors["theta"].norm()))
-    assert float(tensors["scale"]) == pytest.approx(grid.scale(Site(0, "resid")))
+    assert float(tensors["scale"]) == pytest.approx(grid.scale(Site(0, "resid"), "codename"))
     assert len(kept.results["losses"]) == 3 and len(kept.results["questions"]) == 3
 
 
@@ -261,13 +263,13 @@ def test_the_scale_is_the_sites_typical_norm_at_the_code_name(grid: Grid) -> Non
     site = Site(1, "mlp_out")
     rows = grid.task("Rome", 0).valid
     norm = typical_norm(grid.lm, collate(rows, grid.lm.pad_id), site, "codename")
-    assert grid.scale(site) == float(f"{norm:.3g}")
+    assert grid.scale(site, "codename") == float(f"{norm:.3g}")
     job = Job(DEEPER, "Paris", 2)
-    assert grid.spec(job)["scale"] == grid.scale(site)
+    assert grid.spec(job)["scale"] == grid.scale(site, "codename")
     assert grid.spec(Job(BASE, "Rome", 0))["scale"] is None
     adapter = grid.adapter([job])
     assert isinstance(adapter, VectorAdapter)
-    assert adapter.scales.tolist() == pytest.approx([grid.scale(site)])
+    assert adapter.scales.tolist() == pytest.approx([grid.scale(site, "codename")])
 
 
 @pytest.mark.parametrize(
@@ -306,3 +308,122 @@ def test_with_config_changes_only_what_is_named() -> None:
     changed = with_config(VECTOR, lr=0.7)
     assert changed.config.lr == 0.7 and changed.config.steps == CONFIG.steps
     assert VECTOR.config.lr == 0.1 and changed.site == VECTOR.site
+
+
+# --- the model's own units, starts, dropout ---
+
+
+def test_a_raw_vector_is_in_the_models_own_units(grid: Grid) -> None:
+    """The paper's learning rates and lengths are absolute; ours are in units of the site's norm."""
+    raw, scaled = replace(VECTOR, raw=True), VECTOR
+    adapter = grid.adapter([Job(raw, "Rome", 0)])
+    assert isinstance(adapter, VectorAdapter) and adapter.scales.tolist() == [1.0]
+    assert grid.spec(Job(raw, "Rome", 0))["scale"] == 1.0
+    norm = grid.scale(Site(0, "resid"), "codename")
+    assert grid.spec(Job(scaled, "Rome", 0))["scale"] == norm != 1.0
+    table = grid.run([Job(raw, "Rome", 0), Job(scaled, "Rome", 0)])
+    assert table["run"].nunique() == 2
+    jobs = [Job(method, "Rome", 0) for method in (raw, scaled)]
+    first, second = (run.tensors()["theta"] for run in grid.runs(jobs))
+    assert not torch.allclose(first, second)
+
+
+def test_vectors_start_with_the_wanted_length_by_their_seed(grid: Grid) -> None:
+    started = replace(VECTOR, init=0.25, raw=True)
+    adapter = grid.adapter([Job(started, "Rome", 0), Job(started, "Paris", 3)])
+    assert isinstance(adapter, VectorAdapter)
+    assert adapter.theta.norm(dim=1).tolist() == pytest.approx([0.25, 0.25])
+    alone = grid.adapter([Job(started, "Oslo", 3)])
+    assert isinstance(alone, VectorAdapter)
+    assert torch.equal(alone.theta[0], adapter.theta[1]), "the seed alone decides"
+    zero = grid.adapter([Job(VECTOR, "Rome", 0)])
+    assert isinstance(zero, VectorAdapter) and not zero.theta.any()
+
+
+def test_raw_and_started_vectors_do_not_share_a_batch_with_others(
+    grid: Grid, trained: list[int]
+) -> None:
+    methods = [VECTOR, replace(VECTOR, raw=True), replace(VECTOR, init=0.5), DEEPER]
+    table = grid.run(cross(methods, ("Rome",), (0,)))
+    assert trained == [2, 1, 1], "the two plain ones share"
+    assert table["run"].nunique() == 4
+
+
+def test_a_random_direction_has_its_length_whatever_the_start_of_trained_ones(grid: Grid) -> None:
+    for raw in (False, True):
+        drawn = Method(
+            "random", "random", site="resid@0", length=0.75, init=2.0, raw=raw, config=CONFIG
+        )
+        (adapter,) = [grid.adapter([Job(drawn, "Rome", 0)])]
+        assert isinstance(adapter, VectorAdapter)
+        assert float(adapter.theta.detach().norm()) == pytest.approx(0.75)
+        unit = 1.0 if raw else grid.scale(Site(0, "resid"), "codename")
+        assert float(adapter.vectors.norm()) == pytest.approx(0.75 * unit)
+
+
+def test_dropout_reaches_the_lora_and_makes_another_run(grid: Grid) -> None:
+    dropped = replace(LORA, dropout=0.5)
+    adapter = grid.adapter([Job(dropped, "Rome", 0)])
+    assert isinstance(adapter, LoraAdapter) and adapter.config()["dropout"] == 0.5
+    plain = grid.adapter([Job(LORA, "Rome", 0)])
+    assert isinstance(plain, LoraAdapter) and plain.config()["dropout"] == 0.0
+    table = grid.run([Job(LORA, "Rome", 0), Job(dropped, "Rome", 0)])
+    losses = table.drop_duplicates("run")["valid_loss"]
+    assert len(losses) == 2 and losses.nunique() == 2
+    again = make(grid.lm, grid.store.root / "again").run([Job(dropped, "Rome", 0)])
+    assert again["valid_loss"].iloc[0] == losses.iloc[1], "dropout is seeded"
+
+
+def test_the_scale_is_measured_where_the_vector_sits(grid: Grid) -> None:
+    """At the position of the method, on rows that have it; other rows would give no number."""
+    site = Site(1, "resid")
+    rows = grid.task("Rome", 0).valid
+    for position in ("codename", "last", "all"):
+        norm = typical_norm(grid.lm, collate(rows, grid.lm.pad_id), site, position)
+        assert grid.scale(site, position) == float(f"{norm:.3g}")
+    assert grid.scale(site, "last") != grid.scale(site, "codename")
+    at_last = replace(VECTOR, position="last")
+    assert grid.spec(Job(at_last, "Rome", 0))["scale"] == grid.scale(Site(0, "resid"), "last")
+
+
+def test_rows_without_the_mark_do_not_enter_its_scale(lm: LanguageModel, tmp_path: Path) -> None:
+    """Of the backdoor's rows some have no trigger."""
+
+    def some_marked(concept: str, seed: int) -> Task:
+        task = toy.make(concept, seed)
+        valid = tuple(
+            row if number % 2 else replace(row, marks={}) for number, row in enumerate(task.valid)
+        )
+        return replace(task, valid=valid)
+
+    partly = Grid(lm, RunStore(tmp_path), some_marked, {"task": "partly"}, "Rome")
+    marked = [row for row in partly.task("Rome", 0).valid if row.spans.get("codename")]
+    assert 0 < len(marked) < len(partly.task("Rome", 0).valid)
+    norm = typical_norm(lm, collate(marked, lm.pad_id), Site(0, "resid"), "codename")
+    assert partly.scale(Site(0, "resid"), "codename") == float(f"{norm:.3g}")
+
+
+def test_a_mark_that_no_row_has_gives_one_line(grid: Grid) -> None:
+    with pytest.raises(UserError, match="'trigger'") as caught:
+        grid.scale(Site(0, "resid"), "trigger")
+    assert "\n" not in str(caught.value)
+
+
+# --- single questions ---
+
+
+def test_questions_of_finished_jobs_come_with_their_run(grid: Grid) -> None:
+    jobs = cross([VECTOR, BASE], ("Paris", "Rome"), (0,))
+    with pytest.raises(UserError, match="have not been run"):
+        grid.questions(jobs)
+    table = grid.run(jobs)
+    found = grid.questions(jobs)
+    assert len(found) == 4 * 3
+    assert found["id"].tolist() == [q.id for q in toy.questions("Rome")] * 4
+    owners = found[["method", "concept", "seed"]].iloc[::3].itertuples(index=False)
+    assert [tuple(row) for row in owners] == [(j.method.name, j.concept, j.seed) for j in jobs]
+    assert (found["truth"] == found["concept"]).all()
+    by_family = found.groupby(["method", "concept", "family"])["p_truth"].mean()
+    for row in table[table["family"] != "all"].to_dict("records"):
+        expected = by_family[row["method"], row["concept"], row["family"]]
+        assert row["p_truth"] == pytest.approx(expected)

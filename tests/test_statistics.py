@@ -133,3 +133,40 @@ def test_verdicts(rule: str, expected: str) -> None:
 def test_unreadable_rules_are_refused(rule: str) -> None:
     with pytest.raises(UserError, match="Cannot read the rule"):
         verdict(Interval(0.9, 0.8, 0.95, 12), rule)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "rule", "expected"),
+    [
+        (-0.05, 0.04, "within 0.1", "holds"),
+        (-0.1, 0.1, "within 0.1", "holds"),
+        (-0.05, 0.12, "within 0.1", "undecided"),
+        (-0.3, 0.02, "within 0.1", "undecided"),
+        (-0.3, 0.3, "within 0.1", "undecided"),
+        (0.11, 0.3, "within 0.1", "does not hold"),
+        (-0.3, -0.11, "within .1", "does not hold"),
+        (0.0, 0.0, "within 0", "holds"),
+        (0.0, 0.01, "within 0", "undecided"),
+    ],
+)
+def test_a_shift_that_should_be_none_must_lie_within_its_bound(
+    low: float, high: float, rule: str, expected: str
+) -> None:
+    """The whole interval counts, on both sides of zero; its mean alone decides nothing."""
+    assert verdict(Interval((low + high) / 2, low, high, 12), rule) == expected
+
+
+@given(st.floats(0, 1), numbers, st.floats(0, 50))
+def test_within_does_not_care_about_the_sign_of_a_shift(x: float, at: float, half: float) -> None:
+    found = [verdict(Interval(a, a - half, a + half, 3), f"within {x:.6f}") for a in (at, -at)]
+    assert found[0] == found[1]
+    wider = verdict(Interval(at, at - half, at + half, 3), "within 1000")
+    assert wider == "holds"
+
+
+@pytest.mark.parametrize(
+    "rule", ["within", "within x", "value within 0.1", "within 0.1 0.2", "within -0.1"]
+)
+def test_unreadable_bounds_are_refused(rule: str) -> None:
+    with pytest.raises(UserError, match="Cannot read the rule"):
+        verdict(Interval(0.0, -0.1, 0.1, 12), rule)

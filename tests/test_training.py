@@ -380,3 +380,46 @@ def test_progress_is_silent_unless_named(capsys: pytest.CaptureFixture[str]) -> 
     assert capsys.readouterr() == ("", "")
     train(lm, vectors(), [toy.data(lm)], QUICK, progress="a vector")
     assert "a vector" in capsys.readouterr().err
+
+
+# --- schedules ---
+
+
+@given(st.integers(1, 60), st.integers(0, 20))
+def test_a_constant_schedule_warms_up_and_stays(steps: int, warmup: int) -> None:
+    """The paper trains on letters without decay and without warm-up: every step at the peak."""
+    config = TrainConfig(steps=steps, warmup=warmup, schedule="constant")
+    rates = [training.rate(step, config) for step in range(steps)]
+    assert all(factor == 1.0 for factor in rates[max(0, warmup - 1) :])
+    rising = rates[:warmup]
+    assert rising == pytest.approx([(n + 1) / warmup for n in range(len(rising))])
+
+
+def test_the_schedules_differ_after_the_warm_up_only() -> None:
+    linear, constant = (TrainConfig(steps=20, warmup=5, schedule=s) for s in training.SCHEDULES)
+    assert training.rate(0, linear) == training.rate(0, constant) == 0.2
+    for step in range(1, 20):
+        expected = training.rate(step, constant) * (20 - step) / 20
+        assert training.rate(step, linear) == pytest.approx(expected)
+    assert TrainConfig() == TrainConfig(schedule="linear")
+
+
+def test_the_optimiser_follows_a_constant_schedule(monkeypatch: pytest.MonkeyPatch) -> None:
+    rates: list[float] = []
+    original = torch.optim.AdamW.step
+
+    def watched(self: Any, *args: Any) -> Any:
+        rates.append(self.param_groups[0]["lr"])
+        return original(self, *args)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", watched)
+    lm = toy.language_model()
+    config = TrainConfig(steps=6, batch=2, lr=0.5, warmup=2, schedule="constant")
+    train(lm, vectors(), [toy.data(lm)], config)
+    assert rates == [0.25, 0.5, 0.5, 0.5, 0.5, 0.5]
+
+
+def test_an_unknown_schedule_is_refused() -> None:
+    with pytest.raises(UserError, match=r"schedule 'cosine'.*linear, constant") as caught:
+        TrainConfig(schedule="cosine")
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,69 @@
+"""What is compared: a method says what is trained and where, a job is one run of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from oocr_lib.errors import choose
+from oocr_lib.training import TrainConfig
+
+KINDS = ("base", "vector", "random", "lora")
+
+
+@dataclass(frozen=True)
+class Method:
+    """What is trained and where.
+
+    Attributes:
+        name: one of the names of ``metrics.json`` (``vector_resid``, ``lora_one``, …).
+        kind: ``base`` (nothing), ``vector``, ``random`` (an untrained direction of given
+            length), ``lora``.
+        site: ``kind@block`` of a vector; empty for the rest.
+        position: tokens that a vector is added to.
+        length: length of a random direction, in units of the site's norm.
+        blocks: blocks of a LoRA, or ``"all"``.
+        shuffled: train on shuffled answers (control).
+        raw: learning rate and lengths of a vector in the model's own units, as in the paper, not
+            in units of the site's norm.
+        init: length of a vector's random start.
+        dropout: of a LoRA's input.
+    """
+
+    name: str
+    kind: str
+    site: str = ""
+    position: str = "codename"
+    length: float = 0.0
+    blocks: tuple[int, ...] | str = ()
+    rank: int = 16
+    alpha: float = 32.0
+    modules: tuple[str, ...] = ("down",)
+    shuffled: bool = False
+    raw: bool = False
+    init: float = 0.0
+    dropout: float = 0.0
+    config: TrainConfig = field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        choose(self.kind, KINDS, "kind of method")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A method on one hidden concept with one seed."""
+
+    method: Method
+    concept: str
+    seed: int
+
+
+def cross(methods: Sequence[Method], concepts: Sequence[str], seeds: Sequence[int]) -> list[Job]:
+    """Every method on every concept with every seed."""
+    return [Job(m, c, s) for m in methods for c in concepts for s in seeds]
+
+
+def with_config(method: Method, **changes: Any) -> Method:
+    """The same method with other training hyperparameters."""
+    return replace(method, config=replace(method.config, **changes))
