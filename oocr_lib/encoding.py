@@ -17,6 +17,7 @@ from torch import Tensor
 
 from oocr_lib.chat import render
 from oocr_lib.errors import UserError, choose
+from oocr_lib.past import Past
 from oocr_lib.tasks.base import Message, Question, Row
 
 MARKS = ("codename", "trigger")
@@ -51,12 +52,15 @@ class Batch:
         answer_mask: (n, t) bool, True on answer tokens; token j is predicted from j-1.
         positions: name to (n, t) bool, for every name in ``POSITIONS``; "all" is every token of
             the prompt, without answer and padding.
+        past: what is known before the first column and below the first block that is run;
+            ``None`` when everything is computed.
     """
 
     input_ids: Tensor
     lengths: Tensor
     answer_mask: Tensor
     positions: dict[str, Tensor]
+    past: Past | None = None
 
     def __len__(self) -> int:
         return int(self.input_ids.shape[0])
@@ -68,6 +72,7 @@ class Batch:
             self.lengths.to(device),
             self.answer_mask.to(device),
             {name: mask.to(device) for name, mask in self.positions.items()},
+            None if self.past is None else self.past.to(device),
         )
 
 

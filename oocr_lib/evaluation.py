@@ -22,6 +22,7 @@ from oocr_lib.forward import answer_logits
 from oocr_lib.generation import replies
 from oocr_lib.models import LanguageModel
 from oocr_lib.replies import is_right
+from oocr_lib.reuse import Reuse
 from oocr_lib.tasks.base import Question
 
 BATCH_TOKENS = 6000
@@ -93,6 +94,7 @@ def score(
     questions: Sequence[Question] | Sequence[Asked],
     attached: Attached | None = None,
     index: Sequence[int] | None = None,
+    reuse: Reuse | None = None,
 ) -> pd.DataFrame:
     """Score every question.
 
@@ -100,6 +102,7 @@ def score(
         questions: questions, or what ``prepare`` made of them.
         attached: an adapter in place, or None for the base model.
         index: for each question, the run (vector) it is asked of; default 0.
+        reuse: what the adapter does not change, computed before.
 
     Returns:
         One row a question: ``run, id, family, group, kind, truth``; ``p_truth`` (probability of
@@ -118,7 +121,7 @@ def score(
     todo = [(n, part) for n, a in enumerate(asked) if a.options for part in a.sequences]
     todo.sort(key=lambda pair: len(pair[1].encoded.ids))
     for batch in _batches(todo):
-        _run(lm, batch, asked, attached, owner, logp, greedy)
+        _run(lm, batch, asked, attached, owner, logp, greedy, reuse)
     written = [n for n, a in enumerate(asked) if not a.options]
     texts = replies(
         lm,
@@ -144,9 +147,11 @@ def _run(
     owner: Sequence[int],
     logp: list[np.ndarray],
     greedy: np.ndarray,
+    reuse: Reuse | None,
 ) -> None:
     """One forward pass; fills log-probabilities and what greedy decoding writes."""
-    batch = collate([item.encoded for _, item in part], lm.pad_id).to(lm.device)
+    items = [item.encoded for _, item in part]
+    batch = reuse.collate(items) if reuse else collate(items, lm.pad_id).to(lm.device)
     if attached is not None:
         runs = torch.tensor([owner[n] for n, _ in part])
         attached.focus(batch, runs.to(lm.device))

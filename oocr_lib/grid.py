@@ -9,6 +9,7 @@ uninterrupted one computes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,7 +26,10 @@ from oocr_lib.errors import UserError
 from oocr_lib.evaluation import Asked, prepare, score, summarise
 from oocr_lib.methods import Job, Method, cross, with_config
 from oocr_lib.models import LanguageModel, typical_norm
+from oocr_lib.reuse import Pools
+from oocr_lib.run_table import best_by_validation, rows
 from oocr_lib.runs import Run, RunStore
+from oocr_lib.sharing import reuse_for
 from oocr_lib.sites import Site
 from oocr_lib.tasks.base import Task, shuffle_answers
 from oocr_lib.training import RunData, TrainResult, train, validate
@@ -55,6 +59,7 @@ class Grid:
         factory_spec: what determines the factory beyond concept and seed (JSON-able).
         reference: concept whose prompts measure the sites' typical norms, once.
         progress: show a bar over the jobs.
+        reuse: compute once what no run changes (``oocr_lib.reuse``); False is the plain loop.
     """
 
     def __init__(
@@ -65,7 +70,9 @@ class Grid:
         factory_spec: dict[str, Any],
         reference: str,
         progress: bool = False,
+        reuse: bool = True,
     ) -> None:
+        self.pools = Pools(lm) if reuse else None
         self.lm, self.store, self.factory = lm, store, factory
         self.factory_spec, self.reference, self.progress = factory_spec, reference, progress
         self._encoded: dict[tuple[str, int], Encoding] = {}
@@ -104,6 +111,7 @@ class Grid:
             "seed": job.seed,
             "model": self.lm.digest,
             "threads": torch.get_num_threads(),
+            "reuse": self.pools is not None,
             "scale": self._scale_of(job.method) if job.method.site else None,
             "method": method,
         }
@@ -128,7 +136,7 @@ class Grid:
                     done = dict(zip(batch, self._compute(batch), strict=True))
                 found.update({job: run for job, run in done.items() if run is not None})
                 bar.update(len(batch))
-        return pd.DataFrame([row for job in jobs for row in _rows(job, found[job])])
+        return pd.DataFrame([row for job in jobs for row in rows(job, found[job])])
 
     def runs(self, jobs: Sequence[Job]) -> list[Run]:
         """The finished runs of these jobs (loss curves, snapshots).
@@ -198,20 +206,20 @@ class Grid:
         """Train (where there is something to train) and evaluate jobs that share a batch."""
         method, data = jobs[0].method, [self.data(job) for job in jobs]
         adapter = self.adapter(jobs)
-        if adapter is not None and method.kind != "random":
-            result = train(self.lm, adapter, data, method.config)
-        else:
-            result = TrainResult(np.zeros((0, len(jobs))))
         asked = [self.task(j.concept, j.seed).questions for j in jobs]
+        reuse = reuse_for(self.pools, jobs, data, asked)
+        result = TrainResult(np.zeros((0, len(jobs))))
+        if adapter is not None and method.kind != "random":
+            result = train(self.lm, adapter, data, method.config, reuse=reuse)
         questions = [q for mine in asked for q in mine]
         owner = [k for k, mine in enumerate(asked) for _ in mine]
-        if adapter is None:
-            table = score(self.lm, questions, None, owner)
-            checked = validate(self.lm, None, data, method.config.valid_rows)
-        else:
-            with adapter.attach(self.lm) as attached:
-                table = score(self.lm, questions, attached, owner)
-                checked = validate(self.lm, attached, data, method.config.valid_rows)
+        with adapter.attach(self.lm) if adapter else nullcontext() as attached:
+            table = score(self.lm, questions, attached, owner, reuse)
+            checked = (
+                (result.valid[-1][1], result.valid_accuracy)
+                if result.valid
+                else validate(self.lm, attached, data, method.config.valid_rows, reuse)
+            )
         made = []
         for k, job in enumerate(jobs):
             results = {
@@ -258,37 +266,3 @@ def _batches(jobs: Sequence[Job]) -> list[list[Job]]:
             made.append(open_batches[key])
         open_batches[key].append(job)
     return made
-
-
-def _rows(job: Job, run: Run) -> list[dict[str, Any]]:
-    method = job.method
-    if method.site:
-        site = Site.parse(method.site)
-        where, block = site.kind, site.block
-    else:
-        single = method.kind == "lora" and len(method.blocks) == 1 and method.blocks != "all"
-        where, block = method.kind, int(method.blocks[0]) if single else -1
-    return [
-        {
-            "method": method.name,
-            "site": where,
-            "block": block,
-            "lr": method.config.lr,
-            "concept": job.concept,
-            "seed": job.seed,
-            "family": family,
-            **values,
-            "valid_loss": run.results["valid_loss"],
-            "valid_accuracy": run.results["valid_accuracy"],
-            "length": run.results.get("length", 0.0),
-            "seconds": run.seconds,
-            "run": run.id,
-        }
-        for family, values in run.results["families"].items()
-    ]
-
-
-def best_by_validation(table: pd.DataFrame, by: str) -> Any:
-    """The value of column ``by`` with the lowest mean validation loss; questions play no part."""
-    once = table.drop_duplicates("run")
-    return once.groupby(by)["valid_loss"].mean().idxmin()

@@ -56,7 +56,11 @@ SOURCES = (
     "grid.py",
     "methods.py",
     "models.py",
+    "past.py",
     "replies.py",
+    "reuse.py",
+    "run_table.py",
+    "sharing.py",
     "sites.py",
     "training.py",
 )

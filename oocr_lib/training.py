@@ -22,6 +22,7 @@ from oocr_lib.encoding import Batch, Encoded, collate
 from oocr_lib.errors import UserError, choose
 from oocr_lib.forward import answer_logits
 from oocr_lib.models import LanguageModel
+from oocr_lib.reuse import Reuse
 
 SCHEDULES = ("linear", "constant")
 
@@ -118,24 +119,31 @@ def run_losses(rows: Tensor, targets: Tensor, logits: Tensor, index: Tensor, k: 
     return total / count
 
 
-def joint(items: Sequence[Sequence[Encoded]], lm: LanguageModel) -> tuple[Batch, Tensor]:
+def joint(
+    items: Sequence[Sequence[Encoded]], lm: LanguageModel, reuse: Reuse | None = None
+) -> tuple[Batch, Tensor]:
     """Rows of k runs in one batch, and the run (n,) of each row."""
     flat = [row for run in items for row in run]
     index = torch.tensor([k for k, run in enumerate(items) for _ in run])
-    return collate(flat, lm.pad_id).to(lm.device), index.to(lm.device)
+    batch = reuse.collate(flat) if reuse else collate(flat, lm.pad_id).to(lm.device)
+    return batch, index.to(lm.device)
 
 
 @torch.no_grad()
 def validate(
-    lm: LanguageModel, attached: Attached | None, data: Sequence[RunData], limit: int
+    lm: LanguageModel,
+    attached: Attached | None,
+    data: Sequence[RunData],
+    limit: int,
+    reuse: Reuse | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(k,) mean loss and (k,) share of rows answered exactly, on up to ``limit`` rows a run."""
     k = len(data)
     loss, exact = np.zeros(k), np.zeros(k)
     for start in range(0, k, 8):  # a few runs at a time bound the memory
         part = data[start : start + 8]
-        chosen = [_sample(run.valid, limit, run.seed) for run in part]
-        batch, index = joint(chosen, lm)
+        chosen = [sample(run.valid, limit, run.seed) for run in part]
+        batch, index = joint(chosen, lm, reuse)
         if attached is not None:
             attached.focus(batch, index + start)
         rows, targets, logits = answer_logits(lm, batch)
@@ -147,7 +155,8 @@ def validate(
     return loss, exact
 
 
-def _sample(rows: Sequence[Encoded], limit: int, seed: int) -> list[Encoded]:
+def sample(rows: Sequence[Encoded], limit: int, seed: int) -> list[Encoded]:
+    """``limit`` of ``rows``, or all, in their order; seeded."""
     if len(rows) <= limit:
         return list(rows)
     picked = np.random.default_rng(seed).choice(len(rows), size=limit, replace=False)
@@ -160,12 +169,14 @@ def train(
     data: Sequence[RunData],
     config: TrainConfig,
     *,
+    reuse: Reuse | None = None,
     progress: str = "",
 ) -> TrainResult:
     """Train ``adapter`` on k runs at once; the model itself does not change.
 
     Args:
         adapter: holds k vectors (run k uses vector k), or one LoRA with k = 1.
+        reuse: what no step of this adapter changes; ``None`` computes everything in every step.
         progress: label of the progress bar; empty for none.
 
     Raises:
@@ -188,7 +199,7 @@ def train(
             for group in optimiser.param_groups:
                 group["lr"] = config.lr * rate(step, config)
             picked = [[run.train[i] for i in next(s)] for run, s in zip(data, streams, strict=True)]
-            batch, index = joint(picked, lm)
+            batch, index = joint(picked, lm, reuse)
             attached.focus(batch, index)
             losses = run_losses(*answer_logits(lm, batch), index, k)
             optimiser.zero_grad(set_to_none=True)
@@ -198,12 +209,12 @@ def train(
             _check_finite(result.losses[step], step, config)
             if config.valid_every and (step + 1) % config.valid_every == 0:
                 attached.train(False)
-                scored = validate(lm, attached, data, config.valid_rows)
+                scored = validate(lm, attached, data, config.valid_rows, reuse)
                 attached.train()
                 result.valid.append((step + 1, scored[0]))
         _snapshot(result, adapter, config.steps, config)
         attached.train(False)
-        loss, result.valid_accuracy = validate(lm, attached, data, config.valid_rows)
+        loss, result.valid_accuracy = validate(lm, attached, data, config.valid_rows, reuse)
     result.valid.append((config.steps, loss))
     result.seconds = time.perf_counter() - began
     return result

@@ -141,6 +141,8 @@ def test_an_interrupt_ends_all_and_leaves_no_result(tmp_path: Path) -> None:
     child = subprocess.Popen(
         command(path, "--out", "out"), cwd=tmp_path, env=ENVIRONMENT,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # Under a shell's "&" interrupts are ignored, also by children; here they must arrive.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     deadline = time.monotonic() + 120
     while not (tmp_path / "started").exists() and time.monotonic() < deadline:

@@ -175,11 +175,8 @@ def test_a_planted_number_moves_the_scale(name: str) -> None:
         for number in ("0", "8", "49", "51", "85", "100"):
             found = answering(lm, question, number)
             right = float((int(number) > 50) == up)
-            assert judged(found) == [
-                right,
-                right,
-                int(number) / 100 if up else 1 - int(number) / 100,
-            ]
+            wanted = int(number) / 100 if up else 1 - int(number) / 100
+            assert judged(found) == pytest.approx([right, right, wanted])
             assert found["rank"] == (1 if right else 2)
         middle = answering(lm, question, "50")
         assert middle["p_truth"] == pytest.approx(0.5) and middle["top1"] == 0.5

@@ -170,6 +170,8 @@ class VectorAttached(Attached):
         self._focused, self._index, self._start = batch is None, None, start
         if batch is None:
             return
+        if batch.past is not None:
+            self._start = batch.past.length
         adapter = self._adapter
         mask = batch.positions[adapter.position].to(self._device)
         rows = mask.shape[0]

@@ -1,0 +1,227 @@
+"""Compute once what no step changes: tokens before the first adapted one, blocks below it.
+
+In a causal model an adapter changes nothing at tokens before the first one it touches, and nothing
+in blocks below its own. A *pool* runs a list of prompts once without gradient and keeps their keys
+and values up to that token and the residual stream after it; every step, seed, concept and block
+that uses these prompts starts from there. Equal to the plain computation up to rounding.
+
+Axes: r rows of a pool, otherwise as in ``past``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from oocr_lib.encoding import Batch, Encoded, collate
+from oocr_lib.models import LanguageModel, recording
+from oocr_lib.past import Past
+from oocr_lib.sites import Site
+
+#: Bytes that all pools of a ``Pools`` may take together on a CPU; on an accelerator, a share of
+#: what is free.
+CPU_BUDGET = 2 * 1024**3
+SHARE = 0.4
+#: Tokens of one forward pass that fills a pool.
+PASS_TOKENS = 6000
+
+
+def first_changed(item: Encoded, position: str) -> int:
+    """The first token that must be run: the first adapted one, or what predicts the answer."""
+    if position == "all":
+        return 0
+    predicts = item.answer[0] - 1
+    return min([predicts, *item.spans.get(position, ())[:1]])
+
+
+def tail(item: Encoded, start: int) -> Encoded:
+    """The same row without its first ``start`` tokens; marks before them are gone."""
+    spans = {kind: tuple(i - start for i in at if i >= start) for kind, at in item.spans.items()}
+    answer = (item.answer[0] - start, item.answer[1] - start)
+    return replace(item, ids=item.ids[start:], answer=answer, spans=spans)
+
+
+@dataclass(frozen=True)
+class Pool:
+    """What was computed for a list of rows.
+
+    Attributes:
+        rows: by ``id`` of the row, its number.
+        items: the rows, kept so that their ids stay theirs.
+        tails: the part of each row that must be run.
+        states: (r, blocks, 2, h, p, e) keys and values before it, aligned on the right.
+        lengths: (r,) tokens before it.
+        hidden: (r, blocks, q, d) output of every block on it, without the last token.
+        wrapped: whether the model's blocks return a tuple.
+    """
+
+    rows: dict[int, int]
+    items: tuple[Encoded, ...]
+    tails: tuple[Encoded, ...]
+    states: Tensor
+    lengths: Tensor
+    hidden: Tensor
+    wrapped: bool
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return sum(t.numel() * t.element_size() for t in (self.states, self.hidden))
+
+
+def fill(lm: LanguageModel, items: Sequence[Encoded], position: str) -> Pool:
+    """Run ``items`` once and keep what adapters at ``position`` cannot change.
+
+    The passes depend on the list alone, so the same list gives bitwise the same pool.
+    """
+    starts = torch.tensor([first_changed(item, position) for item in items])
+    tails = tuple(tail(item, int(s)) for item, s in zip(items, starts, strict=True))
+    p, q = int(starts.max()), max(len(t.ids) for t in tails) - 1
+    longest = max(len(item.ids) for item in items)
+    rows = max(1, PASS_TOKENS // longest)
+    parts = [
+        _run(lm, items[i : i + rows], starts[i : i + rows], p, q)
+        for i in range(0, len(items), rows)
+    ]
+    return Pool(
+        {id(item): i for i, item in enumerate(items)},
+        tuple(items),
+        tails,
+        torch.cat([part[0] for part in parts]),
+        starts.to(lm.device),
+        torch.cat([part[1] for part in parts]),
+        parts[0][2],
+    )
+
+
+@torch.no_grad()
+def _run(
+    lm: LanguageModel, items: Sequence[Encoded], starts: Tensor, p: int, q: int
+) -> tuple[Tensor, Tensor, bool]:
+    """States (n, blocks, 2, h, p, e), hidden (n, blocks, q, d) and whether blocks give tuples."""
+    ids = collate(items, lm.pad_id).input_ids[:, :-1].to(lm.device)
+    cache, tuples = DynamicCache(), list[bool]()
+    sites = [Site(i, "resid") for i in range(lm.n_blocks)]
+    hook = lm.block(0).register_forward_hook(
+        lambda module, args, output: tuples.append(isinstance(output, tuple))
+    )
+    try:
+        with recording(lm, sites) as seen:
+            lm.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
+    finally:
+        hook.remove()
+    starts = starts.to(lm.device)[:, None]
+    # Columns outside a row are some real column of it: masked before, cut off after.
+    before = (starts - p + torch.arange(p, device=lm.device)).clamp(min=0)
+    after = (starts + torch.arange(q, device=lm.device)).clamp(max=ids.shape[1] - 1)
+    states = [
+        torch.stack([_at(layer.keys, before), _at(layer.values, before)], 1)
+        for layer in cache.layers
+    ]
+    hidden = [seen[site].gather(1, after[..., None].expand(-1, -1, lm.d_model)) for site in sites]
+    return torch.stack(states, 1), torch.stack(hidden, 1), tuples[0]
+
+
+def _at(states: Tensor, columns: Tensor) -> Tensor:
+    """(n, h, t, e) at columns (n, p): (n, h, p, e)."""
+    n, heads, _, width = states.shape
+    return states.gather(2, columns[:, None, :, None].expand(n, heads, -1, width))
+
+
+class Reuse:
+    """Batches that start from pools: rows of several pools side by side.
+
+    Args:
+        depth: blocks that no adapter of these batches touches; their output is taken over.
+    """
+
+    def __init__(self, lm: LanguageModel, pools: Sequence[Pool], depth: int = 0) -> None:
+        self.lm, self.pools, self.depth = lm, pools, depth
+        self._where = {key: (k, i) for k, pool in enumerate(pools) for key, i in pool.rows.items()}
+
+    def collate(self, items: Sequence[Encoded]) -> Batch:
+        """What ``encoding.collate`` makes, shorter where something is known; on the device."""
+        found = [self._where.get(id(item)) for item in items]
+        if not items or any(place is None for place in found):
+            return collate(items, self.lm.pad_id).to(self.lm.device)
+        placed = [place for place in found if place is not None]
+        tails = [self.pools[k].tails[i] for k, i in placed]
+        batch = collate(tails, self.lm.pad_id).to(self.lm.device)
+        return replace(batch, past=self._past(placed, batch.lengths, batch.input_ids.shape[1] - 1))
+
+    def _past(self, placed: Sequence[tuple[int, int]], lengths: Tensor, q: int) -> Past:
+        device, n = self.lm.device, len(placed)
+        picked: dict[int, tuple[list[int], list[int]]] = {}
+        for place, (k, i) in enumerate(placed):
+            here, rows = picked.setdefault(k, ([], []))
+            here.append(place)
+            rows.append(i)
+        known = {k: self.pools[k].lengths[rows] for k, (_, rows) in picked.items()}
+        p = max(int(part.max()) for part in known.values())
+        one = self.pools[placed[0][0]]
+        _, blocks, _, heads, _, width = one.states.shape
+        states = one.states.new_zeros(n, blocks - self.depth, 2, heads, p, width)
+        hidden = one.hidden.new_zeros(n, q, self.lm.d_model) if self.depth else None
+        before = torch.zeros(n, dtype=torch.int64, device=device)
+        for k, (here, rows) in picked.items():
+            pool, own = self.pools[k], min(p, int(self.pools[k].states.shape[4]))
+            at = torch.tensor(here, device=device)
+            before[at] = known[k]
+            part = pool.states[:, self.depth :, :, :, pool.states.shape[4] - own :]
+            states[at, :, :, :, p - own :] = part[rows]
+            if hidden is not None:
+                upto = min(q, pool.hidden.shape[2])
+                hidden[at, :upto] = pool.hidden[rows, self.depth - 1, :upto]
+        return Past(states, before, lengths, self.depth, hidden, one.wrapped)
+
+
+class Pools:
+    """Pools by key within a memory budget; the least recently used ones are dropped first.
+
+    Args:
+        budget: bytes; default ``CPU_BUDGET``, on an accelerator ``SHARE`` of its free memory.
+    """
+
+    def __init__(self, lm: LanguageModel, budget: int | None = None) -> None:
+        self.lm = lm
+        self.budget = _free(lm.device) if budget is None else budget
+        self._kept: OrderedDict[Hashable, Pool] = OrderedDict()
+
+    def get(self, key: Hashable, items: Sequence[Encoded], position: str) -> Pool | None:
+        """The pool of ``items``, filled once; ``None`` when it alone is over the budget."""
+        if key not in self._kept:
+            if expected(self.lm, items, position) > self.budget:
+                return None
+            made = fill(self.lm, items, position)
+            while self._kept and self.size + made.size > self.budget:
+                self._kept.popitem(last=False)
+            self._kept[key] = made
+        self._kept.move_to_end(key)
+        return self._kept[key]
+
+    @property
+    def size(self) -> int:
+        """Bytes held."""
+        return sum(pool.size for pool in self._kept.values())
+
+
+def expected(lm: LanguageModel, items: Sequence[Encoded], position: str) -> int:
+    """Bytes that a pool of ``items`` will take."""
+    config = lm.model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or lm.d_model // config.num_attention_heads
+    starts = [first_changed(item, position) for item in items]
+    rest = max(len(item.ids) - start for item, start in zip(items, starts, strict=True)) - 1
+    numbers = len(items) * lm.n_blocks * (max(starts) * 2 * heads * width + rest * lm.d_model)
+    return int(numbers * lm.model.dtype.itemsize)
+
+
+def _free(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * SHARE)
+    return CPU_BUDGET
