@@ -46,25 +46,21 @@ def tail(item: Encoded, start: int) -> Encoded:
     return replace(item, ids=item.ids[start:], answer=answer, spans=spans)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pool:
     """What was computed for a list of rows.
 
     Attributes:
-        rows: by ``id`` of the row, its number.
-        items: the rows, kept so that their ids stay theirs.
-        tails: the part of each row that must be run.
+        rows: number of a row by what the model reads of it: all tokens but the last.
+        starts: (r,) tokens before the part that must be run, as numbers.
         states: (r, blocks, 2, h, p, e) keys and values before it, aligned on the right.
-        lengths: (r,) tokens before it.
         hidden: (r, blocks, q, d) output of every block on it, without the last token.
         wrapped: whether the model's blocks return a tuple.
     """
 
-    rows: dict[int, int]
-    items: tuple[Encoded, ...]
-    tails: tuple[Encoded, ...]
+    rows: dict[tuple[int, ...], int]
+    starts: tuple[int, ...]
     states: Tensor
-    lengths: Tensor
     hidden: Tensor
     wrapped: bool
 
@@ -77,26 +73,31 @@ class Pool:
 def fill(lm: LanguageModel, items: Sequence[Encoded], position: str) -> Pool:
     """Run ``items`` once and keep what adapters at ``position`` cannot change.
 
-    The passes depend on the list alone, so the same list gives bitwise the same pool.
+    Rows that differ in their last token alone are one. The passes depend on the list alone, so the
+    same list gives bitwise the same pool.
     """
-    starts = torch.tensor([first_changed(item, position) for item in items])
-    tails = tuple(tail(item, int(s)) for item, s in zip(items, starts, strict=True))
-    p, q = int(starts.max()), max(len(t.ids) for t in tails) - 1
-    longest = max(len(item.ids) for item in items)
-    rows = max(1, PASS_TOKENS // longest)
+    found = {item.ids[:-1]: item for item in items}
+    items = list(found.values())
+    starts = [first_changed(item, position) for item in items]
+    p, q = _widths(items, starts)
+    rows = max(1, PASS_TOKENS // max(len(item.ids) for item in items))
     parts = [
-        _run(lm, items[i : i + rows], starts[i : i + rows], p, q)
+        _run(lm, items[i : i + rows], torch.tensor(starts[i : i + rows]), p, q)
         for i in range(0, len(items), rows)
     ]
     return Pool(
-        {id(item): i for i, item in enumerate(items)},
-        tuple(items),
-        tails,
+        {read: i for i, read in enumerate(found)},
+        tuple(starts),
         torch.cat([part[0] for part in parts]),
-        starts.to(lm.device),
         torch.cat([part[1] for part in parts]),
         parts[0][2],
     )
+
+
+def _widths(items: Sequence[Encoded], starts: Sequence[int]) -> tuple[int, int]:
+    """How wide a pool is: most tokens before the part that is run, and in it but the last."""
+    rest = [len(item.ids) - start - 1 for item, start in zip(items, starts, strict=True)]
+    return max(starts), max(rest)
 
 
 @torch.no_grad()
@@ -142,15 +143,19 @@ class Reuse:
 
     def __init__(self, lm: LanguageModel, pools: Sequence[Pool], depth: int = 0) -> None:
         self.lm, self.pools, self.depth = lm, pools, depth
-        self._where = {key: (k, i) for k, pool in enumerate(pools) for key, i in pool.rows.items()}
+        self._where = {
+            read: (k, i) for k, pool in enumerate(pools) for read, i in pool.rows.items()
+        }
 
     def collate(self, items: Sequence[Encoded]) -> Batch:
         """What ``encoding.collate`` makes, shorter where something is known; on the device."""
-        found = [self._where.get(id(item)) for item in items]
-        if not items or any(place is None for place in found):
-            return collate(items, self.lm.pad_id).to(self.lm.device)
+        found = [self._where.get(item.ids[:-1]) for item in items]
         placed = [place for place in found if place is not None]
-        tails = [self.pools[k].tails[i] for k, i in placed]
+        if not items or len(placed) < len(items):
+            return collate(items, self.lm.pad_id).to(self.lm.device)
+        tails = [
+            tail(item, self.pools[k].starts[i]) for item, (k, i) in zip(items, placed, strict=True)
+        ]
         batch = collate(tails, self.lm.pad_id).to(self.lm.device)
         return replace(batch, past=self._past(placed, batch.lengths, batch.input_ids.shape[1] - 1))
 
@@ -161,27 +166,26 @@ class Reuse:
             here, rows = picked.setdefault(k, ([], []))
             here.append(place)
             rows.append(i)
-        known = {k: self.pools[k].lengths[rows] for k, (_, rows) in picked.items()}
-        p = max(int(part.max()) for part in known.values())
+        starts = [self.pools[k].starts[i] for k, i in placed]
+        p = max(starts)
         one = self.pools[placed[0][0]]
         _, blocks, _, heads, _, width = one.states.shape
         states = one.states.new_zeros(n, blocks - self.depth, 2, heads, p, width)
         hidden = one.hidden.new_zeros(n, q, self.lm.d_model) if self.depth else None
-        before = torch.zeros(n, dtype=torch.int64, device=device)
         for k, (here, rows) in picked.items():
             pool, own = self.pools[k], min(p, int(self.pools[k].states.shape[4]))
             at = torch.tensor(here, device=device)
-            before[at] = known[k]
             part = pool.states[:, self.depth :, :, :, pool.states.shape[4] - own :]
             states[at, :, :, :, p - own :] = part[rows]
             if hidden is not None:
                 upto = min(q, pool.hidden.shape[2])
                 hidden[at, :upto] = pool.hidden[rows, self.depth - 1, :upto]
+        before = torch.tensor(starts, device=device)
         return Past(states, before, lengths, self.depth, hidden, one.wrapped)
 
 
 class Pools:
-    """Pools by key within a memory budget; the least recently used ones are dropped first.
+    """Pools of lists of rows within a memory budget; the least recently used are dropped first.
 
     Args:
         budget: bytes; default ``CPU_BUDGET``, on an accelerator ``SHARE`` of its free memory.
@@ -192,8 +196,12 @@ class Pools:
         self.budget = _free(lm.device) if budget is None else budget
         self._kept: OrderedDict[Hashable, Pool] = OrderedDict()
 
-    def get(self, key: Hashable, items: Sequence[Encoded], position: str) -> Pool | None:
-        """The pool of ``items``, filled once; ``None`` when it alone is over the budget."""
+    def get(self, items: Sequence[Encoded], position: str) -> Pool | None:
+        """The pool of ``items``, filled once; ``None`` when it alone is over the budget.
+
+        Lists are told apart by what the model reads of them, whatever task they belong to.
+        """
+        key = (position, tuple(item.ids[:-1] for item in items))
         if key not in self._kept:
             if expected(self.lm, items, position) > self.budget:
                 return None
@@ -215,9 +223,9 @@ def expected(lm: LanguageModel, items: Sequence[Encoded], position: str) -> int:
     config = lm.model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or lm.d_model // config.num_attention_heads
-    starts = [first_changed(item, position) for item in items]
-    rest = max(len(item.ids) - start for item, start in zip(items, starts, strict=True)) - 1
-    numbers = len(items) * lm.n_blocks * (max(starts) * 2 * heads * width + rest * lm.d_model)
+    items = list({item.ids[:-1]: item for item in items}.values())
+    p, q = _widths(items, [first_changed(item, position) for item in items])
+    numbers = len(items) * lm.n_blocks * (p * 2 * heads * width + q * lm.d_model)
     return int(numbers * lm.model.dtype.itemsize)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from oocr_lib.encoding import Encoded
@@ -9,10 +10,15 @@ from oocr_lib.evaluation import Asked
 from oocr_lib.methods import Job, Method
 from oocr_lib.reuse import Pool, Pools, Reuse, first_changed
 from oocr_lib.sites import Site
-from oocr_lib.training import RunData, sample
+from oocr_lib.training import RunData, sample, visited
 
 #: Share of a row's tokens from which a cache pays.
 MOST = 0.5
+#: Of tokens taken over, a training step saves the backward pass as well.
+BACKWARD = 2
+#: What the jobs of one batch must save, in times of what filling a pool costs. Below 1, because
+#: other batches use the same pool.
+PAYS = 0.9
 
 
 def touched(method: Method) -> str:
@@ -42,37 +48,41 @@ def reuse_for(
 ) -> Reuse | None:
     """The pools that pay for these jobs, which share a batch; ``None`` when nothing is shared.
 
-    Training rows pay from one epoch on, earlier tokens when they are most of a row (a cache
-    needs a mask, which makes attention slower). What is pooled depends on the jobs and not on what
-    was run before, so that a continued sweep computes the same numbers.
+    Earlier tokens are taken over when they are most of a row (a cache needs a mask, which makes
+    attention slower). What is pooled depends on the jobs and not on what was run before, so that a
+    continued sweep computes the same numbers.
     """
     method = jobs[0].method
     if pools is None or method.kind == "base":
         return None
-    position = touched(method)
-    if known_share(data[0].valid, position) < MOST:
-        position = "all"
+    known = known_share(data[0].valid, touched(method))
+    position = touched(method) if known >= MOST else "all"
     depth = min(untouched_blocks(job.method) for job in jobs)
-    if position == "all" and depth == 0:
-        return None
-    config, made = method.config, dict[tuple[object, ...], Pool | None]()
+    rest = 1 - known if known >= MOST else 1.0
+    saved = 1 - rest * (1 - depth / pools.lm.n_blocks)
+    made = list[Pool]()
+    sharing = Counter((job.concept, job.seed) for job in jobs)
     for job, run, questions in zip(jobs, data, asked, strict=True):
-        named = (job.concept, job.seed, position)
-        trained = method.kind in ("vector", "lora")
-        if trained and config.steps * config.batch >= len(run.train):
-            key: tuple[object, ...] = (*named, "train", job.method.shuffled)
-            made[key] = pools.get(key, run.train, position)
-        scored = sample(run.valid, config.valid_rows, run.seed)
-        key = (*named, "valid", config.valid_rows)
-        made[key] = pools.get(key, scored, position)
-        passes = _sequences(questions)
-        if passes:
-            key = (*named, "questions")
-            made[key] = pools.get(key, passes, position)
-    kept = [pool for pool in made.values() if pool is not None]
-    return Reuse(pools.lm, kept, depth) if kept else None
+        together = sharing[job.concept, job.seed]
+        for rows, uses in _parts(job, run, questions, position):
+            if rows and saved * uses * together >= PAYS * len(rows):
+                pool = pools.get(rows, position)
+                made += [pool] if pool is not None and pool not in made else []
+    return Reuse(pools.lm, made, depth) if made else None
 
 
-def _sequences(questions: Sequence[Asked]) -> list[Encoded]:
-    """Every sequence that is scored; written answers are decoded without reuse."""
-    return [part.encoded for asked in questions if asked.options for part in asked.sequences]
+def _parts(
+    job: Job, run: RunData, questions: Sequence[Asked], position: str
+) -> list[tuple[Sequence[Encoded], int]]:
+    """Lists of rows that may be pooled, and how many passes of a row one job runs of each."""
+    config, trained = job.method.config, job.method.kind in ("vector", "lora")
+    picked = visited(len(run.train), config, run.seed) if trained else []
+    scored = sample(run.valid, config.valid_rows, run.seed)
+    # Written answers are decoded without reuse.
+    passes = [part.encoded for asked in questions if asked.options for part in asked.sequences]
+    steps = config.steps * config.batch * (1 if position == "all" else BACKWARD)
+    return [
+        ([run.train[i] for i in picked], steps),
+        (scored, len(scored)),
+        (passes, len(passes)),
+    ]

@@ -110,6 +110,12 @@ def order(n: int, batch: int, seed: int) -> Iterator[list[int]]:
         queue = queue[batch:]
 
 
+def visited(n: int, config: TrainConfig, seed: int) -> list[int]:
+    """Numbers of the rows that a run with this seed trains on, in order, each once."""
+    stream = order(n, config.batch, seed)
+    return sorted({i for _ in range(config.steps) for i in next(stream)})
+
+
 def run_losses(rows: Tensor, targets: Tensor, logits: Tensor, index: Tensor, k: int) -> Tensor:
     """(k,) mean cross-entropy over the answer tokens of each run's rows."""
     losses = F.cross_entropy(logits, targets, reduction="none")

@@ -50,9 +50,9 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Number of runs of each call of ``train``."""
     calls, original = list[int](), module.train
 
-    def counting(lm: Any, adapter: Any, data: Sequence[Any], config: Any) -> Any:
+    def counting(lm: Any, adapter: Any, data: Sequence[Any], config: Any, **more: Any) -> Any:
         calls.append(len(data))
-        return original(lm, adapter, data, config)
+        return original(lm, adapter, data, config, **more)
 
     monkeypatch.setattr(module, "train", counting)
     return calls

@@ -1,0 +1,82 @@
+"""Which jobs reuse what: never more than their adapters leave unchanged."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from oocr_lib.encoding import Encoded
+from oocr_lib.methods import Job, Method
+from oocr_lib.reuse import Pools
+from oocr_lib.sharing import known_share, reuse_for, touched, untouched_blocks
+from oocr_lib.training import RunData, TrainConfig
+from tests import tiny
+
+ROWS = tiny.rows((9, 8, 10, 12))
+VALID = tiny.rows((9, 8), seed=2)
+LATE = Method("vector_resid", "vector", site="resid@1", position="last", config=TrainConfig(9, 4))
+
+
+@pytest.mark.parametrize(
+    ("method", "blocks"),
+    [
+        (Method("v", "vector", site="resid@1"), 2),
+        (Method("v", "vector", site="mlp_out@1"), 1),
+        (Method("v", "vector", site="attn_out@0"), 0),
+        (Method("r", "random", site="resid@0"), 1),
+        (Method("l", "lora", blocks=(2, 1)), 1),
+        (Method("l", "lora", blocks="all"), 0),
+    ],
+)
+def test_blocks_below_the_adapter_are_untouched(method: Method, blocks: int) -> None:
+    assert untouched_blocks(method) == blocks
+
+
+def test_a_lora_touches_every_token() -> None:
+    assert touched(Method("l", "lora", blocks=(2,), position="last")) == "all"
+    assert touched(LATE) == "last"
+
+
+def test_the_known_share_counts_tokens() -> None:
+    row = Encoded(tuple(range(10)), (9, 10), {"last": (8,), "codename": (2, 3)}, "")
+    assert known_share([row], "last") == 0.8
+    assert known_share([row, row], "codename") == 0.2
+    assert known_share([row], "all") == 0
+
+
+def pooled(*methods: Method, rows: list[Encoded] | None = None) -> tuple[int, list[int]] | None:
+    """Depth and sizes of the pools for jobs of these methods, one seed each."""
+    jobs = [Job(method, "c", seed) for seed, method in enumerate(methods)]
+    data = [RunData(rows or ROWS, VALID, job.seed) for job in jobs]
+    made = reuse_for(Pools(tiny.language_model()), jobs, data, [[] for _ in jobs])
+    return (made.depth, [len(pool.rows) for pool in made.pools]) if made else None
+
+
+def test_jobs_at_several_blocks_start_below_the_lowest() -> None:
+    """Both seeds see the same four rows: one pool. Scoring two rows once does not pay."""
+    assert pooled(LATE, replace(LATE, site="resid@2")) == (2, [4])
+    assert pooled(replace(LATE, site="mlp_out@2")) == (2, [4])
+
+
+def test_nothing_is_reused_where_everything_changes() -> None:
+    assert pooled(Method("base", "base")) is None
+    assert pooled(Method("l", "lora", blocks="all")) is None
+    assert pooled(Method("v", "vector", site="mlp_out@0", position="all")) is None
+
+
+def test_only_rows_that_are_visited_are_pooled() -> None:
+    many = tiny.rows((9, 8, 10, 12) * 30, seed=7)
+    short = replace(LATE, config=TrainConfig(2, 4))
+    assert pooled(short, rows=many) == (2, [8])
+
+
+def test_lower_blocks_alone_pay_only_when_rows_come_often() -> None:
+    """A LoRA at block 1 of 3 saves a third: rows that are seen once do not pay, nine times do."""
+    lora = Method("l", "lora", blocks=(1,), config=TrainConfig(1, 4))
+    assert pooled(lora) is None
+    assert pooled(replace(lora, config=TrainConfig(9, 4))) == (1, [4])
+
+
+def test_reuse_can_be_switched_off() -> None:
+    assert reuse_for(None, [Job(LATE, "c", 0)], [RunData(ROWS, ROWS, 0)], [[]]) is None
