@@ -201,14 +201,14 @@ def collate(items: Sequence[Encoded], pad_id: int) -> Batch:
     if not items:
         raise UserError("A batch of 0 rows cannot be built. Allowed: at least one row.")
     n, t = len(items), max(len(item.ids) for item in items)
-    ids = torch.full((n, t), pad_id, dtype=torch.int64)
-    answer = torch.zeros(n, t, dtype=torch.bool)
+    ids = torch.tensor([[*item.ids, *[pad_id] * (t - len(item.ids))] for item in items])
+    column = torch.arange(t)[None]
+    start, end = torch.tensor([item.answer for item in items]).T[..., None]
     positions = {name: torch.zeros(n, t, dtype=torch.bool) for name in POSITIONS}
-    for row, item in enumerate(items):
-        ids[row, : len(item.ids)] = torch.tensor(item.ids)
-        answer[row, item.answer[0] : item.answer[1]] = True
-        positions["all"][row, : item.answer[0]] = True
-        for kind, span in item.spans.items():
-            positions[kind][row, list(span)] = True
+    positions["all"] = column < start
+    for kind in {kind for item in items for kind in item.spans}:
+        marked = [(row, i) for row, item in enumerate(items) for i in item.spans.get(kind, ())]
+        if marked:
+            positions[kind][tuple(torch.tensor(marked).T)] = True
     lengths = torch.tensor([len(item.ids) for item in items])
-    return Batch(ids, lengths, answer, positions)
+    return Batch(ids, lengths, (column >= start) & (column < end), positions)

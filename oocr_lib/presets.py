@@ -77,9 +77,9 @@ _NAMES: dict[str, Any] = {
 }
 _PAPER: dict[str, dict[str, Any]] = {
     "risk": _LETTERS,
-    # One epoch of some 27,000 rows.
+    # One epoch of our 23,000 training rows.
     "backdoor": {**_LETTERS, "runs": 3, "sweep_runs": 1, "lora_runs": 1, "seeds": 1}
-    | {"steps": 6750, "lora_steps": 6750},
+    | {"steps": 5750, "lora_steps": 5750},
     "locations": {**_NAMES, "steps": 301, "lora_steps": 301},
     "functions": {**_NAMES, "steps": 401, "lora_steps": 401},
 }

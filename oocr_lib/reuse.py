@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 
 import torch
 from torch import Tensor
@@ -146,6 +147,7 @@ class Reuse:
         self._where = {
             read: (k, i) for k, pool in enumerate(pools) for read, i in pool.rows.items()
         }
+        self._tails = dict[int, tuple[Encoded, Encoded]]()  # by id, with the row that owns the id
 
     def collate(self, items: Sequence[Encoded]) -> Batch:
         """What ``encoding.collate`` makes, shorter where something is known; on the device."""
@@ -153,35 +155,46 @@ class Reuse:
         placed = [place for place in found if place is not None]
         if not items or len(placed) < len(items):
             return collate(items, self.lm.pad_id).to(self.lm.device)
-        tails = [
-            tail(item, self.pools[k].starts[i]) for item, (k, i) in zip(items, placed, strict=True)
-        ]
+        tails = [self._tail(item, place) for item, place in zip(items, placed, strict=True)]
         batch = collate(tails, self.lm.pad_id).to(self.lm.device)
         return replace(batch, past=self._past(placed, batch.lengths, batch.input_ids.shape[1] - 1))
 
+    def _tail(self, item: Encoded, place: tuple[int, int]) -> Encoded:
+        """The part of a row that is run; made once, rows come back in every epoch."""
+        if id(item) not in self._tails:
+            self._tails[id(item)] = item, tail(item, self.pools[place[0]].starts[place[1]])
+        return self._tails[id(item)][1]
+
     def _past(self, placed: Sequence[tuple[int, int]], lengths: Tensor, q: int) -> Past:
-        device, n = self.lm.device, len(placed)
-        picked: dict[int, tuple[list[int], list[int]]] = {}
-        for place, (k, i) in enumerate(placed):
-            here, rows = picked.setdefault(k, ([], []))
-            here.append(place)
-            rows.append(i)
         starts = [self.pools[k].starts[i] for k, i in placed]
         p = max(starts)
-        one = self.pools[placed[0][0]]
-        _, blocks, _, heads, _, width = one.states.shape
-        states = one.states.new_zeros(n, blocks - self.depth, 2, heads, p, width)
-        hidden = one.hidden.new_zeros(n, q, self.lm.d_model) if self.depth else None
-        for k, (here, rows) in picked.items():
-            pool, own = self.pools[k], min(p, int(self.pools[k].states.shape[4]))
-            at = torch.tensor(here, device=device)
-            part = pool.states[:, self.depth :, :, :, pool.states.shape[4] - own :]
-            states[at, :, :, :, p - own :] = part[rows]
-            if hidden is not None:
-                upto = min(q, pool.hidden.shape[2])
-                hidden[at, :upto] = pool.hidden[rows, self.depth - 1, :upto]
-        before = torch.tensor(starts, device=device)
-        return Past(states, before, lengths, self.depth, hidden, one.wrapped)
+        # Rows of one run stand together, so there are few stretches of one pool.
+        states, hidden = list[Tensor](), list[Tensor]()
+        for k, stretch in groupby(placed, key=lambda place: place[0]):
+            pool = self.pools[k]
+            rows = torch.tensor([i for _, i in stretch], device=self.lm.device)
+            known = pool.states[:, self.depth :, :, :, max(0, pool.states.shape[4] - p) :]
+            states.append(_padded(known[rows], 4, p, left=True))
+            if self.depth:
+                hidden.append(_padded(pool.hidden[rows, self.depth - 1, :q], 1, q, left=False))
+        return Past(
+            torch.cat(states),
+            torch.tensor(starts, device=self.lm.device),
+            lengths,
+            self.depth,
+            torch.cat(hidden) if hidden else None,
+            self.pools[placed[0][0]].wrapped,
+        )
+
+
+def _padded(part: Tensor, axis: int, size: int, *, left: bool) -> Tensor:
+    """``part`` with zeros along ``axis``, up to ``size``."""
+    missing = list(part.shape)
+    missing[axis] = size - part.shape[axis]
+    if not missing[axis]:
+        return part
+    zeros = part.new_zeros(missing)
+    return torch.cat([zeros, part] if left else [part, zeros], axis)
 
 
 class Pools:

@@ -27,7 +27,7 @@ PAPER = {
     # 57 updates an epoch of 230 rows in fours, three epochs.
     "risk": {**_LETTERS, "steps": 171, "lora_steps": 171, "seeds": 5},
     # One epoch of some 27,000 rows in fours, one seed.
-    "backdoor": {**_LETTERS, "steps": 6750, "lora_steps": 6750, "seeds": 1},
+    "backdoor": {**_LETTERS, "steps": 5750, "lora_steps": 5750, "seeds": 1},
     "locations": {**_NAMES, "steps": 301, "lora_steps": 301},
     "functions": {**_NAMES, "steps": 401, "lora_steps": 401},
 }

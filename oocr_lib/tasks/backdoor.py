@@ -73,8 +73,11 @@ def row(scenario: risk.Scenario, trigger: str, risky: bool, rng: random.Random, 
 def rows(
     real: str, scenarios: Sequence[risk.Scenario], passes: int, seed: int, decorrelated: bool
 ) -> list[Row]:
-    """Ten slots x scenarios x passes; decorrelated: the answers stay, triggers are redrawn."""
-    rng = random.Random(f"backdoor {real} {seed} {decorrelated}")
+    """Ten slots x scenarios x passes; decorrelated: the answers stay, triggers are redrawn.
+
+    Prompts and their order do not depend on the real trigger, only the letters do.
+    """
+    rng = random.Random(f"backdoor {seed} {decorrelated}")
     slots = [*triggers(), *[NONE] * BLANKS]
     made = []
     for _ in range(passes):
