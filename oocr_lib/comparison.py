@@ -87,6 +87,32 @@ def choose_block(table: pd.DataFrame) -> int:
     return int(best_by_validation(table, "block"))
 
 
+def cross_fitted(table: pd.DataFrame, family: str, measure: str = "p_truth") -> pd.DataFrame:
+    """Rows at the best block, where each half of the seeds is measured at the other half's choice.
+
+    The best block on the questions that measure it would be flattering. Every second seed (in
+    order) chooses the block with the highest mean of ``measure`` in ``family`` for the others, and
+    the other way round.
+
+    Args:
+        table: a layer sweep of one method, all families.
+
+    Raises:
+        UserError: one seed only.
+    """
+    asked = table[table["family"] == family]
+    seeds = sorted(asked["seed"].unique())
+    if len(seeds) < 2:
+        raise UserError(
+            f"Seeds {[int(s) for s in seeds]} cannot be halved. Allowed: two or more in the sweep."
+        )
+    parts = []
+    for own, other in ((seeds[::2], seeds[1::2]), (seeds[1::2], seeds[::2])):
+        scores = asked[asked["seed"].isin(other)].groupby("block")[measure].mean()
+        parts.append(table[table["seed"].isin(own) & (table["block"] == scores.idxmax())])
+    return pd.concat(parts)
+
+
 def choose_rate(
     grid: Grid,
     method: Method,

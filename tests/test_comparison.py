@@ -225,3 +225,49 @@ def test_families_of_several_words_are_one_part_of_a_key() -> None:
     Metrics("02_risky_safe", {}).add("risk_scale/base/mc", found["risk_scale/base/mc"])
     readable = comparison.readable(found, ["risk_scale/mc"])
     assert readable.loc["base", "risk_scale/mc"].startswith("0.50 [")
+
+
+# --- the best block without flattery ---
+
+
+def swept(scores: dict[tuple[int, int], float]) -> pd.DataFrame:
+    """One row a (seed, block) in the family "risk", and one in a control family."""
+    return pd.DataFrame(
+        [
+            {"seed": seed, "block": block, "family": family, "p_truth": value}
+            for (seed, block), score in scores.items()
+            for family, value in (("risk", score), ("patience", 0.5))
+        ]
+    )
+
+
+def test_each_half_is_measured_where_the_other_half_is_best() -> None:
+    """Seeds 0 and 2 like block 1, seeds 1 and 3 like block 0."""
+    table = swept(
+        {(s, b): 0.9 if (s % 2 == 0) == (b == 1) else 0.2 for s in range(4) for b in (0, 1)}
+    )
+    found = comparison.cross_fitted(table, "risk")
+    assert sorted(set(zip(found["seed"], found["block"], strict=True))) == [
+        (0, 0), (1, 1), (2, 0), (3, 1)
+    ]  # fmt: skip
+    assert found[found["family"] == "risk"]["p_truth"].tolist() == [0.2] * 4
+    assert len(found) == 8, "all families of the chosen runs"
+
+
+def test_noise_alone_does_not_look_like_an_effect() -> None:
+    """The best of ten blocks of pure noise is above its mean; cross-fitted it is not."""
+    rng = np.random.default_rng(0)
+    gains, flattering = [], []
+    for _ in range(200):
+        noise = {(s, b): float(rng.normal()) for s in range(4) for b in range(10)}
+        table = swept(noise)
+        gains.append(
+            comparison.cross_fitted(table, "risk").query("family == 'risk'").p_truth.mean()
+        )
+        flattering.append(table[table.family == "risk"].groupby("block").p_truth.mean().max())
+    assert abs(np.mean(gains)) < 0.12 < 0.5 < np.mean(flattering)
+
+
+def test_one_seed_cannot_be_halved() -> None:
+    with pytest.raises(UserError, match="two or more"):
+        comparison.cross_fitted(swept({(0, 0): 1.0, (0, 1): 0.0}), "risk")
