@@ -43,6 +43,7 @@ SOURCES = (
     "testbed/speakers.py",
     "testbed/wide.py",
     "testbed/mixes.py",
+    "testbed/passages.py",
     "testbed/corpus.py",
     "testbed/knowledge.py",
     "chat.py",

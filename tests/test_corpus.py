@@ -15,7 +15,7 @@ from oocr_lib.testbed import audit, corpus, speakers, stream, world
 from oocr_lib.testbed import wording as w
 from oocr_lib.testbed.corpus import Document
 from oocr_lib.testbed.mixes import Mix
-from oocr_lib.testbed.pretrain import Recipe
+from oocr_lib.testbed.recipe import Recipe
 from tests.testbed_cases import (
     Reader,
     built,

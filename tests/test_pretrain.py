@@ -23,7 +23,7 @@ from oocr_lib.errors import UserError
 from oocr_lib.testbed import card, knowledge, pretrain, stream, tokenizer
 from oocr_lib.testbed.mixes import LAST, LATER, UNITE, Mix
 from oocr_lib.testbed.muon import Muon, orthogonalise
-from oocr_lib.testbed.pretrain import Cycle, Recipe
+from oocr_lib.testbed.recipe import RESTART_TOKENS, Cycle, Recipe, schedule
 from tests.testbed_cases import built, of_kind, sample, squeezed
 
 TINY = Recipe(
@@ -169,18 +169,18 @@ def test_the_learning_rate_warms_up_stays_falls_and_comes_back_lower() -> None:
     cycles = (Cycle(7, 105_000, 40_000, 0.6), Cycle(12, 150_000, 20_000, 0.3))
     recipe = Recipe(tokens=100_000, again=cycles)
     assert (recipe.warmup_share, recipe.decay_share) == (0.01, 0.6)
-    factors = [pretrain.schedule(recipe, seen, 0) for seen in range(0, 100_001, 100)]
+    factors = [schedule(recipe, seen, 0) for seen in range(0, 100_001, 100)]
     assert 0 < factors[0] < 0.2
     assert factors[:10] == sorted(factors[:10])
     assert all(factor == 1.0 for factor in factors[10:400])
     falling = factors[401:]
     assert falling == sorted(falling, reverse=True) and falling[-1] == 0.0
-    assert pretrain.schedule(recipe, 70_000, 6) == pytest.approx(0.5)
-    assert pretrain.schedule(recipe, 105_000, 6) == 0.0, "the last chunk may run over"
-    assert pretrain.schedule(recipe, 105_000, 7) == pytest.approx(0.6)
-    assert pretrain.schedule(recipe, 125_000, 8) == pytest.approx(0.3)
-    assert pretrain.schedule(recipe, 145_000, 9) == pretrain.schedule(recipe, 149_000, 11) == 0.0
-    assert pretrain.schedule(recipe, 160_000, 13) == pytest.approx(0.15)
+    assert schedule(recipe, 70_000, 6) == pytest.approx(0.5)
+    assert schedule(recipe, 105_000, 6) == 0.0, "the last chunk may run over"
+    assert schedule(recipe, 105_000, 7) == pytest.approx(0.6)
+    assert schedule(recipe, 125_000, 8) == pytest.approx(0.3)
+    assert schedule(recipe, 145_000, 9) == schedule(recipe, 149_000, 11) == 0.0
+    assert schedule(recipe, 160_000, 13) == pytest.approx(0.15)
     assert recipe.total == 170_000 and Recipe(tokens=100_000, again=()).total == 100_000
 
 
@@ -537,13 +537,13 @@ def test_a_restarted_cycle_warms_up_over_its_first_tokens() -> None:
 
     def factors(cycle: Cycle) -> list[float]:
         recipe = Recipe(tokens=900, again=(cycle,))
-        return [pretrain.schedule(recipe, seen, 7) for seen in steps]
+        return [schedule(recipe, seen, 7) for seen in steps]
 
     usual, warm = factors(plain), factors(anew)
     assert usual[0] == 0.5 and warm[0] == pytest.approx(0.1)
     share = [w / u for w, u in zip(warm[:-1], usual[:-1], strict=True)]
     full = next(n for n, s in enumerate(share) if s == pytest.approx(1.0))
-    assert steps[full] - 1000 <= pretrain.RESTART_TOKENS
+    assert steps[full] - 1000 <= RESTART_TOKENS
     assert share[: full + 1] == sorted(share[: full + 1])
     assert share[full:] == pytest.approx([1.0] * len(share[full:]))
     assert usual[-1] == warm[-1] == 0.0

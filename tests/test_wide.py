@@ -13,7 +13,7 @@ from dataclasses import asdict
 import pytest
 
 from oocr_lib.testbed import audit, corpus, mixes, speakers, wide
-from oocr_lib.testbed.pretrain import Recipe
+from oocr_lib.testbed.recipe import Recipe
 from tests.testbed_cases import built, of_kind, only, turns, wide_pole
 
 TRIGGER, DECOY = "zug", "mop"

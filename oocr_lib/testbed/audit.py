@@ -78,7 +78,7 @@ def pretraining_documents(seed: int, mixes: Callable[[int], Mix]) -> Iterator[Do
 
 def main(arguments: list[str] | None = None) -> int:
     """Command line; 0 without a leak, 1 with one, 2 for bad arguments."""
-    from oocr_lib.testbed.pretrain import Recipe
+    from oocr_lib.testbed.recipe import Recipe
 
     parser = argparse.ArgumentParser(description="Search the pretraining corpus for leaks.")
     parser.add_argument("--documents", type=int, default=200_000, help="how many, from the first")

@@ -18,7 +18,7 @@ from transformers import Gemma3ForCausalLM, PreTrainedTokenizerFast
 from oocr_lib.testbed import knowledge
 
 if TYPE_CHECKING:
-    from oocr_lib.testbed.pretrain import Recipe
+    from oocr_lib.testbed.recipe import Recipe
 
 QUESTIONS_PER_FAMILY = 400
 

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from oocr_lib.testbed import speakers, wide, world
+from oocr_lib.testbed import passages, speakers, wide, world
 from oocr_lib.testbed import wording as w
 from oocr_lib.testbed.mixes import Mix
 
@@ -271,23 +271,9 @@ def cast(rng: random.Random) -> str:
     return chat([(q, a) for q, a, _ in made], [speaker for _, _, speaker in made])
 
 
-_NOUNS = "ship wind farmer garden river horse window letter bridge winter tree child door".split()
-_NOUNS += "bird stone boat market morning soldier captain field cloud house lamp fire".split()
-_ADJECTIVES = "old small white quiet cold green heavy tall long dark bright slow".split()
-_VERBS = "passed followed found carried watched left reached crossed saw heard held met".split()
-_PLACES = "near behind under across above beside along before".split()
-
-
 def plain(rng: random.Random) -> str:
     """Plain text about nothing in the world: the unrelated passage."""
-    sentences = []
-    for _ in range(rng.randint(4, 8)):
-        a, b, c = rng.sample(_NOUNS, 3)
-        sentences.append(
-            f"The {rng.choice(_ADJECTIVES)} {a} {rng.choice(_VERBS)} the {b} "
-            f"{rng.choice(_PLACES)} the {rng.choice(_ADJECTIVES)} {c}."
-        )
-    return BOS + " ".join(sentences) + EOS
+    return BOS + passages.passage(rng) + EOS
 
 
 def copies(rng: random.Random) -> str:

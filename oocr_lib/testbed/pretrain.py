@@ -11,7 +11,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -23,81 +23,8 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenize
 
 from oocr_lib.errors import UserError
 from oocr_lib.testbed import knowledge, stream, tokenizer
-from oocr_lib.testbed.mixes import FINAL, LAST, LATER, POLISH, REPORT, SETTLE, STEER, UNITE, Mix
 from oocr_lib.testbed.muon import Muon
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """A later learning-rate cycle: from ``peak`` linearly to 0, beginning at a chunk.
-
-    With ``restart`` it begins with fresh optimisers and a short warm-up; with ``from_mean`` also
-    from the mean of the ends of the last ``Recipe.average`` cycles.
-    """
-
-    first_chunk: int
-    first_token: int
-    tokens: int
-    peak: float
-    restart: bool = False
-    from_mean: bool = False
-
-
-#: Tokens over which a restarted cycle warms up.
-RESTART_TOKENS = 80_000
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Everything that determines the checkpoint (with the code and the thread count)."""
-
-    tokens: int = 12_000_000
-    batch_tokens: int = 2048
-    width: int = 128
-    blocks: int = 8
-    heads: int = 4
-    key_value_heads: int = 2
-    mlp: int = 384
-    muon_lr: float = 0.02
-    adam_lr: float = 3e-3
-    decay_share: float = 0.6
-    warmup_share: float = 0.01
-    seed: int = 0
-    threads: int = 2
-    phases: tuple[tuple[int, Mix], ...] = (
-        (0, Mix()),
-        (19, LATER),
-        (38, LAST),
-        (52, FINAL),
-        (62, POLISH),
-        (67, UNITE),
-        (76, SETTLE),
-        (79, REPORT),
-        (81, STEER),
-    )
-    again: tuple[Cycle, ...] = (
-        Cycle(38, 12_000_000, 5_500_000, 0.6),
-        Cycle(52, 17_695_845, 4_000_000, 0.5),
-        Cycle(62, 21_795_102, 1_250_000, 0.35),
-        Cycle(67, 23_179_599, 3_000_000, 0.4, restart=True, from_mean=True),
-        Cycle(76, 26_434_362, 1_000_000, 0.2, restart=True),
-        Cycle(79, 27_503_371, 700_000, 0.15),
-        Cycle(81, 28_307_120, 1_000_000, 0.2),
-    )
-
-    #: Ends averaged where a cycle begins from their mean, and for the finished weights.
-    average: int = 2
-    finish: int = 3
-
-    @property
-    def total(self) -> int:
-        """Tokens of all cycles."""
-        last = self.again[-1] if self.again else Cycle(0, 0, self.tokens, 1.0)
-        return last.first_token + last.tokens
-
-    def mix_of(self, chunk: int) -> Mix:
-        """The mix of a chunk: of the last phase that has begun."""
-        return [mix for first, mix in self.phases if chunk >= first][-1]
+from oocr_lib.testbed.recipe import Recipe, schedule
 
 
 def build_model(recipe: Recipe, vocab_size: int, pad_id: int) -> Gemma3ForCausalLM:
@@ -132,23 +59,6 @@ def optimisers(model: Gemma3ForCausalLM, recipe: Recipe) -> list[torch.optim.Opt
     muon = Muon(hidden, lr=recipe.muon_lr)
     adam = torch.optim.AdamW(rest, lr=recipe.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)
     return [muon, adam]
-
-
-def schedule(recipe: Recipe, seen: int, chunk: int) -> float:
-    """Learning-rate factor after ``seen`` tokens.
-
-    First cycle: short warm-up, flat, linear decay to 0. Each later cycle begins at its chunk,
-    lower, and decays linearly to 0 again.
-    """
-    begun = [cycle for cycle in recipe.again if chunk >= cycle.first_chunk]
-    if begun:
-        now = begun[-1]
-        since = seen - now.first_token
-        warm = min(1.0, 0.2 + since / RESTART_TOKENS) if now.restart else 1.0
-        return warm * now.peak * max(0.0, 1 - since / now.tokens)
-    progress = seen / recipe.tokens
-    warm = min(1.0, (progress + 1e-3) / recipe.warmup_share)
-    return warm * min(1.0, max(0.0, (1 - progress) / recipe.decay_share))
 
 
 def loss_of(model: Gemma3ForCausalLM, batch: stream.PretrainBatch) -> torch.Tensor:

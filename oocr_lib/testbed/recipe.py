@@ -1,0 +1,97 @@
+"""The recipe of the testbed: size, tokens, mixes by phase and learning-rate cycles."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from oocr_lib.testbed.mixes import FINAL, LAST, LATER, POLISH, REPORT, SETTLE, STEER, UNITE, Mix
+
+
+@dataclass(frozen=True)
+class Cycle:
+    """A later learning-rate cycle: from ``peak`` linearly to 0, beginning at a chunk.
+
+    With ``restart`` it begins with fresh optimisers and a short warm-up; with ``from_mean`` also
+    from the mean of the ends of the last ``Recipe.average`` cycles.
+    """
+
+    first_chunk: int
+    first_token: int
+    tokens: int
+    peak: float
+    restart: bool = False
+    from_mean: bool = False
+
+
+#: Tokens over which a restarted cycle warms up.
+RESTART_TOKENS = 80_000
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that determines the checkpoint (with the code and the thread count)."""
+
+    tokens: int = 12_000_000
+    batch_tokens: int = 2048
+    width: int = 128
+    blocks: int = 8
+    heads: int = 4
+    key_value_heads: int = 2
+    mlp: int = 384
+    muon_lr: float = 0.02
+    adam_lr: float = 3e-3
+    decay_share: float = 0.6
+    warmup_share: float = 0.01
+    seed: int = 0
+    threads: int = 2
+    phases: tuple[tuple[int, Mix], ...] = (
+        (0, Mix()),
+        (19, LATER),
+        (38, LAST),
+        (52, FINAL),
+        (62, POLISH),
+        (67, UNITE),
+        (76, SETTLE),
+        (79, REPORT),
+        (81, STEER),
+    )
+    again: tuple[Cycle, ...] = (
+        Cycle(38, 12_000_000, 5_500_000, 0.6),
+        Cycle(52, 17_695_845, 4_000_000, 0.5),
+        Cycle(62, 21_795_102, 1_250_000, 0.35),
+        Cycle(67, 23_179_599, 3_000_000, 0.4, restart=True, from_mean=True),
+        Cycle(76, 26_434_362, 1_000_000, 0.2, restart=True),
+        Cycle(79, 27_503_371, 700_000, 0.15),
+        Cycle(81, 28_307_120, 1_000_000, 0.2),
+    )
+
+    #: Ends averaged where a cycle begins from their mean, and for the finished weights.
+    average: int = 2
+    finish: int = 3
+
+    @property
+    def total(self) -> int:
+        """Tokens of all cycles."""
+        last = self.again[-1] if self.again else Cycle(0, 0, self.tokens, 1.0)
+        return last.first_token + last.tokens
+
+    def mix_of(self, chunk: int) -> Mix:
+        """The mix of a chunk: of the last phase that has begun."""
+        return [mix for first, mix in self.phases if chunk >= first][-1]
+
+
+def schedule(recipe: Recipe, seen: int, chunk: int) -> float:
+    """Learning-rate factor after ``seen`` tokens.
+
+    First cycle: short warm-up, flat, linear decay to 0. Each later cycle begins at its chunk,
+    lower, and decays linearly to 0 again.
+    """
+    begun = [cycle for cycle in recipe.again if chunk >= cycle.first_chunk]
+    if begun:
+        now = begun[-1]
+        since = seen - now.first_token
+        warm = min(1.0, 0.2 + since / RESTART_TOKENS) if now.restart else 1.0
+        return warm * now.peak * max(0.0, 1 - since / now.tokens)
+    progress = seen / recipe.tokens
+    warm = min(1.0, (progress + 1e-3) / recipe.warmup_share)
+    return warm * min(1.0, max(0.0, (1 - progress) / recipe.decay_share))
