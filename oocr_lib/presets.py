@@ -34,6 +34,29 @@ LAPTOP: dict[str, Any] = {
     "schedule": "linear",  # after the warm-up: linear to 0, or constant
 }
 
+#: Scenarios of the backdoor notebook; each stands in ten rows.
+SCENARIOS = 100
+#: What notebooks 02 to 05 set in preset laptop; a test compares.
+TASKS: dict[str, dict[str, Any]] = {
+    "risk": {
+        **{"runs": 12, "sweep_runs": 12, "steps": 60, "batch": 16, "vector_lr": 0.01},
+        **{"lora_steps": 40, "lora_batch": 16, "lora_lr": 0.01, "lora_lrs": [0.001, 0.003, 0.01]},
+    },
+    "locations": {
+        **{"runs": 15, "seeds": 3, "steps": 60, "vector_lr": 0.05},
+        **{"lora_steps": 60, "lora_lr": 0.06, "lora_lrs": [0.003, 0.01, 0.03]},
+    },
+    "functions": {
+        **{"runs": 19, "sweep_runs": 2, "lora_runs": 1, "steps": 80, "vector_lr": 0.05},
+        **{"lora_steps": 40, "lora_lr": 0.03, "lora_lrs": [0.01, 0.03]},
+    },
+    "backdoor": {
+        **{"runs": 12, "sweep_runs": 2, "lora_runs": 2, "seeds": 4},
+        **{"steps": 200, "batch": 16, "vector_lr": 0.02},
+        **{"lora_steps": 40, "lora_batch": 8, "lora_lr": 0.04, "lora_lrs": [0.003, 0.01, 0.03]},
+    },
+}
+
 #: Paper, training details: rank 64, alpha 32, dropout 0.05, down projections, unit-length
 #: start of vectors, absolute learning rates.
 _COMMON: dict[str, Any] = {

@@ -1,0 +1,113 @@
+"""The analyses use the tasks exactly as their notebooks do."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+
+from oocr_lib import presets, suite, tasks
+from oocr_lib.errors import UserError
+from oocr_lib.experiment import Experiment, Settings
+from oocr_lib.paths import ROOT
+
+NOTEBOOKS = {
+    "risk": "02_risky_safe",
+    "locations": "03_locations",
+    "functions": "04_functions",
+    "backdoor": "05_backdoor",
+}
+every_task = pytest.mark.parametrize("task", tasks.NAMES)
+
+
+def cells(task: str) -> list[ast.Module]:
+    notebook = nbformat.read(ROOT / "notebooks" / f"{NOTEBOOKS[task]}.ipynb", as_version=4)
+    return [ast.parse(c.source) for c in notebook.cells if c.cell_type == "code"]
+
+
+def keywords(task: str) -> dict[str, Any]:
+    """What the notebook gives to ``presets.laptop``."""
+    calls = [
+        node
+        for cell in cells(task)
+        for node in ast.walk(cell)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "presets.laptop"
+    ]
+    assert len(calls) == 1
+    return {str(k.arg): ast.literal_eval(k.value) for k in calls[0].keywords}
+
+
+@every_task
+def test_the_settings_are_those_of_the_notebook(task: str) -> None:
+    assert presets.laptop(**keywords(task)) == presets.laptop(**presets.TASKS[task])
+
+
+def test_the_backdoor_has_the_notebooks_scenarios() -> None:
+    added = [
+        node.value
+        for cell in cells("backdoor")
+        for node in ast.walk(cell)
+        if isinstance(node, ast.AugAssign) and ast.unparse(node.target) == "laptop"
+    ]
+    laptop = ast.literal_eval(added[0])
+    assert laptop["scenarios"] == presets.SCENARIOS
+
+
+@pytest.fixture(scope="module")
+def exp(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    out = tmp_path_factory.mktemp("out")
+    return Experiment("06_test", "testbed", "laptop", 0, out, Settings({}))
+
+
+@every_task
+def test_a_study_trains_what_the_notebook_trains(task: str, exp: Experiment) -> None:
+    made = suite.study(exp, task, 6)
+    assert made.settings.steps == presets.TASKS[task]["steps"]
+    assert len(made.pairs) == 6 and set(made.blocks) == set(range(exp.lm.n_blocks))
+    assert {concept for concept, _ in made.pairs} <= set(suite.suite(task).concepts)
+    concept, seed = made.pairs[0]
+    assert made.grid.task(concept, seed).task.concept in (concept, *suite.suite(task).concepts) or (
+        task == "functions"
+    )
+
+
+def test_runs_alternate_between_the_policies_as_in_the_notebook() -> None:
+    assert suite.pairs("risk", 5, 3) == [
+        ("risky", 3), ("safe", 3), ("risky", 4), ("safe", 4), ("risky", 5)
+    ]  # fmt: skip
+
+
+def test_changes_are_settings(exp: Experiment) -> None:
+    assert suite.study(exp, "risk", 2, steps=3).settings.steps == 3
+    with pytest.raises(UserError, match="stepps"):
+        suite.study(exp, "risk", 2, stepps=3)
+
+
+def table(**columns: list[Any]) -> pd.DataFrame:
+    shared = {"method": "base", "site": "base", "block": -1, "lr": 0.1, "concept": "c", "seed": 0}
+    return pd.DataFrame({**shared, "valid_loss": 1.0, "run": "r", **columns})
+
+
+@pytest.mark.parametrize(
+    ("task", "families", "expected"),
+    [
+        ("locations", ["all", "name"], 0.1),
+        ("risk", ["risk", "patience"], 0.7),
+        ("functions", ["python", "english"], 0.2),
+        ("backdoor", ["triggered", "untriggered"], 0.2),
+    ],
+)
+def test_each_task_has_its_measure(task: str, families: list[str], expected: float) -> None:
+    runs = table(
+        family=families, mc=[0.1, 0.3], p_truth=[0.7, 0.2], top1=[0.0, 0.0], rank=[1.0, 2.0]
+    )
+    found = suite.accuracy(task, runs)
+    assert found["accuracy"].tolist() == [pytest.approx(expected)]
+
+
+def test_an_unknown_task_is_named() -> None:
+    with pytest.raises(UserError, match="cities"):
+        suite.suite("cities")
