@@ -119,15 +119,23 @@ class LoraAdapter:
         """
         tensors, config = read_adapter(path, cls.kind)
         adapter = rebuild(cls, config, path)
+        adapter.restore(tensors, f"File {str(path)!r}")
+        return adapter
+
+    def restore(self, tensors: Mapping[str, Tensor], source: str = "The state") -> None:
+        """Take over the tensors of ``state``; shapes are checked against the model in ``attach``.
+
+        Raises:
+            UserError: tensors whose rank is not this adapter's.
+        """
         for name, tensor in tensors.items():
             rank_axis = 0 if name.endswith(".lora_A.weight") else 1
-            if tensor.ndim != 2 or tensor.shape[rank_axis] != adapter.rank:
+            if tensor.ndim != 2 or tensor.shape[rank_axis] != self.rank:
                 raise UserError(
-                    f"File {str(path)!r} has tensor {name!r} of shape {tuple(tensor.shape)}. "
-                    f"Allowed: two axes, one of them the rank {adapter.rank}."
+                    f"{source} has tensor {name!r} of shape {tuple(tensor.shape)}. "
+                    f"Allowed: two axes, one of them the rank {self.rank}."
                 )
-        adapter._weights = {name: nn.Parameter(tensor) for name, tensor in tensors.items()}
-        return adapter
+        self._weights = {name: nn.Parameter(tensor.clone()) for name, tensor in tensors.items()}
 
     def _give_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
         """Draw the weights at the first attach; later compare them with the model."""
