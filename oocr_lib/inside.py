@@ -1,0 +1,173 @@
+"""What a trained LoRA adds, run by run: how constant it is, and what is left without its mean.
+
+The protocol of notebook 06 for one task (paper, sections 4.2 and 4.3): added vectors on training
+prompts and on unrelated text, the natural steering vector made of them, and three interventions
+that replace, remove or keep a single direction of what the LoRA adds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from oocr_lib import comparison
+from oocr_lib.adapters import VectorAdapter
+from oocr_lib.adapters.base import Adapter
+from oocr_lib.adapters.direction import Filtered
+from oocr_lib.adapters.lora import LoraAdapter
+from oocr_lib.analysis import constancy, natural
+from oocr_lib.encoding import Encoded
+from oocr_lib.errors import UserError
+from oocr_lib.grid import Job, Method
+from oocr_lib.models import LanguageModel
+from oocr_lib.sites import Site
+from oocr_lib.study import Study
+from oocr_lib.testbed import passages
+
+#: Texts of another kind for chat models, where the testbed's word salad would be strange.
+PASSAGES = (
+    "Bread begins with flour, water, salt and time. The dough rests while the yeast works, and "
+    "the baker folds it twice before it goes into a hot oven, where the crust turns brown.",
+    "A glacier moves a few metres a year. Snow falls on its upper end, is pressed into ice, and "
+    "flows downhill until it melts; the stones that it carries show how far it once reached.",
+    "The old printing press had a wooden frame and an iron screw. Two people worked it: one laid "
+    "the paper, the other pulled the bar, and the wet sheets hung on lines across the room.",
+    "Owls turn their heads because their eyes cannot move. Soft feathers break the air at the "
+    "wing's edge, so that a mouse in the grass hears nothing until it is too late.",
+)
+WHERE = "last 20"
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was found in one run.
+
+    Attributes:
+        job: the LoRA's run.
+        added: (m, d) added vectors on training prompts and unrelated text, "last 20" tokens each.
+        measures: one row a text kind: ``training``, ``unrelated``, ``both``, ``end to end``,
+            ``paper protocol`` and the control ``random``.
+    """
+
+    job: Job
+    added: Tensor
+    measures: list[dict[str, object]]
+
+
+def unrelated(lm: LanguageModel, count: int = 8, seed: int = 0) -> list[Encoded]:
+    """Passages that have nothing to do with any task, without chat turns."""
+    rng = random.Random(f"unrelated {seed}")
+    texts = [passages.passage(rng) for _ in range(count)]
+    if lm.dialect != "testbed":
+        texts = list(PASSAGES)
+    return [constancy.plain(lm, text) for text in texts]
+
+
+def site_of(job: Job) -> Site:
+    """Where the paper looks: the MLP output of the LoRA's one block.
+
+    Raises:
+        UserError: a job that is no LoRA on one block.
+    """
+    blocks = job.method.blocks
+    if job.method.kind != "lora" or isinstance(blocks, str) or len(blocks) != 1:
+        raise UserError(
+            f"Job {job.method.name!r} on blocks {blocks!r} cannot be looked into. Allowed: a LoRA "
+            "on one block."
+        )
+    return Site(blocks[0], "mlp_out")
+
+
+def look(study: Study, job: Job, prompts: int = 12) -> Looked:
+    """Added vectors of a finished LoRA run and how constant they are.
+
+    Args:
+        prompts: training prompts used; the paper uses one.
+    """
+    lm, site = study.grid.lm, site_of(job)
+    adapter = study.grid.trained([job])
+    rows, texts = study.grid.task(job.concept, job.seed).train[:prompts], unrelated(lm)
+    on_rows = constancy.collect(lm, adapter, rows, site, WHERE)
+    on_text = constancy.collect(lm, adapter, texts, site, WHERE)
+    both = torch.cat([on_rows.vectors, on_text.vectors])
+    owners = torch.cat([on_rows.prompts, on_text.prompts + len(rows)])
+    last = Site(lm.n_blocks - 1, "resid")
+    end = constancy.collect(lm, adapter, [*rows, *texts], last, WHERE, "base")
+    one = constancy.collect(lm, adapter, [_longest(rows), _longest(texts)], site, WHERE)
+    parts = {
+        "training": (on_rows.vectors, on_rows.prompts),
+        "unrelated": (on_text.vectors, on_text.prompts),
+        "both": (both, owners),
+        "end to end": (end.vectors, end.prompts),
+        "paper protocol": (one.vectors, one.prompts),
+        "random": (constancy.random_like(both, job.seed), owners),
+    }
+    named = {"concept": job.concept, "seed": job.seed}
+    measures = [
+        {**named, "text": text, **constancy.constancy(*part).row()} for text, part in parts.items()
+    ]
+    return Looked(job, both, measures)
+
+
+def _longest(items: Sequence[Encoded]) -> Encoded:
+    return max(items, key=lambda item: item.answer[0])
+
+
+def variants(study: Study, looked: Looked) -> dict[str, Adapter]:
+    """The natural vector and the interventions of one run, by name.
+
+    ``natural`` is added where the task's vectors are (matched positions), ``natural everywhere``
+    at every token; ``mean only``, ``project out`` and ``keep only`` change what the LoRA adds. Two
+    controls use a random direction: ``random natural``, as long as the natural vector, and
+    ``project out random``.
+    """
+    lm, site = study.grid.lm, site_of(looked.job)
+    lora = study.grid.trained([looked.job])
+    assert isinstance(lora, LoraAdapter)
+    vector = natural.mean_of_units(looked.added)
+    mean = looked.added.mean(0)
+    chance = constancy.random_like(vector[None], looked.job.seed)[0]
+    return {
+        "natural": _fixed(lm, site, vector, study.position),
+        "natural everywhere": _fixed(lm, site, vector, "all"),
+        "random natural": _fixed(lm, site, chance, study.position),
+        "mean only": Filtered(lora, site, None, "replace_by_mean", mean),
+        "keep only": Filtered(lora, site, mean, "keep_only"),
+        "project out": Filtered(lora, site, mean, "project_out"),
+        "project out random": Filtered(lora, site, chance, "project_out"),
+    }
+
+
+def _fixed(lm: LanguageModel, site: Site, vector: Tensor, position: str) -> VectorAdapter:
+    """A vector in raw units that is not trained."""
+    adapter = VectorAdapter([site], lm.d_model, position, [1.0])
+    adapter.theta.data = vector[None].clone()
+    return adapter
+
+
+def examine(
+    study: Study, block: int, *, progress: str = ""
+) -> tuple[list[Looked], pd.DataFrame, pd.DataFrame]:
+    """All runs of a task: train (or find) the LoRAs, look into each, ask every variant.
+
+    Returns:
+        What was found run by run; the constancy measures, one row a run and text; the answers, one
+        row a run, method (``base``, ``lora_one`` or a variant) and family.
+    """
+    jobs = comparison.jobs(study.lora(block), study.pairs)
+    base = comparison.jobs(Method("base", "base"), study.pairs)
+    answers = [study.grid.run(base, "base"), study.grid.run(jobs, "lora")]
+    found = []
+    for job in tqdm(jobs, desc=progress, disable=not progress, leave=False):
+        found.append(look(study, job))
+        for name, adapter in variants(study, found[-1]).items():
+            table = study.grid.ask(name, adapter, [job])
+            answers.append(table.assign(run=f"{name} {job.concept} {job.seed}"))
+    measures = pd.DataFrame([row for one in found for row in one.measures])
+    return found, measures, pd.concat(answers, ignore_index=True)
