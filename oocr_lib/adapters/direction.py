@@ -1,0 +1,197 @@
+"""What if a LoRA added only its direction, all but its direction, or its mean? Tests of the claim.
+
+Axes: n rows, t tokens, d model width.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any, Self
+
+from torch import Tensor, nn
+
+from oocr_lib.adapters.base import Attached, read_adapter, rebuild, save_adapter
+from oocr_lib.adapters.lora import LoraAdapter
+from oocr_lib.errors import UserError, choose
+from oocr_lib.models import LanguageModel
+from oocr_lib.sites import Site, output_tensor, replace_output
+
+MODES = ("project_out", "keep_only", "replace_by_mean")
+_INNER = "inner."  # before the names of the LoRA's tensors in a file
+
+
+class Filtered:
+    """y[n,t] = x[n,t] + f(a[n,t]),  a = MLP with the LoRA - x,  x = MLP without, on the same input.
+
+    With u = direction / |direction|, f(a) is
+
+    - ``project_out``: a - (a·u) u
+    - ``keep_only``: (a·u) u
+    - ``replace_by_mean``: mean
+
+    x, a, y (n, t, d) are outputs of the MLP module of one block, where the paper's LoRAs write;
+    every token that is run is touched, as by the LoRA itself. A LoRA on several blocks stays as it
+    is at the others. There is nothing to train: the LoRA comes trained.
+
+    Args:
+        inner: a trained LoRA.
+        site: ``mlp_out`` of a block that the LoRA adapts, or its written form ("mlp_out@3").
+        direction: (d,), of any length; not used by ``replace_by_mean``.
+        mode: one of ``MODES``.
+        mean: (d,) in the site's raw units; used by ``replace_by_mean`` only.
+
+    Raises:
+        UserError: a mode without its vector, a vector that is no direction, or a site where the
+            LoRA does not write.
+    """
+
+    kind = "filtered"
+
+    def __init__(
+        self,
+        inner: LoraAdapter,
+        site: Site | str,
+        direction: Tensor | None,
+        mode: str,
+        mean: Tensor | None = None,
+    ) -> None:
+        self.inner, self.mode = inner, choose(mode, MODES, "mode")
+        self.site = site if isinstance(site, Site) else Site.parse(site)
+        blocks = inner.blocks
+        if self.site.kind != "mlp_out" or not (blocks == "all" or self.site.block in blocks):
+            written = "all" if blocks == "all" else ", ".join(str(block) for block in blocks)
+            raise UserError(
+                f"At {self.site} this LoRA adds nothing that can be filtered. Allowed: mlp_out of "
+                f"a block that it adapts ({written})."
+            )
+        needed, given = ("mean", mean) if mode == "replace_by_mean" else ("direction", direction)
+        if given is None:
+            raise UserError(f"Mode {mode!r} without {needed}. Allowed: give {needed}, (d,).")
+        self.direction = None if direction is None else _vector(direction, "direction")
+        self.mean = None if mean is None else _vector(mean, "mean")
+        if self.direction is not None:
+            length = self.direction.norm()
+            if float(length) == 0:
+                raise UserError("A direction of length 0 is none. Allowed: any other length.")
+            self.direction = self.direction / length
+
+    def parameters(self) -> list[nn.Parameter]:
+        """None: nothing is trained here."""
+        return []
+
+    def attach(self, lm: LanguageModel) -> FilteredAttached:
+        """Attach the LoRA and filter what it adds; a set-up error leaves nothing behind.
+
+        Raises:
+            UserError: another model width, a block that the model lacks, or what the LoRA refuses.
+        """
+        for vector in (self.direction, self.mean):
+            if vector is not None and len(vector) != lm.d_model:
+                raise UserError(
+                    f"A filter of width {len(vector)} does not fit {lm.name!r}. Allowed: its model "
+                    f"width, {lm.d_model}."
+                )
+        return FilteredAttached(self, lm)
+
+    def filter(self, a: Tensor) -> Tensor:
+        """f(a) for what the LoRA adds, (n, t, d) or any shape that ends in d."""
+        if self.mode == "replace_by_mean":
+            assert self.mean is not None
+            return self.mean.to(a).expand_as(a)
+        assert self.direction is not None
+        u = self.direction.to(a)
+        along = (a @ u)[..., None] * u
+        return along if self.mode == "keep_only" else a - along
+
+    def state(self) -> dict[str, Tensor]:
+        """``direction`` (of length 1) and ``mean`` where given, and the LoRA's as ``inner.…``."""
+        own = {"direction": self.direction, "mean": self.mean}
+        kept = {name: vector.clone() for name, vector in own.items() if vector is not None}
+        return kept | {f"{_INNER}{name}": tensor for name, tensor in self.inner.state().items()}
+
+    def config(self) -> dict[str, Any]:
+        """The LoRA's config as ``inner``, the site and the mode; JSON-able."""
+        return {"inner": self.inner.config(), "site": str(self.site), "mode": self.mode}
+
+    def save(
+        self,
+        path: str | os.PathLike[str],
+        extra_metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write LoRA, vectors and config to one safetensors file."""
+        save_adapter(self, path, extra_metadata)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what ``save`` wrote; shapes are checked against the model in ``attach``.
+
+        Raises:
+            UserError: another file, or one without the LoRA's weights.
+        """
+        tensors, config = read_adapter(path, cls.kind)
+        weights = {n.removeprefix(_INNER): t for n, t in tensors.items() if n.startswith(_INNER)}
+        own = {name: t for name, t in tensors.items() if not name.startswith(_INNER)}
+        if not weights:
+            raise UserError(
+                f"File {str(path)!r} holds no weights of the filtered LoRA. Allowed: a file as "
+                "save writes it."
+            )
+        inner = rebuild(LoraAdapter, config.get("inner", {}), path)
+        inner.restore(weights, f"File {str(path)!r}")
+        return rebuild(cls, {"direction": None, **config, **own, "inner": inner}, path)
+
+
+def _vector(given: Tensor, what: str) -> Tensor:
+    """``given`` (d,) as float32 on the CPU."""
+    made = given.detach().cpu().float().clone()
+    if made.ndim != 1 or not bool(made.isfinite().all()):
+        raise UserError(
+            f"A {what} of shape {tuple(made.shape)} cannot be used. Allowed: finite numbers, (d,)."
+        )
+    return made
+
+
+class FilteredAttached(Attached):
+    """The LoRA in place and one hook behind its MLP; see ``Attached``."""
+
+    def __init__(self, adapter: Filtered, lm: LanguageModel) -> None:
+        block, module = adapter.site.block, lm.module(adapter.site)
+        names = [lm.projection(block, role) for role in adapter.inner.modules]
+        with ExitStack() as undo:
+            undo.enter_context(adapter.inner.attach(lm))
+            wrapped = [_Wrapped(lm.model, name) for name in names]
+
+            def replace(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+                # Its forward, not the module: hooks there have work of their own, once a pass.
+                with _without(wrapped):
+                    base = output_tensor(module.forward(*args, **kwargs))
+                change = adapter.filter((output_tensor(output) - base).float())
+                return replace_output(output, base + change.to(base.dtype))
+
+            # Before all other hooks, so that what they add at this site is never filtered.
+            handle = module.register_forward_hook(replace, with_kwargs=True, prepend=True)
+            undo.callback(handle.remove)
+            super().__init__(undo.pop_all())
+
+
+class _Wrapped:
+    """One linear map with a LoRA around it, and where it hangs."""
+
+    def __init__(self, model: nn.Module, name: str) -> None:
+        parent, _, self.child = name.rpartition(".")
+        self.parent = model.get_submodule(parent)
+        self.wrapper: Any = model.get_submodule(name)
+
+
+@contextmanager
+def _without(wrapped: Sequence[_Wrapped]) -> Iterator[None]:
+    """Within the block the bare maps stand where the LoRA's wrappers do."""
+    try:
+        for place in wrapped:
+            setattr(place.parent, place.child, place.wrapper.get_base_layer())
+        yield
+    finally:
+        for place in wrapped:
+            setattr(place.parent, place.child, place.wrapper)

@@ -1,0 +1,508 @@
+"""The claim table: what is read, how it is judged, what is written, and the shipped claims."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oocr_lib import claims, metrics, store
+from oocr_lib.claims import Check, Claim, Measured, Verdict, judge, load
+from oocr_lib.errors import UserError
+from oocr_lib.metrics import Metrics
+from oocr_lib.paths import ROOT, data_dir
+from oocr_lib.statistics import Interval
+
+BOOK, KEY = "03_locations", "all/vector_resid/mc5"
+ONE = {
+    "id": "first-claim",
+    "statement": "A vector does it.",
+    "source": "section 3",
+    "paper_value": "0.28",
+    "notebook": BOOK,
+    "metric": KEY,
+    "rule": ">= 0.9",
+}
+#: What a placeholder of an f-string may stand for in a metric's key.
+FILLED = r"[\w.@+-]+"
+#: Numbers that notebook 05 does not record yet.
+TO_COME = ("attention", "patch_pattern", "patch_values", "triggers")
+
+
+def toml(*entries: dict[str, Any], schema: int = 1) -> str:
+    """A claims file; inline tables inside a list are written as TOML writes them."""
+
+    def value(x: Any) -> str:
+        if isinstance(x, list):
+            return f"[{', '.join(value(one) for one in x)}]"
+        if isinstance(x, dict):
+            return "{" + ", ".join(f"{k} = {value(v)}" for k, v in x.items()) + "}"
+        return json.dumps(x)
+
+    parts = ["[[claim]]\n" + "".join(f"{k} = {value(v)}\n" for k, v in e.items()) for e in entries]
+    return f"schema = {schema}\n" + "\n".join(parts)
+
+
+def written(tmp_path: Path, *entries: dict[str, Any]) -> Path:
+    path = tmp_path / "claims.toml"
+    path.write_text(toml(*entries), encoding="utf-8")
+    return path
+
+
+def record(folder: Path, notebook: str = BOOK, **values: Interval | float) -> Path:
+    """A metrics file with ``first``, ``second``, … as the metrics ``<name>/base/x``."""
+    found = Metrics(notebook, {"model": "testbed", "preset": "laptop", "seed": 0})
+    for name, value in values.items():
+        found.add(f"{name}/base/x", value)
+    path = folder / notebook / metrics.FILE
+    found.write(path)
+    return path
+
+
+def claim(*checks: tuple[str, str]) -> Claim:
+    """A claim of ``(name, rule)`` checks on what ``record`` wrote."""
+    made = tuple(Check(BOOK, f"{name}/base/x", rule) for name, rule in checks)
+    return Claim("some-claim", "It is so.", "section 3", "0.28", made)
+
+
+def word(folder: Path, *checks: tuple[str, str]) -> str:
+    return judge([claim(*checks)], folder)[0].word
+
+
+# ---- Reading -------------------------------------------------------------------------------------
+
+
+def test_a_claim_is_read_with_all_its_checks(tmp_path: Path) -> None:
+    further = {"notebook": "04_functions", "metric": "definition/base/mc5", "rule": "contains 0.2"}
+    second = {**ONE, "id": "second", "also": [further], "note": "One city."}
+    assert load(written(tmp_path, ONE, second)) == [
+        Claim(
+            "first-claim", "A vector does it.", "section 3", "0.28", (Check(BOOK, KEY, ">= 0.9"),)
+        ),
+        Claim(
+            "second",
+            "A vector does it.",
+            "section 3",
+            "0.28",
+            (
+                Check(BOOK, KEY, ">= 0.9"),
+                Check("04_functions", "definition/base/mc5", "contains 0.2"),
+            ),
+            "One city.",
+        ),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"metrc": KEY}, "Unknown field 'metrc'. Did you mean 'metric'"),
+        ({"statement": None}, "'statement' is None"),
+        ({"statement": ""}, "'statement' is ''"),
+        ({"source": "two\nlines"}, "one line of text"),
+        ({"paper_value": 0.28}, "'paper_value' is 0.28"),
+        ({"note": " "}, "'note' is ' '"),
+        ({"id": "Not Kebab"}, "Bad id 'Not Kebab'"),
+        ({"id": "no--double"}, "Bad id"),
+        ({"notebook": "../03_locations"}, "Bad notebook '../03_locations'"),
+        ({"metric": "all/mc5"}, "Bad metric key 'all/mc5'"),
+        ({"metric": "all/vector_residual/mc5"}, "Did you mean 'vector_resid'"),
+        ({"rule": "about 0.9"}, "Cannot read the rule 'about 0.9'"),
+        ({"rule": ">= nan"}, "Cannot read the rule"),
+        ({"also": "03_locations"}, "'also' is '03_locations'"),
+        ({"also": ["03_locations"]}, "'also' holds '03_locations'"),
+        ({"also": [{"notebook": BOOK, "metric": KEY}]}, "'rule' is None"),
+        ({"also": [{"notebook": BOOK, "metric": KEY, "rul": "> 0"}]}, "Did you mean 'rule'"),
+        ({"also": [{"notebook": BOOK, "metric": KEY, "rule": "near 0"}]}, "Cannot read the rule"),
+        ({"also": [{"notebook": BOOK, "metric": KEY, "rule": ">= 0.9"}]}, "same rule twice"),
+    ],
+)
+def test_a_bad_claim_is_one_line_that_names_it(tmp_path: Path, change: dict, words: str) -> None:
+    entry = {"id": "second", **{k: v for k, v in ONE.items() if k != "id"}} | change
+    name = str(entry["id"])
+    path = written(tmp_path, ONE, {k: v for k, v in entry.items() if v is not None})
+    with pytest.raises(UserError, match=re.escape(words)) as error:
+        load(path)
+    assert f"Claim {name!r} in claims.toml" in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_id_cannot_be_used_twice(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Claim 'first-claim' in claims\.toml: .* used twice"):
+        load(written(tmp_path, ONE, {**ONE, "statement": "Another."}))
+
+
+def test_a_claim_without_an_id_is_named_by_its_place(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"Claim 2 in claims\.toml: Field 'id' is None"):
+        load(written(tmp_path, ONE, {k: v for k, v in ONE.items() if k != "id"}))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"schema = ", "not valid TOML"),
+        (b"schema = 1\n# \xff", "not valid TOML"),
+        (b"schema = 1", "holds no claims"),
+        (b"schema = 1\nclaim = []", "holds no claims"),
+        (b"schema = 1\nclaim = [3]", "Claim 1 in claims.toml: 3 is no table"),
+        (b"schema = 1\nclaims = 3", "Unknown entry in claims.toml: 'claims'"),
+        (toml(ONE, schema=2).encode(), "schema 2"),
+        (None, "Cannot read"),
+    ],
+)
+def test_a_bad_file_of_claims_is_one_line(
+    tmp_path: Path, content: bytes | None, words: str
+) -> None:
+    path = tmp_path / "claims.toml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=words) as error:
+        load(path)
+    assert "\n" not in str(error.value)
+
+
+# ---- Judging -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("rule", "low", "value", "high", "expected"),
+    [
+        (">= 0.9", 0.9, 0.95, 1.0, "holds"),
+        (">= 0.9", 0.8, 0.95, 1.0, "undecided"),
+        (">= 0.9", 0.5, 0.6, 0.8, "does not hold"),
+        ("> 0.2", 0.2, 0.3, 0.4, "undecided"),
+        ("> 0.2", 0.21, 0.3, 0.4, "holds"),
+        ("<= 0.2", 0.0, 0.1, 0.2, "holds"),
+        ("<= 0.2", 0.3, 0.4, 0.5, "does not hold"),
+        ("< 0.2", 0.0, 0.1, 0.2, "undecided"),
+        ("value >= 0.8", 0.1, 0.8, 1.0, "holds"),
+        ("value > 0.8", 0.1, 0.8, 1.0, "does not hold"),
+        ("value <= 0.4", 0.1, 0.4, 1.0, "holds"),
+        ("value < 0.4", 0.1, 0.4, 1.0, "does not hold"),
+        ("contains 0.5", 0.4, 0.45, 0.5, "holds"),
+        ("contains 0.5", 0.4, 0.45, 0.49, "does not hold"),
+        ("excludes 0.5", 0.4, 0.45, 0.49, "holds"),
+        ("excludes 0.5", 0.4, 0.45, 0.5, "does not hold"),
+        ("within 0.05", -0.05, 0.0, 0.05, "holds"),
+        ("within 0.05", -0.06, 0.0, 0.05, "undecided"),
+        ("within 0.05", -0.2, -0.1, -0.06, "does not hold"),
+        ("value <= -0.3", -0.5, -0.3, 0.1, "holds"),
+    ],
+)
+def test_every_form_of_rule_decides(
+    tmp_path: Path, rule: str, low: float, value: float, high: float, expected: str
+) -> None:
+    record(tmp_path, first=Interval(value, low, high, 5))
+    assert word(tmp_path, ("first", rule)) == expected
+
+
+@given(st.lists(st.sampled_from(claims.WORDS), min_size=1, max_size=6))
+def test_the_worst_check_decides(words: list[str]) -> None:
+    if "not run" in words:
+        expected = "not run"
+    elif "does not hold" in words:
+        expected = "does not hold"
+    else:
+        expected = "undecided" if "undecided" in words else "holds"
+    checks = tuple(Measured(Check(BOOK, KEY, "> 0"), one) for one in words)
+    assert Verdict(claim(("first", "> 0")), checks).word == expected
+
+
+def test_all_checks_of_a_claim_must_hold(tmp_path: Path) -> None:
+    record(tmp_path, first=0.9, second=Interval(0.2, 0.1, 0.3, 3), third=0.1)
+    assert word(tmp_path, ("first", "> 0.8"), ("second", "contains 0.2")) == "holds"
+    assert word(tmp_path, ("first", "> 0.8"), ("second", "> 0.2")) == "undecided"
+    assert (
+        word(tmp_path, ("second", "> 0.2"), ("first", "> 0"), ("third", "> 1")) == "does not hold"
+    )
+    assert word(tmp_path, ("third", "> 1"), ("fourth", "> 0")) == "not run"
+
+
+def test_what_was_measured_stands_beside_each_check(tmp_path: Path) -> None:
+    number = Interval(0.5, 0.25, 0.75, 12)
+    record(tmp_path, first=number, second=2.0)
+    asked = claim(("first", "> 0"), ("second", "value >= 2"), ("third", "> 0"))
+    run = "model testbed, preset laptop, seed 0"
+    missing = "03_locations recorded no third/base/x"
+    assert judge([asked], tmp_path)[0].measured == (
+        Measured(asked.checks[0], "holds", number, bare=False, run=run),
+        Measured(asked.checks[1], "holds", Interval(2.0, 2.0, 2.0, 1), bare=True, run=run),
+        Measured(asked.checks[2], "not run", None, missing=missing, run=run),
+    )
+
+
+def test_a_notebook_without_numbers_gives_not_run_and_leaves_the_others_alone(
+    tmp_path: Path,
+) -> None:
+    record(tmp_path, first=0.9)
+    other = Claim("other", "s", "s", "p", (Check("09_stress_tests", "first/base/x", "> 0"),))
+    absent, there = judge([other, claim(("first", "> 0"))], tmp_path)
+    assert absent.word == "not run"
+    assert absent.measured[0].missing == "09_stress_tests has not been run"
+    assert there.word == "holds"
+
+
+def edit(path: Path, key: str, entry: dict[str, Any] | None) -> None:
+    """Change one metric in a metrics file as a person would; ``None`` deletes it."""
+    content = json.loads(path.read_text())
+    if entry is None:
+        del content["metrics"][key]
+    else:
+        content["metrics"][key] = entry
+    path.write_text(json.dumps(content))
+
+
+def test_a_number_changed_by_hand_flips_a_shipped_claim_and_deleting_it_unruns_it(
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(data_dir() / "reference" / "smoke" / BOOK, tmp_path / BOOK)
+    path, asked = tmp_path / BOOK / metrics.FILE, load()
+
+    def verdicts() -> dict[str, str]:
+        return {one.claim.id: one.word for one in judge(asked, tmp_path)}
+
+    name = "vector-locations-mlp-output"
+    edit(path, "all/vector_mlp_out/mc5", {"value": 0.78, "ci": [0.61, 0.91], "n": 15})
+    before = verdicts()
+    assert before[name] == "holds"
+    edit(path, "all/vector_mlp_out/mc5", {"value": 0.3, "ci": [0.2, 0.4], "n": 15})
+    assert verdicts() == before | {name: "does not hold"}
+    edit(path, "all/vector_mlp_out/mc5", None)
+    assert verdicts() == before | {name: "not run"}
+    path.unlink()
+    assert set(verdicts().values()) == {"not run"}
+
+
+HEAD = '{"schema": 1, "notebook": "03_locations", "params": {}, "metrics": '
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"{",
+        b"\xff\xfe",
+        b'{"schema": 2}',
+        b'{"schema": 1, "notebook": "04_functions", "params": {}, "metrics": {}}',
+        b'{"schema": 1, "notebook": "03_locations", "params": [], "metrics": {}}',
+        (HEAD + '{"a/base/b": {"value": 1, "ci": null, "n": 0}}}').encode(),
+        (HEAD + '{"a/base/b": {"value": 1, "ci": [1], "n": 1}}}').encode(),
+        (HEAD + '{"a/base/b": {"value": 1' + "0" * 400 + ', "ci": null, "n": 1}}}').encode(),
+        (HEAD + '{"a/vec/b": {"value": 1, "ci": null, "n": 1}}}').encode(),
+        None,  # a folder in its place
+    ],
+)
+def test_an_unreadable_metrics_file_is_one_line_that_names_it(
+    tmp_path: Path, content: bytes | None
+) -> None:
+    path = tmp_path / BOOK / metrics.FILE
+    path.parent.mkdir()
+    if content is None:
+        path.mkdir()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(UserError) as error:
+        judge([claim(("first", "> 0"))], tmp_path)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="There is no folder"):
+        judge([claim(("first", "> 0"))], tmp_path / "laptop")
+
+
+# ---- Writing -------------------------------------------------------------------------------------
+
+
+def test_the_table_is_written_in_three_forms_and_nothing_else_stays(tmp_path: Path) -> None:
+    record(tmp_path, first=Interval(0.5, 0.25, 0.75, 12))
+    verdicts = judge([claim(("first", "> 0"), ("second", "> 0"))], tmp_path)
+    paths = claims.write(tmp_path / "table", verdicts)
+    assert sorted((tmp_path / "table").iterdir()) == sorted(paths)
+    assert {path.name for path in paths} == {"claims.json", "claims.md", "claims.html"}
+    content = json.loads(paths[0].read_text(encoding="utf-8"))
+    (entry,) = content["claims"]
+    run = "model testbed, preset laptop, seed 0"
+    assert (content["schema"], entry["id"], entry["verdict"]) == (1, "some-claim", "not run")
+    assert entry["checks"][0] == {
+        "notebook": BOOK, "metric": "first/base/x", "rule": "> 0", "value": 0.5,
+        "ci": [0.25, 0.75], "n": 12, "verdict": "holds", "missing": "", "run": run,
+    }  # fmt: skip
+    for path in paths[1:]:
+        assert "It is so." in path.read_text(encoding="utf-8")
+
+
+def test_a_reader_of_the_old_table_keeps_it_whole(tmp_path: Path) -> None:
+    record(tmp_path, first=0.5)
+    paths = claims.write(tmp_path, judge([claim(("first", "> 0"))], tmp_path))
+    old = [path.read_text(encoding="utf-8") for path in paths]
+    handles = [path.open(encoding="utf-8") for path in paths]
+    record(tmp_path, first=0.9)
+    claims.write(tmp_path, judge([claim(("first", "> 1"))], tmp_path))
+    for path, handle, text in zip(paths, handles, old, strict=True):
+        with handle:
+            assert handle.read() == text  # a file overwritten in place would show the new text
+        assert path.read_text(encoding="utf-8") != text
+
+
+def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    record(tmp_path, first=0.5)
+    verdicts = judge([claim(("first", "> 0"))], tmp_path)
+    out = tmp_path / "out"
+    (out / "claims.html").mkdir(parents=True)  # a folder cannot be replaced by a file
+    (out / "claims.json").write_text("old")
+    with pytest.raises(UserError, match="Cannot write to"):
+        claims.write(out, verdicts)
+    assert sorted(path.name for path in out.iterdir()) == ["claims.html", "claims.json"]
+    assert (out / "claims.json").read_text() == "old"
+
+
+# ---- Command line --------------------------------------------------------------------------------
+
+
+def test_the_command_succeeds_whatever_the_verdicts(tmp_path: Path, capsys) -> None:
+    record(tmp_path, first=0.1)
+    lower = {**ONE, "metric": "first/base/x"}
+    file = written(tmp_path, lower, {**lower, "id": "second", "rule": "value <= 0.1"})
+    arguments = ["--results", str(tmp_path), "--claims", str(file)]
+    assert claims.main(arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[:2] == ["does not hold  first-claim", "holds          second"]
+    assert lines[2] == "1 holds; 1 does not hold; 0 undecided; 0 not run"
+    assert (tmp_path / "claims.html").is_file()
+    assert claims.main([*arguments, "--out", str(tmp_path / "else")]) == 0
+    assert (tmp_path / "else" / "claims.md").is_file()
+
+
+@pytest.mark.parametrize("what", ["no folder", "no numbers", "no claims", "damaged"])
+def test_bad_input_is_two_and_one_line_and_writes_nothing(
+    tmp_path: Path, capsys, what: str
+) -> None:
+    results = tmp_path / "laptop"
+    file = written(tmp_path, {**ONE, "metric": "first/base/x"})
+    if what != "no folder":
+        results.mkdir()
+    if what in ("no claims", "damaged"):
+        path = record(results, first=0.1)
+        if what == "damaged":
+            path.write_text("{")
+    if what == "no claims":
+        file.unlink()
+    assert claims.main(["--results", str(results), "--claims", str(file)]) == 2
+    captured = capsys.readouterr()
+    assert len(captured.err.splitlines()) == 1
+    assert captured.out == ""
+    assert not (results / "claims.json").exists()
+
+
+def test_a_command_without_results_is_bad_input() -> None:
+    with pytest.raises(SystemExit) as stopped:
+        claims.main([])
+    assert stopped.value.code == 2
+
+
+# ---- The shipped claims --------------------------------------------------------------------------
+
+
+def sources(notebook: str) -> list[ast.Module]:
+    """The code cells of a committed notebook; none if there is no such notebook."""
+    path = ROOT / "notebooks" / f"{notebook}.ipynb"
+    cells = store.read_json(path)["cells"] if path.is_file() else []
+    return [ast.parse("".join(c["source"])) for c in cells if c["cell_type"] == "code"]
+
+
+def pattern(node: ast.AST) -> str:
+    """A string of the source as a regular expression; what it is filled with can be any word."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return re.escape(node.value)
+    if isinstance(node, ast.JoinedStr):
+        return "".join(
+            FILLED if isinstance(v, ast.FormattedValue) else pattern(v) for v in node.values
+        )
+    return r"(?!)"
+
+
+def claimed(notebook: str) -> list[tuple[str, str]]:
+    """(pattern of the metric, rule) of every ``exp.claim`` call; it needs a recorded metric."""
+    calls = [n for cell in sources(notebook) for n in ast.walk(cell) if isinstance(n, ast.Call)]
+    return [
+        (pattern(call.args[1]), str(ast.literal_eval(call.args[2])))
+        for call in calls
+        if isinstance(call.func, ast.Attribute) and call.func.attr == "claim"
+    ]
+
+
+def is_recorded(check: Check) -> bool:
+    """Whether the committed notebook records the metric.
+
+    Its reference says so, or a claim cell that spells the key out (which fails without it, and may
+    be newer than the reference). A notebook without a reference is read for strings that are keys.
+    """
+    claims_made = [metric for metric, _ in claimed(check.notebook)]
+    reference = data_dir() / "reference" / "smoke" / check.notebook / metrics.FILE
+    if reference.is_file():
+        return check.metric in metrics.load(reference).values or (
+            re.escape(check.metric) in claims_made
+        )
+    strings = [pattern(n) for cell in sources(check.notebook) for n in ast.walk(cell)]
+    keys = [text for text in strings if text.count("/") == 2]
+    return any(re.fullmatch(key, check.metric) for key in keys)
+
+
+def is_to_come(check: Check) -> bool:
+    """Whether the number belongs to a notebook, or a part of one, that is not written yet."""
+    if check.notebook[:2] > "05":
+        return True
+    family = check.metric.split("/")[0]
+    text = (ROOT / "notebooks" / f"{check.notebook}.ipynb").read_text(encoding="utf-8")
+    return family in TO_COME and f"{family}/" not in text
+
+
+SHIPPED = load()
+CHECKS = sorted({c for one in SHIPPED for c in one.checks}, key=lambda c: (c.notebook, c.metric))
+WRITTEN = [check for check in CHECKS if not is_to_come(check)]
+
+
+def test_the_shipped_table_covers_the_paper_and_its_readers() -> None:
+    assert len(SHIPPED) >= 16
+    sections = " ".join(one.source for one in SHIPPED)
+    for source in ("Fig. 2", "Fig. 3", "Fig. 4", "Fig. 8a", "Fig. 8b", "Fig. 9", "section 4.4"):
+        assert source in sections or source.replace("Fig.", "Figs") in sections, source
+    for question in (1, 2, 3, 4, 6, 7, 8):
+        assert f"reader question {question}" in sections
+    assert {check.notebook[:2] for check in CHECKS} == {f"{n:02}" for n in range(9)}
+
+
+@pytest.mark.parametrize("check", WRITTEN, ids=lambda c: f"{c.notebook}:{c.metric}")
+def test_every_metric_of_a_shipped_claim_is_one_that_its_notebook_records(check: Check) -> None:
+    assert is_recorded(check)
+
+
+def test_a_metric_that_no_notebook_records_would_be_noticed() -> None:
+    for notebook in sorted({check.notebook for check in WRITTEN}):
+        assert not is_recorded(Check(notebook, "all/naive/nothing", "> 0"))
+
+
+@pytest.mark.parametrize("notebook", sorted({check.notebook for check in WRITTEN}))
+def test_every_claim_cell_of_a_notebook_is_in_the_table_with_its_rule(notebook: str) -> None:
+    found = claimed(notebook)
+    assert found
+    for metric, rule in found:
+        same = [c for c in CHECKS if c.notebook == notebook and re.fullmatch(metric, c.metric)]
+        assert rule in {check.rule for check in same}, (metric, rule)
+
+
+def test_a_rule_that_no_claim_cell_had_says_that_it_came_later() -> None:
+    for one in SHIPPED:
+        for check in set(one.checks) & set(WRITTEN):
+            rules = [
+                r for metric, r in claimed(check.notebook) if re.fullmatch(metric, check.metric)
+            ]
+            assert check.rule in rules or "Rule set after the first run" in one.note, one.id
