@@ -123,15 +123,16 @@ def variants(study: Study, looked: Looked) -> dict[str, Adapter]:
     """The natural vector and the interventions of one run, by name.
 
     ``natural`` is added where the task's vectors are (matched positions), ``natural everywhere``
-    at every token; ``mean only``, ``project out`` and ``keep only`` change what the LoRA adds. Two
-    controls use a random direction: ``random natural``, as long as the natural vector, and
-    ``project out random``.
+    at every token. ``mean only``, ``project out`` and ``keep only`` change what the LoRA adds, the
+    last two along its mean; ``… first`` along the best single direction (uncentred). Two controls
+    use a random direction: ``random natural``, as long as the natural vector, and ``project out
+    random``.
     """
     lm, site = study.grid.lm, site_of(looked.job)
     lora = study.grid.trained([looked.job])
     assert isinstance(lora, LoraAdapter)
     vector = natural.mean_of_units(looked.added)
-    mean = looked.added.mean(0)
+    mean, first = looked.added.mean(0), natural.first_direction(looked.added)
     chance = constancy.random_like(vector[None], looked.job.seed)[0]
     return {
         "natural": _fixed(lm, site, vector, study.position),
@@ -140,6 +141,8 @@ def variants(study: Study, looked: Looked) -> dict[str, Adapter]:
         "mean only": Filtered(lora, site, None, "replace_by_mean", mean),
         "keep only": Filtered(lora, site, mean, "keep_only"),
         "project out": Filtered(lora, site, mean, "project_out"),
+        "keep first": Filtered(lora, site, first, "keep_only"),
+        "project out first": Filtered(lora, site, first, "project_out"),
         "project out random": Filtered(lora, site, chance, "project_out"),
     }
 
