@@ -1,0 +1,269 @@
+"""What each part of the model writes at the last prompt token, and how the answer reads it.
+
+The residual stream after the last block is a sum: embedding, attention and MLP of every block, and
+whatever an adapter adds. With the scale of every norm held at its value in this run, the logit
+difference is a linear function of that sum, so each summand has its own share of it. In Gemma the
+outputs of attention and MLP pass a norm of their own first; what is really added is read there.
+Axes: n rows, h query heads, e head width, d model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from oocr_lib.analysis.conditions import Condition, check_letters, last_logits, last_tokens
+from oocr_lib.analysis.heads import recording_heads
+from oocr_lib.errors import UserError
+from oocr_lib.models import LanguageModel
+from oocr_lib.sites import SITES, Site, output_tensor
+
+_FINAL_NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
+#: A block with the second of these applies the first to its attention's output. Others use that
+#: name for the norm before the MLP.
+_POST_NORMS = {"attn_out": "post_attention_layernorm", "mlp_out": "post_feedforward_layernorm"}
+_TOLERANCE = 1e-3  # of the largest entry; sums in half precision lose more
+_TOLERANCE_HALF = 0.05
+_LARGE = 1e3  # beside it, a norm's epsilon is nothing
+
+
+@dataclass(frozen=True)
+class Written:
+    """What was written at the last prompt tokens, float32, lists by block.
+
+    Attributes:
+        entering: (n, d) what enters block 0.
+        raw: kind of site to (n, d) outputs before an adapter's vector is added at that site.
+        full: the same after it.
+        added: ``attn_out`` and ``mlp_out`` as they join the residual stream, after a post-norm.
+        heads: (n, h, e) inputs of the output projection.
+        normed: (n, d) after the final norm.
+        logits: (n, 2) of the two letters, as the model gives them.
+    """
+
+    entering: Tensor
+    raw: dict[str, list[Tensor]]
+    full: dict[str, list[Tensor]]
+    added: dict[str, list[Tensor]]
+    heads: list[Tensor]
+    normed: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A norm with its scale held: y = (x - mean(x) if centred) * gain * rate + offset.
+
+    Attributes:
+        gain: (d,); offset: (d,).
+        rate: (n,), 1 / the scale of each row.
+        centred: True for a LayerNorm.
+    """
+
+    gain: Tensor
+    offset: Tensor
+    rate: Tensor
+    centred: bool
+
+    def back(self, direction: Tensor) -> Tensor:
+        """The direction (n, d) before the norm that is read as ``direction`` (n, d) after it."""
+        found = direction * self.gain * self.rate[:, None]
+        return found - found.mean(-1, keepdim=True) if self.centred else found
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Directions (n, d) along which the logit difference reads what is written.
+
+    Attributes:
+        stream: anything in the residual stream.
+        inner: ``attn_out`` and ``mlp_out`` to one direction a block, at the module's own output.
+        offset: ``attn_out`` and ``mlp_out`` to (n,) logits a block that the post-norm itself adds.
+        constant: (n,) logits of the final norm's and the unembedding's bias.
+        total: (n,) the logit difference, before a soft-cap.
+    """
+
+    stream: Tensor
+    constant: Tensor
+    total: Tensor
+    inner: dict[str, list[Tensor]] = field(default_factory=dict)
+    offset: dict[str, list[Tensor]] = field(default_factory=dict)
+
+
+def freeze(norm: Any, x: Tensor, y: Tensor, tolerance: float = _TOLERANCE) -> Frozen:
+    """The norm that made ``y`` (n, d) of ``x`` (n, d), as a linear map for each row.
+
+    Raises:
+        UserError: it is neither a LayerNorm nor an RMSNorm.
+    """
+    centred = isinstance(norm, nn.LayerNorm)
+    if centred:
+        gain = norm.weight.float()
+        offset = torch.zeros_like(gain) if norm.bias is None else norm.bias.float()
+    else:
+        # Families store the gain as w or as w - 1; a constant input shows it.
+        probe = torch.full((1, x.shape[1]), _LARGE, device=x.device)
+        gain, offset = norm(probe)[0].float() / _LARGE, torch.zeros_like(x[0])
+    shape = (x - x.mean(-1, keepdim=True) if centred else x) * gain
+    rate = ((y - offset) * shape).sum(-1) / shape.square().sum(-1).clamp(min=1e-30)
+    if not _close(shape * rate[:, None] + offset, y, y, tolerance):
+        raise UserError(
+            f"{type(norm).__name__} is no norm that is known here. Allowed: LayerNorm and RMSNorm."
+        )
+    return Frozen(gain, offset, rate, centred)
+
+
+def _close(found: Tensor, expected: Tensor, like: Tensor, tolerance: float) -> bool:
+    """Whether two tensors agree up to rounding, in units of the largest entry of ``like``."""
+    return bool((found - expected).abs().max() <= tolerance * like.abs().max())
+
+
+def final_norm(lm: LanguageModel) -> nn.Module:
+    """The norm between the last block and the unembedding. Raises UserError if it has no name."""
+    children = dict(lm.decoder.named_children())
+    found = next((children[name] for name in _FINAL_NORMS if name in children), None)
+    if found is None:
+        raise UserError(
+            f"{lm.name!r} has no known final norm (children: {', '.join(children)}). Allowed "
+            f"names: {', '.join(_FINAL_NORMS)}; use a Gemma, Llama, Qwen or GPT-2 style model."
+        )
+    return found
+
+
+def post_norm(lm: LanguageModel, block: int, kind: str) -> nn.Module | None:
+    """The norm between a module's output, at ``kind``, and the residual stream, if any."""
+    children = dict(lm.block(block).named_children())
+    return children[_POST_NORMS[kind]] if _POST_NORMS["mlp_out"] in children else None
+
+
+@torch.no_grad()
+def record(lm: LanguageModel, condition: Condition, letters: Tensor) -> Written:
+    """One forward pass with everything that is written at the last prompt tokens.
+
+    Raises:
+        UserError: wrong letters, or a block that does more than add attention and MLP.
+    """
+    check_letters(lm, condition, letters)
+    last = last_tokens(condition.batch).to(lm.device)
+    row = torch.arange(len(last), device=last.device)
+    seen: dict[tuple[str, int], Tensor] = {}
+
+    def keep(key: tuple[str, int]) -> Callable[..., None]:
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            seen[key] = output_tensor(output)[row, last].float()
+
+        return hook
+
+    def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
+        hidden = args[0] if args else kwargs["hidden_states"]
+        seen["entering", 0] = hidden[row, last].float()
+
+    with ExitStack() as stack:
+        heads = stack.enter_context(recording_heads(lm, last))
+        stack.callback(lm.block(0).register_forward_pre_hook(enter, with_kwargs=True).remove)
+        stack.callback(final_norm(lm).register_forward_hook(keep(("normed", 0))).remove)
+        for module, key, first in _places(lm):
+            stack.callback(module.register_forward_hook(keep(key), prepend=first).remove)
+        logits = last_logits(lm, condition).gather(1, letters.to(lm.device))
+
+    def by_block(prefix: str, kinds: tuple[str, ...]) -> dict[str, list[Tensor]]:
+        return {k: [seen[f"{prefix} {k}", b] for b in range(lm.n_blocks)] for k in kinds}
+
+    written = Written(
+        seen["entering", 0],
+        by_block("raw", SITES),
+        by_block("full", SITES),
+        by_block("added", tuple(_POST_NORMS)),
+        [heads[b].float() for b in range(lm.n_blocks)],
+        seen["normed", 0],
+        logits,
+    )
+    _check_sums(lm, written)
+    return written
+
+
+def _places(lm: LanguageModel) -> list[tuple[nn.Module, tuple[str, int], bool]]:
+    """Module, name of what it writes, and whether to look before other hooks change it."""
+    made: list[tuple[nn.Module, tuple[str, int], bool]] = []
+    for block in range(lm.n_blocks):
+        for kind in SITES:
+            module = lm.module(Site(block, kind))
+            made += [
+                (module, (f"raw {kind}", block), True),
+                (module, (f"full {kind}", block), False),
+            ]
+        for kind in _POST_NORMS:
+            norm = post_norm(lm, block, kind) or lm.module(Site(block, kind))
+            made.append((norm, (f"added {kind}", block), False))
+    return made
+
+
+def _tolerance(lm: LanguageModel) -> float:
+    return _TOLERANCE if lm.model.dtype in (torch.float32, torch.float64) else _TOLERANCE_HALF
+
+
+def _check_sums(lm: LanguageModel, written: Written) -> None:
+    """Each block's own output must be its input plus attention plus MLP."""
+    before = written.entering
+    for block in range(lm.n_blocks):
+        total = before + written.added["attn_out"][block] + written.added["mlp_out"][block]
+        if not _close(total, written.raw["resid"][block], total, _tolerance(lm)):
+            raise UserError(
+                f"Block {block} of {lm.name!r} does more than add attention and MLP to its input. "
+                "Allowed: blocks that only add, such as those of Gemma, Llama, Qwen or GPT-2."
+            )
+        before = written.full["resid"][block]
+
+
+@torch.no_grad()
+def read_directions(lm: LanguageModel, written: Written, letters: Tensor) -> Reading:
+    """How the logit of the first letter minus that of the second depends on what was written.
+
+    Args:
+        letters: (n, 2) token ids.
+
+    Raises:
+        UserError: the model does more to its logits than final norm, unembedding and soft-cap.
+    """
+    head: Any = lm.model.get_output_embeddings()
+    letters = letters.to(lm.device)
+    rows = head.weight[letters].float()  # (n, 2, d)
+    bias = getattr(head, "bias", None)
+    own = torch.zeros_like(written.logits) if bias is None else bias[letters].float()
+    raw = torch.einsum("nd,npd->np", written.normed, rows) + own
+    cap = getattr(lm.model.config.get_text_config(), "final_logit_softcapping", None)
+    capped = raw if cap is None else torch.tanh(raw / cap) * cap
+    if not _close(capped, written.logits, torch.cat([raw, written.normed], 1), _tolerance(lm)):
+        raise UserError(
+            f"{lm.name!r} does more to its logits than final norm, unembedding and soft-cap. "
+            "Allowed: models without such a step, such as Gemma, Llama, Qwen or GPT-2."
+        )
+    difference = rows[:, 0] - rows[:, 1]
+    final = freeze(final_norm(lm), written.full["resid"][-1], written.normed, _tolerance(lm))
+    reading = Reading(
+        final.back(difference),
+        (final.offset * difference).sum(-1) + own[:, 0] - own[:, 1],
+        raw[:, 0] - raw[:, 1],
+    )
+    for kind in _POST_NORMS:
+        pairs = [_inner(lm, written, block, kind, reading.stream) for block in range(lm.n_blocks)]
+        reading.inner[kind] = [direction for direction, _ in pairs]
+        reading.offset[kind] = [offset for _, offset in pairs]
+    return reading
+
+
+def _inner(
+    lm: LanguageModel, written: Written, block: int, kind: str, stream: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Direction (n, d) at a module's own output, and logits (n,) its post-norm adds by itself."""
+    norm = post_norm(lm, block, kind)
+    if norm is None:
+        return stream, torch.zeros_like(stream[:, 0])
+    joined = written.added[kind][block]
+    frozen = freeze(norm, written.full[kind][block], joined, _tolerance(lm))
+    return frozen.back(stream), (frozen.offset * stream).sum(-1)

@@ -1,0 +1,116 @@
+"""Single attention heads: what each puts out before the output projection, and exchanging it.
+
+A head's output is its share of what enters the attention's output projection (n, t, h * e), so one
+head at one token can be replaced without touching the others. Axes: b blocks, n rows, t tokens,
+h query heads, e head width, d model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from oocr_lib.analysis.conditions import Condition, last_logits, last_tokens
+from oocr_lib.errors import UserError
+from oocr_lib.models import LanguageModel
+from oocr_lib.sites import Site
+
+# Child names of the attention module; o_proj: Gemma, Llama, Qwen; c_proj: GPT-2.
+_OUTPUT_NAMES = ("o_proj", "c_proj", "out_proj")
+
+
+def n_heads(lm: LanguageModel) -> int:
+    """Query heads of a block."""
+    return int(lm.model.config.get_text_config().num_attention_heads)
+
+
+def output_projection(lm: LanguageModel, block: int) -> nn.Module:
+    """The map from all heads' outputs (n, t, h * e) to the model's width.
+
+    Raises:
+        UserError: a block that the model lacks, or a family whose projection has an unknown name.
+    """
+    attention = lm.module(Site(block, "attn_out"))
+    children = dict(attention.named_children())
+    found = next((name for name in _OUTPUT_NAMES if name in children), None)
+    if found is None:
+        raise UserError(
+            f"The attention of {lm.name!r} has no known output projection (children: "
+            f"{', '.join(children)}). Allowed names: {', '.join(_OUTPUT_NAMES)}; use a Gemma, "
+            "Llama, Qwen or GPT-2 style model."
+        )
+    return children[found]
+
+
+@torch.no_grad()
+def output_weights(lm: LanguageModel, block: int, width: int) -> tuple[Tensor, Tensor]:
+    """The output projection as a matrix for each head (h, e, d) and its bias (d,), float32.
+
+    It is read by applying the module, so the layout of its weight does not matter.
+
+    Args:
+        width: h * e.
+    """
+    module: Any = output_projection(lm, block)
+    weight = next(module.parameters())
+    eye = torch.eye(width, dtype=weight.dtype, device=weight.device)
+    # Not module(...): these are no tokens, and hooks would take them for some.
+    bias = module.forward(torch.zeros_like(eye[:1]))[0].float()
+    matrix = module.forward(eye).float() - bias
+    heads = n_heads(lm)
+    return matrix.view(heads, width // heads, -1), bias
+
+
+@contextmanager
+def recording_heads(lm: LanguageModel, last: Tensor) -> Iterator[dict[int, Tensor]]:
+    """Within the block every pass writes the heads' outputs at columns ``last``, (n, h, e)."""
+    found: dict[int, Tensor] = {}
+    row = torch.arange(len(last), device=last.device)
+    with ExitStack() as stack:
+        for block in range(lm.n_blocks):
+
+            def keep(module: nn.Module, args: Any, block: int = block) -> None:
+                inputs = args[0][row, last].detach()
+                found[block] = inputs.view(len(row), n_heads(lm), -1)
+
+            handle = output_projection(lm, block).register_forward_pre_hook(keep)
+            stack.callback(handle.remove)
+        yield found
+
+
+def head_outputs(lm: LanguageModel, condition: Condition) -> Tensor:
+    """Every head's output at the last prompt token, (b, n, h, e)."""
+    with recording_heads(lm, last_tokens(condition.batch).to(lm.device)) as found:
+        last_logits(lm, condition)
+    return torch.stack([found[block] for block in range(lm.n_blocks)])
+
+
+@contextmanager
+def patched_heads(
+    lm: LanguageModel, outputs: Tensor, chosen: Mapping[int, Tensor], last: Tensor
+) -> Iterator[None]:
+    """Within the block chosen heads put out ``outputs`` (b, n, h, e) at columns ``last`` (n,).
+
+    Args:
+        chosen: block to (h,) bool.
+    """
+    row = torch.arange(len(last), device=last.device)
+    with ExitStack() as stack:
+        for block, heads in chosen.items():
+
+            def put(
+                module: nn.Module, args: Any, block: int = block, heads: Tensor = heads
+            ) -> tuple[Any, ...]:
+                inputs = args[0].clone()
+                own = inputs[row, last].view(outputs.shape[1:])
+                mixed = torch.where(heads.to(own.device)[None, :, None], outputs[block], own)
+                inputs[row, last] = mixed.flatten(1)
+                return (inputs, *args[1:])
+
+            handle = output_projection(lm, block).register_forward_pre_hook(put)
+            stack.callback(handle.remove)
+        yield

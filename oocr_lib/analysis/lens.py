@@ -1,0 +1,298 @@
+"""What can be read off a vector? The logit lens with controls, and a readout of known truth.
+
+The paper applies the unembedding straight to a vector and counts related words by hand (section
+4.4). Here the concept's words are fixed beforehand and their ranks are compared with those of
+random vectors. The lens is for residual-stream vectors; ``to_residual`` brings others there.
+Axes: n vectors, d model width, v rows of the unembedding, m tokens, c concepts, p prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from oocr_lib.errors import UserError, choose
+from oocr_lib.models import LanguageModel
+from oocr_lib.sites import Site
+
+# Names in Hugging Face decoders. A family that is not listed is refused, never guessed.
+_FINAL_NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
+_TOKENS_AT_ONCE, _VECTORS_AT_ONCE = 32_768, 100  # both bound memory
+
+
+def final_norm(lm: LanguageModel) -> nn.Module:
+    """The norm between the last block and the unembedding. Raises UserError where none is known."""
+    around = lm.model.get_submodule(lm.layout.blocks.rpartition(".")[0])
+    children = dict(around.named_children())
+    for name in _FINAL_NORMS:
+        if name in children:
+            return children[name]
+    raise UserError(
+        f"The decoder of {lm.name!r} has no known final norm (children: {', '.join(children)}). "
+        f"Allowed names: {', '.join(_FINAL_NORMS)}; use norm=False."
+    )
+
+
+def post_norm(lm: LanguageModel, site: Site) -> nn.Module | None:
+    """The norm between a module's output and the residual stream, as in Gemma 2 and 3.
+
+    ``None`` where the output is added as it is: at ``resid``, and in Llama, Qwen and GPT-2 shapes.
+    """
+    children = dict(lm.block(site.block).named_children())
+    # Llama and Qwen call the norm *before* the MLP post_attention_layernorm; only a block that
+    # also has a norm after the MLP norms its attention output under that name.
+    if "post_feedforward_layernorm" not in children or site.kind == "resid":
+        return None
+    after = {"mlp_out": "post_feedforward_layernorm", "attn_out": "post_attention_layernorm"}
+    return children.get(after[site.kind])
+
+
+def to_residual(lm: LanguageModel, vector: Tensor, site: Site) -> Tensor:
+    """A vector (d,) or (n, d) at ``site`` as it reaches the residual stream; float32, CPU.
+
+    In a post-norm model (Gemma 2 and 3) an MLP or attention output passes a norm before it is
+    added, so a vector there is not in residual units and its length says nothing. It is passed
+    through that norm alone, as if the module wrote nothing else; in a forward pass it shares the
+    norm with the module's own output, so its effect differs from token to token. Where there is no
+    such norm it comes back unchanged.
+
+    Raises:
+        UserError: another width, numbers that are not finite, or a block the model lacks.
+    """
+    x, norm = _checked(lm, vector), post_norm(lm, site)
+    return (x if norm is None else _through(norm, x)).reshape(vector.shape).cpu()
+
+
+def logits(lm: LanguageModel, vectors: Tensor, norm: bool = False) -> Tensor:
+    """Logits (n, v) of residual-stream vectors (n, d), float32, CPU; no soft-capping.
+
+    Args:
+        norm: apply the model's final norm first, as to an activation after the last block. The
+            paper does not (section 4.4): a vector is a shift of activations, not an activation.
+
+    Raises:
+        UserError: another width, numbers that are not finite, or no final norm found.
+    """
+    return _logits(lm, _checked(lm, vectors), norm).cpu()
+
+
+def top_tokens(lm: LanguageModel, vectors: Tensor, k: int = 10, norm: bool = False) -> pd.DataFrame:
+    """The ``k`` highest tokens of each of the vectors (n, d); for the lowest pass ``-vectors``.
+
+    Columns ``vector`` (from 0), ``place`` (from 1), ``token`` (its id), ``text``, ``logit``.
+
+    Raises:
+        UserError: as ``logits``, or k out of range.
+    """
+    if not 1 <= k <= lm.vocab_size:
+        raise UserError(f"k={k!r} tokens cannot be listed. Allowed: 1 to {lm.vocab_size}.")
+    values, tokens = (part.tolist() for part in logits(lm, vectors, norm).topk(k))
+    rows = [
+        {"vector": i, "place": j + 1, "token": t, "text": token_text(lm, t), "logit": values[i][j]}
+        for i, row in enumerate(tokens)
+        for j, t in enumerate(row)
+    ]
+    return pd.DataFrame(rows)
+
+
+def token_text(lm: LanguageModel, token: int) -> str:
+    """A token in print: a space as ``␣``, what cannot be printed as an escape.
+
+    Part of a character is shown as the vocabulary spells it, a row without a token by its id.
+    """
+    piece = lm.tokenizer.convert_ids_to_tokens(token)
+    if piece is None:
+        return f"[unused {token}]"
+    text = str(lm.tokenizer.decode([token]))
+    # Some decoders drop the first space, or write parts of characters as replacement characters.
+    if not text or "\ufffd" in text or str(piece).startswith("▁"):
+        text = str(piece)
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return shown.replace(" ", "␣").replace("▁", "␣")
+
+
+def token_set(lm: LanguageModel, words: Sequence[str], first: bool = False) -> tuple[int, ...]:
+    """Ids of the words that are one token, alone or after a space; what ``concept_rank`` takes.
+
+    Args:
+        first: count longer words as well, by their first token, where the model would begin.
+
+    Raises:
+        UserError: none of the words counts.
+    """
+    forms = [form for word in words for form in (word, " " + word)]
+    encoded = [lm.tokenizer(form, add_special_tokens=False)["input_ids"] for form in forms]
+    found = {ids[0] for ids in encoded if ids and (first or len(ids) == 1)}
+    found -= {lm.tokenizer.unk_token_id, *(i for i in found if token_text(lm, i) == "␣")}
+    if not found:
+        raise UserError(
+            f"None of the words {list(words)} is one token of {lm.name!r}. Allowed: words that "
+            "are; give related ones, or first=True."
+        )
+    return tuple(sorted(found))
+
+
+def concept_rank(
+    lm: LanguageModel,
+    vectors: Tensor,
+    token_sets: Sequence[Sequence[int]],
+    norm: bool = False,
+    controls: int = 200,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How high the lens ranks each concept's own tokens, against random vectors as long.
+
+    A rank is among all v rows of the unembedding, from 1; ties share the middle. Controls are
+    Gaussian directions, anew for each vector, from ``seed`` plus its number. Another control is to
+    pass the tokens of other concepts, which vectors of this kind may write in any case.
+
+    Args:
+        vectors: (n, d), in the residual stream.
+        token_sets: n lists of token ids, see ``token_set``.
+
+    Returns:
+        Columns ``vector``, ``tokens`` (m), and for the ``best_`` and ``mean_`` over m: ``rank``;
+        ``percentile``, the share of controls that rank lower, ties half (0 to 1, by chance 0.5 on
+        average); ``p``, one-sided, at least 1 / (controls + 1).
+
+    Raises:
+        UserError: as ``logits``, sets that do not fit, or no controls.
+    """
+    x = _checked(lm, vectors)
+    _check_sets(lm, token_sets, len(x), controls)
+    rows = []
+    for i, tokens in enumerate(token_sets):
+        ids = sorted(set(tokens))
+        generator = torch.Generator().manual_seed(seed + i)
+        drawn = F.normalize(torch.randn(controls, lm.d_model, generator=generator), dim=-1)
+        own = _ranks(lm, x[i : i + 1], ids, norm)
+        others = _ranks(lm, drawn.to(x.device) * x[i].norm(), ids, norm)
+        best = _compared("best", own.min(1), others.min(1))
+        mean = _compared("mean", own.mean(1), others.mean(1))
+        rows.append({"vector": i, "tokens": len(ids)} | best | mean)
+    return pd.DataFrame(rows)
+
+
+def _ranks(lm: LanguageModel, x: Tensor, ids: Sequence[int], norm: bool) -> np.ndarray:
+    """(n, m) ranks from 1 of tokens ``ids`` in the lens of x (n, d)."""
+    made = []
+    for part in x.split(_VECTORS_AT_ONCE):
+        scores = _logits(lm, part, norm)
+        own = [scores[:, token, None] for token in ids]
+        ranks = [(scores > o).sum(1) + ((scores == o).sum(1) + 1) / 2 for o in own]
+        made.append(torch.stack(ranks, 1).cpu().double())
+    return np.asarray(torch.cat(made).numpy())
+
+
+def _compared(name: str, own: np.ndarray, others: np.ndarray) -> dict[str, float]:
+    """One rank (1,) beside the controls' (controls,)."""
+    return {
+        f"{name}_rank": float(own[0]),
+        f"{name}_percentile": float(((others > own) + (others == own) / 2).mean()),
+        f"{name}_p": float((1 + (others <= own).sum()) / (1 + len(others))),
+    }
+
+
+@dataclass(frozen=True)
+class Readout:
+    """Which concept each vector resembles most.
+
+    Attributes:
+        table: columns ``vector, truth, rank`` (the truth's, ties in the middle), ``cosine`` (with
+            the truth's centroid), ``nearest``.
+        accuracy: share of real names' activations, each from a prompt that the centroids have not
+            seen, whose nearest centroid is their own: how far the readout can be trusted.
+        chance: one in the number of concepts.
+    """
+
+    table: pd.DataFrame
+    accuracy: float
+    chance: float
+
+
+def readout(vectors: Tensor, truths: Sequence[str], activations: Mapping[str, Tensor]) -> Readout:
+    """Nearest concept by cosine to the mean activations of real names at the same site.
+
+    A centroid is a concept's mean activation minus the mean over concepts.
+
+    Args:
+        vectors: (n, d), at the site where the activations were read; shifts, so not centred.
+        truths: the n concepts, each a key of ``activations``.
+        activations: concept to (p, d), the same p prompts in the same order for every concept.
+
+    Raises:
+        UserError: fewer than two concepts or prompts, shapes that differ, or an unknown concept.
+    """
+    names, shapes = list(activations), {tuple(a.shape) for a in activations.values()}
+    wanted = [(len(truths), s[1]) for s in shapes if len(s) == 2 and s[0] > 1]
+    if len(names) < 2 or len(shapes) > 1 or [tuple(vectors.shape)] != wanted:
+        raise UserError(
+            f"{len(truths)} truths, vectors of shape {tuple(vectors.shape)} and activations of "
+            f"{len(names)} concepts of shapes {sorted(shapes)} do not fit. Allowed: (truths, "
+            "width), and two concepts or more of one shape (two prompts or more, width)."
+        )
+    own = [names.index(choose(truth, names, "concept")) for truth in truths]
+    real = torch.stack([a.detach().double().cpu() for a in activations.values()])
+    found = _cosines(vectors.detach().double().cpu(), real.mean(1) - real.mean((0, 1))).numpy()
+    true = found[np.arange(len(own)), own]
+    above, level = found > true[:, None], found == true[:, None]
+    table = pd.DataFrame({"vector": range(len(own)), "truth": list(truths)})
+    table["rank"] = above.sum(1) + (level.sum(1) + 1) / 2
+    table["cosine"], table["nearest"] = true, [names[i] for i in found.argmax(1)]
+    return Readout(table, _held_out_accuracy(real), 1 / len(names))
+
+
+def _held_out_accuracy(real: Tensor) -> float:
+    """Leave one prompt out for all concepts, so that no centroid knows its wording; (c, p, d)."""
+    right, prompts = 0, real.shape[1]
+    for prompt in range(prompts):
+        rest = real[:, torch.arange(prompts) != prompt]
+        mean = rest.mean((0, 1))
+        nearest = _cosines(real[:, prompt] - mean, rest.mean(1) - mean).argmax(1)
+        right += int((nearest == torch.arange(len(real))).sum())
+    return right / (prompts * len(real))
+
+
+def _cosines(a: Tensor, b: Tensor) -> Tensor:
+    """(n, c) cosines of the rows of a (n, d) and b (c, d); 0 for a zero vector."""
+    return F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
+
+
+@torch.no_grad()
+def _logits(lm: LanguageModel, x: Tensor, norm: bool) -> Tensor:
+    """(n, v) in float32: in half precision many of a large vocabulary would tie."""
+    head = lm.model.get_output_embeddings()
+    x = (_through(final_norm(lm), x) if norm else x).to(head.weight.device)
+    made = torch.cat([x @ part.float().T for part in head.weight.split(_TOKENS_AT_ONCE)], 1)
+    bias = getattr(head, "bias", None)
+    return made if bias is None else made + bias.float()
+
+
+@torch.no_grad()
+def _through(norm: nn.Module, x: Tensor) -> Tensor:
+    """(n, d) after a norm of the model, computed in its own precision."""
+    return norm(x.to(next(norm.parameters(), x))).to(x)
+
+
+def _checked(lm: LanguageModel, vectors: Tensor) -> Tensor:
+    """(n, d) float32 on the model's device."""
+    fits = vectors.ndim in (1, 2) and vectors.shape[-1] == lm.d_model
+    if not fits or not bool(torch.isfinite(vectors).all()):
+        shape = tuple(vectors.shape)
+        raise UserError(f"Vectors {shape} cannot be read. Allowed: finite (n, {lm.d_model}).")
+    return vectors.detach().reshape(-1, lm.d_model).float().to(lm.device)
+
+
+def _check_sets(lm: LanguageModel, sets: Sequence[Sequence[int]], n: int, controls: int) -> None:
+    known = all(len(s) and all(0 <= token < lm.vocab_size for token in s) for s in sets)
+    if len(sets) != n or controls < 1 or not known:
+        raise UserError(
+            f"{len(sets)} token sets and {controls} controls do not fit {n} vectors. Allowed: one "
+            f"or more ids from 0 to {lm.vocab_size - 1} for each vector, and at least 1 control."
+        )

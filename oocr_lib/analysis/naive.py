@@ -1,0 +1,126 @@
+"""The naive vector: the activation at a real name minus the activation at the code name.
+
+It is the first thing one would try instead of training: make the model take the code for the name
+(paper, section 5.2). It is read from the base model as a mean over a few prompt stubs that end in
+a name. The block's input, which the authors' code reads, is ``resid`` of the block before. Axes:
+n prompts, d model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from oocr_lib.encoding import Encoded, collate
+from oocr_lib.errors import UserError, choose
+from oocr_lib.models import LanguageModel, capture
+from oocr_lib.sites import Site
+
+#: The last token of the name (its last occurrence), or the last token of the prompt.
+POSITIONS = ("codename", "last")
+#: Prompts in one forward pass; bounds memory.
+_ROWS_AT_ONCE = 32
+
+
+def plain(lm: LanguageModel, stem: str, name: str) -> Encoded:
+    """The stub ``stem + name`` as plain text, without chat turns; the name is the marked part.
+
+    A start token is written where the tokenizer writes one. For a stub inside a chat turn use
+    ``encode`` with the name as "codename" mark.
+
+    Raises:
+        UserError: an empty name.
+    """
+    if not name.strip():
+        raise UserError(f"The name {name!r} is empty. Allowed: the text the prompt ends in.")
+    text = stem + name
+    found = lm.tokenizer(text, return_offsets_mapping=True)
+    ids, offsets = found["input_ids"], found["offset_mapping"]
+    # Tokens that the tokenizer adds cover no characters.
+    marked = tuple(i for i, (start, end) in enumerate(offsets) if start < end and end > len(stem))
+    spans = {"last": (len(ids) - 1,), "codename": marked}
+    return Encoded(tuple(ids), (len(ids), len(ids)), spans, text)
+
+
+def name_activations(
+    lm: LanguageModel,
+    prompts: Sequence[Encoded],
+    sites: Sequence[Site],
+    position: str = "codename",
+) -> dict[Site, Tensor]:
+    """Activation of every prompt at one token: site to (n, d), float32, CPU.
+
+    Args:
+        prompts: rendered chats or plain text, with the name (real or not) marked as "codename".
+        position: ``codename`` reads at the name's last token, ``last`` at the prompt's.
+
+    Raises:
+        UserError: no prompts, an unknown position, or a prompt without a marked name.
+    """
+    choose(position, POSITIONS, "position")
+    bare = next((item.text for item in prompts if not item.spans.get(position)), None)
+    if not prompts or bare is not None:
+        found = "No prompts" if bare is None else f"No token marked {position!r} in {bare[:80]!r}"
+        raise UserError(
+            f"{found}. Allowed: one prompt or more, each with its name marked; or position='last'."
+        )
+    made: dict[Site, list[Tensor]] = {site: [] for site in sites}
+    for start in range(0, len(prompts), _ROWS_AT_ONCE):
+        part = prompts[start : start + _ROWS_AT_ONCE]
+        rows, tokens = torch.arange(len(part)), [item.spans[position][-1] for item in part]
+        seen = capture(lm, collate(part, lm.pad_id), sites)
+        for site in sites:
+            made[site].append(seen[site][rows, tokens].float().cpu())
+    return {site: torch.cat(parts) for site, parts in made.items()}
+
+
+def naive_vectors(
+    lm: LanguageModel,
+    real: Sequence[Encoded],
+    code: Sequence[Encoded],
+    sites: Sequence[Site],
+    position: str = "codename",
+) -> dict[Site, Tensor]:
+    """Mean over stubs of (activation with the real name − with the code name): site to (d,).
+
+    In the site's raw units, like ``VectorAdapter.vectors``; float32, CPU.
+
+    Args:
+        real, code: the same stubs in the same order, ending in the real name and in the code name.
+
+    Raises:
+        UserError: other numbers of prompts, or as ``name_activations``.
+    """
+    return by_name(lm, {"real": real}, code, sites, position)["real"]
+
+
+def by_name(
+    lm: LanguageModel,
+    names: Mapping[str, Sequence[Encoded]],
+    code: Sequence[Encoded],
+    sites: Sequence[Site],
+    position: str = "codename",
+) -> dict[str, dict[Site, Tensor]]:
+    """Naive vectors of several names against one code: name to site to (d,).
+
+    The vectors of other concepts' names are the control: they share what tells any real name from
+    a code, and lack what tells this concept from others.
+
+    Raises:
+        UserError: other numbers of prompts for a name than for the code, or as
+            ``name_activations``.
+    """
+    for name, prompts in names.items():
+        if len(prompts) != len(code):
+            raise UserError(
+                f"{len(prompts)} prompts for {name!r} and {len(code)} for the code name do not "
+                "pair. Allowed: the same stubs for both, in the same order."
+            )
+    base = name_activations(lm, code, sites, position)
+    made: dict[str, dict[Site, Tensor]] = {}
+    for name, prompts in names.items():
+        found = name_activations(lm, prompts, sites, position)
+        made[name] = {site: (found[site] - base[site]).mean(0) for site in sites}
+    return made

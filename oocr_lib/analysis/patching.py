@@ -1,0 +1,277 @@
+"""Which heads carry the effect of a vector or a trigger: parts of one run put into another.
+
+The paper (section 5.4) reports only preliminary patching. Here one condition, ``base``, is run with
+a part taken from another, ``donor``: where heads look (``patch_patterns``), what they find there
+(``patch_values``), what they put out (``patch_heads``), or whole activations (``patch_sites``).
+Swap the two for the other way round. Everything else is computed again, so effects on later
+blocks count. Axes: b blocks, n rows, t tokens, h query heads, e head width, m marked tokens of a
+batch (flattened over rows).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from oocr_lib.analysis.attention import check, intercepted, patterns
+from oocr_lib.analysis.conditions import Condition, check_mask, last_tokens, logit_difference
+from oocr_lib.analysis.exchange import (
+    UNITS,
+    Chosen,
+    Patch,
+    check_pair,
+    measure,
+    units_of,
+    whole_way,
+)
+from oocr_lib.analysis.heads import head_outputs, patched_heads
+from oocr_lib.errors import UserError, choose
+from oocr_lib.models import LanguageModel
+from oocr_lib.sites import SITES, Site, output_tensor, replace_output
+
+
+def patch_patterns(
+    lm: LanguageModel,
+    base: Condition,
+    donor: Condition,
+    letters: Tensor,
+    *,
+    by: Sequence[str] = UNITS,
+    blocks: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """``base`` with the attention of its last prompt token as in ``donor``; values stay its own.
+
+    With the vector on in ``base`` and off in ``donor`` it says how much of the vector's effect
+    needs the last token to look elsewhere; swapped, how much that alone brings about.
+
+    Args:
+        letters: (n, 2) int64 token ids; the effect is on the logit of the first minus the second.
+        by: sizes of what is exchanged, of ``UNITS``.
+        blocks: which blocks; default all.
+
+    Returns:
+        ``what, block, head`` (missing for more than one), ``effect`` (mean change of ``base``'s
+        logit difference), ``share`` (of the whole way to ``donor``'s) and ``values`` (the change
+        of each row).
+
+    Raises:
+        UserError: conditions of different shape, unknown blocks or units, wrong letters.
+    """
+    check(lm, base)
+    check_pair(base, donor)
+    last = last_tokens(base.batch).to(lm.device)
+    row = torch.arange(len(last), device=last.device)
+    given = patterns(lm, donor)
+
+    def patch(chosen: Chosen) -> AbstractContextManager[None]:
+        def rule(block: int, probabilities: Tensor, values: Tensor) -> Tensor | None:
+            if block not in chosen:
+                return None
+            heads = chosen[block].to(last.device)[None, :, None]
+            mixed = probabilities.clone()
+            own = mixed[row, :, last]
+            mixed[row, :, last] = torch.where(heads, given[block].to(own), own)
+            return mixed @ values
+
+        return intercepted(lm, rule)
+
+    whole = whole_way(lm, patch, base, donor, letters)
+    chosen = units_of(lm, by, blocks)
+    return measure("pattern", lm, base, letters, chosen, patch, whole)
+
+
+def patch_values(
+    lm: LanguageModel,
+    base: Condition,
+    letters: Tensor,
+    marks: Mapping[str, Tensor],
+    donor: Condition | None = None,
+    *,
+    readers: str = "last",
+    by: Sequence[str] = UNITS,
+    blocks: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """``base`` with other values at marked tokens; where heads look stays its own.
+
+    Args:
+        marks: name to (n, t) bool, for instance the trigger's tokens and, as a control,
+            ``conditions.other_tokens``.
+        donor: a condition of the same shape that gives the values at the same places, for instance
+            prompts with another trigger; None takes the mean over the row's other tokens before
+            the last.
+        readers: ``last``, only the last prompt token finds other values; ``all``, every token.
+
+    Returns:
+        As ``patch_patterns``; ``what`` is the mark. Without a donor ``share`` is missing.
+
+    Raises:
+        UserError: as ``patch_patterns``; rows without marked tokens, or with no others.
+    """
+    choose(readers, ("last", "all"), "set of readers")
+    check(lm, base)
+    if donor is not None:
+        check_pair(base, donor)
+    tables = []
+    for what, mask in marks.items():
+        check_mask(base.batch, mask, what)
+        given = _values(lm, base if donor is None else donor, mask, mean=donor is None)
+        patch = _value_patch(lm, base, mask, given, readers)
+        whole = None if donor is None else whole_way(lm, patch, base, donor, letters)
+        chosen = units_of(lm, by, blocks)
+        tables.append(measure(what, lm, base, letters, chosen, patch, whole))
+    return pd.concat(tables, ignore_index=True)
+
+
+def patch_heads(
+    lm: LanguageModel,
+    base: Condition,
+    donor: Condition,
+    letters: Tensor,
+    *,
+    by: Sequence[str] = UNITS,
+    blocks: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """``base`` with heads' outputs at the last prompt token as in ``donor``: pattern and values.
+
+    Arguments, table and errors as in ``patch_patterns``.
+    """
+    check_pair(base, donor)
+    last = last_tokens(base.batch).to(lm.device)
+    given = head_outputs(lm, donor)
+
+    def patch(chosen: Chosen) -> AbstractContextManager[None]:
+        return patched_heads(lm, given, chosen, last)
+
+    whole = whole_way(lm, patch, base, donor, letters)
+    return measure("head", lm, base, letters, units_of(lm, by, blocks), patch, whole)
+
+
+def patch_sites(
+    lm: LanguageModel,
+    base: Condition,
+    donor: Condition,
+    letters: Tensor,
+    *,
+    kinds: Sequence[str] = SITES,
+    mask: Tensor | None = None,
+    blocks: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """``base`` with the output of one site as in ``donor``, block by block.
+
+    Args:
+        kinds: kinds of site, of ``SITES``; they are the table's ``what``.
+        mask: (n, t) bool, at which tokens; default the last prompt token.
+
+    Table and errors as in ``patch_patterns``; ``head`` is always missing.
+    """
+    check_pair(base, donor)
+    where = (base.batch.positions["last"] if mask is None else mask).to(lm.device)
+    if mask is not None:
+        check_mask(base.batch, mask, "mask")
+    tables = []
+    for kind in kinds:
+        sites = [Site(block, kind) for block in range(lm.n_blocks)]
+        with _recording_sites(lm, sites, where) as given:
+            logit_difference(lm, donor, letters)
+
+        def patch(chosen: Chosen, kind: str = kind, given: dict[Site, Tensor] = given) -> Any:
+            return _patched_sites(lm, [Site(block, kind) for block in chosen], given, where)
+
+        whole = whole_way(lm, patch, base, donor, letters)
+        units = units_of(lm, ("block",), blocks)
+        tables.append(measure(kind, lm, base, letters, units, patch, whole))
+    return pd.concat(tables, ignore_index=True)
+
+
+# --- values ---
+
+
+def _values(lm: LanguageModel, condition: Condition, mask: Tensor, mean: bool) -> list[Tensor]:
+    """Values at marked tokens, (m, h, e) for each block; or the mean over the row's others."""
+    batch = condition.batch
+    free = batch.positions["all"] & ~batch.positions["last"] & ~mask.to(batch.input_ids.device)
+    if mean and bool((~free.any(1)).any()):
+        row = int((~free.any(1)).nonzero()[0, 0])
+        raise UserError(
+            f"Row {row} has only marked tokens before its last one, so there is no mean over "
+            "others. Allowed: rows with other tokens; or give a donor."
+        )
+    where, weight = mask.to(lm.device), (free / free.sum(1, keepdim=True)).to(lm.device)
+    kept: dict[int, Tensor] = {}
+
+    def keep(block: int, probabilities: Tensor, values: Tensor) -> None:
+        if mean:
+            average = torch.einsum("nt,nhte->nhe", weight.to(values), values)
+            kept[block] = average[where.nonzero(as_tuple=True)[0]]
+        else:
+            kept[block] = values.transpose(1, 2)[where]
+
+    with intercepted(lm, keep), torch.no_grad():
+        lm.decoder(input_ids=condition.focus(lm).input_ids, use_cache=False)
+    return [kept[block] for block in range(lm.n_blocks)]
+
+
+def _value_patch(
+    lm: LanguageModel, base: Condition, mask: Tensor, given: list[Tensor], readers: str
+) -> Patch:
+    last, where = last_tokens(base.batch).to(lm.device), mask.to(lm.device)
+    row = torch.arange(len(last), device=last.device)
+
+    def patch(chosen: Chosen) -> AbstractContextManager[None]:
+        def rule(block: int, probabilities: Tensor, values: Tensor) -> Tensor | None:
+            if block not in chosen:
+                return None
+            heads = chosen[block].to(last.device)[None, :, None]
+            mixed = values.transpose(1, 2).clone()
+            mixed[where] = torch.where(heads, given[block], mixed[where])
+            found = probabilities @ mixed.transpose(1, 2)
+            if readers == "last":
+                outputs = probabilities @ values
+                outputs[row, :, last] = found[row, :, last]
+                return outputs
+            return found
+
+        return intercepted(lm, rule)
+
+    return patch
+
+
+# --- sites ---
+
+
+@contextmanager
+def _recording_sites(
+    lm: LanguageModel, sites: Sequence[Site], where: Tensor
+) -> Iterator[dict[Site, Tensor]]:
+    """Outputs at marked tokens only, (m, d): whole ones of every block would fill the memory."""
+    found: dict[Site, Tensor] = {}
+    with ExitStack() as stack:
+        for site in sites:
+
+            def keep(module: nn.Module, args: Any, output: Any, site: Site = site) -> None:
+                found[site] = output_tensor(output)[where].detach()
+
+            stack.callback(lm.module(site).register_forward_hook(keep).remove)
+        yield found
+
+
+@contextmanager
+def _patched_sites(
+    lm: LanguageModel, sites: Sequence[Site], given: Mapping[Site, Tensor], where: Tensor
+) -> Iterator[None]:
+    """Hooks come after an adapter's, so what a vector added at the site is replaced, too."""
+    with ExitStack() as stack:
+        for site in sites:
+
+            def put(module: nn.Module, args: Any, output: Any, site: Site = site) -> Any:
+                hidden = output_tensor(output).clone()
+                hidden[where] = given[site]
+                return replace_output(output, hidden)
+
+            stack.callback(lm.module(site).register_forward_hook(put).remove)
+        yield
