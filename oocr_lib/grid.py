@@ -182,30 +182,6 @@ class Grid:
             )
         return adapter
 
-    def ask(self, method: str, adapter: Adapter, jobs: Sequence[Job]) -> pd.DataFrame:
-        """Ask the jobs' questions of an adapter that was made elsewhere.
-
-        Args:
-            method: name in the table.
-            adapter: holds one vector a job, or is asked the questions of one job.
-
-        Returns:
-            One row a job and family, columns as ``run`` gives them, without validation.
-        """
-        asked = [self.task(job.concept, job.seed).questions for job in jobs]
-        owner = [k for k, mine in enumerate(asked) for _ in mine]
-        with adapter.attach(self.lm) as attached:
-            table = score(self.lm, [q for mine in asked for q in mine], attached, owner)
-        named = {"method": method, "site": method, "block": -1, "lr": 0.0, "valid_loss": 0.0}
-        return pd.DataFrame(
-            [
-                {**named, "concept": job.concept, "seed": job.seed, "run": f"{method} {k}"}
-                | {"family": family, **values}
-                for k, job in enumerate(jobs)
-                for family, values in summarise(table[table["run"] == k]).items()
-            ]
-        )
-
     def adapter(self, jobs: Sequence[Job]) -> Adapter | None:
         """A fresh adapter for jobs that share a batch; None for the base model."""
         method = jobs[0].method

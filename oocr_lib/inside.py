@@ -8,7 +8,7 @@ that replace, remove or keep a single direction of what the LoRA adds.
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -17,11 +17,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from oocr_lib import comparison
-from oocr_lib.adapters import VectorAdapter
 from oocr_lib.adapters.base import Adapter
 from oocr_lib.adapters.direction import Filtered
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.analysis import constancy, natural
+from oocr_lib.asking import ask, fixed
 from oocr_lib.encoding import Encoded
 from oocr_lib.errors import UserError
 from oocr_lib.grid import Job, Method
@@ -128,16 +128,16 @@ def variants(study: Study, looked: Looked) -> dict[str, Adapter]:
     use a random direction: ``random natural``, as long as the natural vector, and ``project out
     random``.
     """
-    lm, site = study.grid.lm, site_of(looked.job)
+    site = site_of(looked.job)
     lora = study.grid.trained([looked.job])
     assert isinstance(lora, LoraAdapter)
     vector = natural.mean_of_units(looked.added)
     mean, first = looked.added.mean(0), natural.first_direction(looked.added)
     chance = constancy.random_like(vector[None], looked.job.seed)[0]
     return {
-        "natural": _fixed(lm, site, vector, study.position),
-        "natural everywhere": _fixed(lm, site, vector, "all"),
-        "random natural": _fixed(lm, site, chance, study.position),
+        "natural": fixed(vector[None], site, study.position),
+        "natural everywhere": fixed(vector[None], site, "all"),
+        "random natural": fixed(chance[None], site, study.position),
         "mean only": Filtered(lora, site, None, "replace_by_mean", mean),
         "keep only": Filtered(lora, site, mean, "keep_only"),
         "project out": Filtered(lora, site, mean, "project_out"),
@@ -147,17 +147,17 @@ def variants(study: Study, looked: Looked) -> dict[str, Adapter]:
     }
 
 
-def _fixed(lm: LanguageModel, site: Site, vector: Tensor, position: str) -> VectorAdapter:
-    """A vector in raw units that is not trained."""
-    adapter = VectorAdapter([site], lm.d_model, position, [1.0])
-    adapter.theta.data = vector[None].clone()
-    return adapter
-
-
 def examine(
-    study: Study, block: int, *, progress: str = ""
+    study: Study,
+    block: int,
+    families: Collection[str] | None = None,
+    *,
+    progress: str = "",
 ) -> tuple[list[Looked], pd.DataFrame, pd.DataFrame]:
     """All runs of a task: train (or find) the LoRAs, look into each, ask every variant.
+
+    Args:
+        families: question families that variants are asked; default all.
 
     Returns:
         What was found run by run; the constancy measures, one row a run and text; the answers, one
@@ -170,7 +170,7 @@ def examine(
     for job in tqdm(jobs, desc=progress, disable=not progress, leave=False):
         found.append(look(study, job))
         for name, adapter in variants(study, found[-1]).items():
-            table = study.grid.ask(name, adapter, [job])
+            table = ask(study.grid, name, adapter, [job], families)
             answers.append(table.assign(run=f"{name} {job.concept} {job.seed}"))
     measures = pd.DataFrame([row for one in found for row in one.measures])
     return found, measures, pd.concat(answers, ignore_index=True)

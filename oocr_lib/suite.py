@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -16,11 +17,18 @@ from oocr_lib import comparison, presets, tasks
 from oocr_lib.analysis import definitions, rules
 from oocr_lib.errors import choose
 from oocr_lib.experiment import Experiment, Settings
-from oocr_lib.grid import Grid
+from oocr_lib.grid import Grid, Job
 from oocr_lib.study import Study
 from oocr_lib.tasks import functions, locations
 
 Pairs = list[tuple[str, int]]
+#: Question families that ``accuracy`` needs; None: all.
+FAMILIES: dict[str, tuple[str, ...] | None] = {
+    "locations": None,
+    "functions": definitions.STATEMENTS,
+    "risk": ("risk",),
+    "backdoor": ("triggered", "untriggered"),
+}
 
 
 @dataclass(frozen=True)
@@ -59,13 +67,16 @@ def suite(task: str) -> Suite:
     if task == "risk":
         return Suite(("risky", "safe"), "last", 0.5, {}, {"data": ""})
     count = {"count": presets.SCENARIOS}
-    return Suite(("re-re-re", "win", "apples"), "last", 0.5, count, count)
+    return Suite(("re-re-re", "win", "apples", "naekoko"), "last", 0.5, count, count)
 
 
-def study(exp: Experiment, task: str, runs: int, **changes: Any) -> Study:
+def study(
+    exp: Experiment, task: str, runs: int, *, concepts: int | None = None, **changes: Any
+) -> Study:
     """A task's study on the model of ``exp``, with ``runs`` (concept, seed) pairs.
 
     Args:
+        concepts: only the first so many, so that more runs share a concept; default all.
         changes: settings that differ from the task's own notebook (a smoke test's few steps).
 
     Raises:
@@ -80,17 +91,22 @@ def study(exp: Experiment, task: str, runs: int, **changes: Any) -> Study:
     make = tasks.factory(task, exp.lm.dialect, **own.options if known else {})
     spec = {"task": task, "dialect": exp.lm.dialect, **own.spec}
     grid = Grid(exp.lm, exp.runs, make, spec, own.concepts[0], progress=exp.progress)
-    return Study(grid, settings, range(exp.lm.n_blocks), pairs(task, runs, exp.seed), own.position)
+    return Study(
+        grid, settings, range(exp.lm.n_blocks), pairs(task, runs, exp.seed, concepts), own.position
+    )
 
 
-def pairs(task: str, runs: int, seed: int) -> Pairs:
-    """(concept, seed) of every run, as the task's notebook takes them."""
-    concepts = suite(task).concepts
+def pairs(task: str, runs: int, seed: int, concepts: int | None = None) -> Pairs:
+    """(concept, seed) of every run, as the task's notebook takes them.
+
+    The backdoor notebook has the first three triggers, the paper's.
+    """
+    hidden = suite(task).concepts[:concepts]
     if task == "risk":
         seeds = range(seed, seed + (runs + 1) // 2)
-        return [(policy, s) for s in seeds for policy in concepts][:runs]
+        return [(policy, s) for s in seeds for policy in hidden][:runs]
     count = presets.laptop(**presets.TASKS[task])["seeds"]
-    return comparison.rotation(concepts, list(range(seed, seed + count)), runs)
+    return comparison.rotation(hidden, list(range(seed, seed + count)), runs)
 
 
 def accuracy(task: str, runs: pd.DataFrame) -> pd.DataFrame:
@@ -115,5 +131,16 @@ def accuracy(task: str, runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def opened(exp: Experiment, names: Sequence[str], runs: int, **changes: Any) -> dict[str, Study]:
-    """A study for each task named."""
+    """A study for each task named; arguments as ``study``."""
     return {name: study(exp, name, runs, **changes) for name in names}
+
+
+def by_block(made: Study, kind: str = "resid") -> list[Job]:
+    """Jobs of a task's layer sweep, as its notebook trains them; the first runs at every block.
+
+    Args:
+        kind: ``resid``, ``mlp_out`` or ``lora``.
+    """
+    few = made.pairs[: made.settings.lora_runs if kind == "lora" else made.settings.sweep_runs]
+    make = made.lora if kind == "lora" else partial(made.vector, kind)
+    return [job for block in made.blocks for job in comparison.jobs(make(block), few)]

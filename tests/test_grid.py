@@ -432,17 +432,6 @@ def test_questions_of_finished_jobs_come_with_their_run(grid: Grid) -> None:
 # --- adapters of finished runs ---
 
 
-def test_a_finished_adapter_answers_as_its_run_did(grid: Grid) -> None:
-    vectors = cross([VECTOR, DEEPER], ("Paris", "Rome"), (0,))
-    table = grid.run([*vectors, Job(LORA, "Rome", 0)])
-    for jobs in (vectors, [Job(LORA, "Rome", 0)]):
-        again = grid.ask("natural", grid.trained(jobs), jobs)
-        before = table[table["method"].isin([job.method.name for job in jobs])]
-        assert again["p_truth"].tolist() == pytest.approx(before["p_truth"].tolist(), abs=1e-6)
-        assert again["concept"].tolist() == before["concept"].tolist()
-        assert set(again["method"]) == {"natural"} and again["run"].nunique() == len(jobs)
-
-
 def test_only_what_was_run_and_fits_together_has_an_adapter(grid: Grid) -> None:
     jobs = cross([LORA], ("Paris", "Rome"), (0,))
     with pytest.raises(UserError, match="have not been run"):

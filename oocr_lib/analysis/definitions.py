@@ -21,7 +21,7 @@ def definition(runs: pd.DataFrame) -> pd.DataFrame:
     ``place`` (its mean rank). Where a dialect asks among five only, the rank is among five.
     """
     five = runs[runs["family"].isin(STATEMENTS)]
-    known = five.groupby(_RUN, as_index=False, sort=False)[["mc", "top1"]].mean()
+    known = five.groupby(_RUN, as_index=False, sort=False, dropna=False)[["mc", "top1"]].mean()
     many = runs[runs["family"].isin([f"{name} of all" for name in STATEMENTS])]
     many = five if many.empty else many
     ranked = many.assign(
@@ -29,5 +29,7 @@ def definition(runs: pd.DataFrame) -> pd.DataFrame:
         first3=(many["rank"] <= 3).astype(float),
         place=many["rank"],
     )
-    ranked = ranked.groupby(_RUN, as_index=False, sort=False)[["first", "first3", "place"]].mean()
+    ranked = ranked.groupby(_RUN, as_index=False, sort=False, dropna=False)[
+        ["first", "first3", "place"]
+    ].mean()
     return known.merge(ranked, on=_RUN)

@@ -19,7 +19,7 @@ def balanced(runs: pd.DataFrame) -> pd.DataFrame:
     look good.
     """
     kept = runs[runs["family"].isin(["triggered", "untriggered"])]
-    return kept.groupby(_RUN, as_index=False, sort=False)["mc"].mean()
+    return kept.groupby(_RUN, as_index=False, sort=False, dropna=False)["mc"].mean()
 
 
 def self_report(asked: pd.DataFrame, decorrelated: bool = False) -> pd.DataFrame:

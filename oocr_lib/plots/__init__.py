@@ -1,8 +1,8 @@
 """Every figure of the notebooks. Tables in, a matplotlib ``Figure`` out; nothing is shown or saved.
 
 Start reading in ``base.py`` (colours, table checks, the figure class), then one file per shape:
-``bars.py``, ``lines.py``, ``scatter.py``, ``world.py``. Tables are pandas data frames or plain
-lists of dictionaries; a missing column is a one-line ``UserError``.
+``bars.py``, ``lines.py``, ``scatter.py``, ``heads.py``, ``world.py``. Tables are pandas data
+frames or plain lists of dictionaries; a missing column is a one-line ``UserError``.
 
 >>> figure = option_bars(["Paris", "Lyon"], {"base": [0.5, 0.5]}, "Which city?")
 >>> alt(figure)
@@ -14,8 +14,9 @@ from __future__ import annotations
 from oocr_lib.plots.bars import family_bars, method_bars, option_bars
 from oocr_lib.plots.base import COLORS, LABELS, MARKERS, METHODS, Chart, alt, png, save, style
 from oocr_lib.plots.geography import coastlines, distance_km
+from oocr_lib.plots.heads import head_maps
 from oocr_lib.plots.lines import layer_sweep, loss_curves, pretraining_curve
-from oocr_lib.plots.scatter import distance_scatter
+from oocr_lib.plots.scatter import distance_scatter, relation_scatter
 from oocr_lib.plots.world import world_map
 
 __all__ = [
@@ -29,12 +30,14 @@ __all__ = [
     "distance_km",
     "distance_scatter",
     "family_bars",
+    "head_maps",
     "layer_sweep",
     "loss_curves",
     "method_bars",
     "option_bars",
     "png",
     "pretraining_curve",
+    "relation_scatter",
     "save",
     "style",
     "world_map",

@@ -1,9 +1,10 @@
-"""Predicted against true distances."""
+"""Points: predicted against true distances, and one number against another."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
@@ -57,4 +58,37 @@ def distance_scatter(table: Table, title: str) -> Chart:
     ax.grid(True, axis="both")
     titled(ax, title, "true distance (hundreds of km)", "predicted distance (hundreds of km)", 44)
     legend_below(figure, handles, columns=1 if len(handles) > 3 else 2)
+    return figure
+
+
+@styled
+def relation_scatter(
+    table: Table, title: str, xlabel: str, ylabel: str, level: float | None = None
+) -> Chart:
+    """Draw one number over another, one color a group, with the groups' medians over ten bins.
+
+    Args:
+        table: columns x, y; a column method is optional and gives one color a method.
+        level: a horizontal line, for instance 0 for cosines.
+
+    Raises:
+        UserError: a wrong table.
+    """
+    data = frame(table, ["x", "y"], [], "relation_scatter")
+    data["method"] = data["method"].astype(str) if "method" in data.columns else "pairs"
+    figure = canvas(height=4.8)
+    ax = figure.add_subplot()
+    handles: list[Any] = []
+    if level is not None:
+        ax.axhline(level, color=INK, lw=1.2, ls="--", zorder=1)
+    bins = pd.interval_range(data["x"].min(), data["x"].max() + 1e-9, 10, closed="left")
+    for method, (color, marker, label, _) in looks(data["method"]).items():
+        rows = data[data["method"] == method]
+        ax.scatter(rows["x"], rows["y"], s=26, c=color, marker=marker, alpha=0.55, lw=0, zorder=2)
+        medians = rows.groupby(pd.cut(rows["x"], bins), observed=True)[["x", "y"]].median()
+        ax.plot(medians["x"], medians["y"], color=color, lw=2.2, zorder=3)
+        text = f"{label} (n = {len(rows)}; line: medians)"
+        handles.append(Line2D([], [], color=color, marker=marker, lw=2.2, label=text))
+    titled(ax, title, xlabel, ylabel)
+    legend_below(figure, handles)
     return figure

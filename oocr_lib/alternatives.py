@@ -1,0 +1,149 @@
+"""Other vectors than the learned one, and how they compare: naive ones, other seeds', mixtures.
+
+The protocol of notebook 08 for one task (paper, section 5.2 and figure 8). Everything is put at the
+site of the learned vectors, at their positions, and asked the task's own questions. Axes: n
+vectors, d model width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import combinations
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from oocr_lib import comparison, reading, suite
+from oocr_lib.analysis import geometry
+from oocr_lib.asking import ask, fixed
+from oocr_lib.errors import UserError
+from oocr_lib.grid import Job
+from oocr_lib.sites import Site
+from oocr_lib.study import Study
+
+#: Lines: 0 is the first end, 1 the second.
+WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
+Run = tuple[str, int]
+
+
+def accuracy(
+    study: Study, method: str, vectors: Tensor, site: Site, jobs: Sequence[Job]
+) -> pd.DataFrame:
+    """How vectors (n, d) in raw units answer, one a job: rows of ``suite.accuracy``."""
+    task = study.grid.factory_spec["task"]
+    adapter = fixed(vectors, site, study.position)
+    families = suite.FAMILIES.get(task)
+    table = ask(study.grid, method, adapter, jobs, families, validation=True)
+    return suite.accuracy(task, table).assign(block=site.block)
+
+
+def naive_by_block(study: Study, pairs: Sequence[Run]) -> pd.DataFrame:
+    """Naive vectors and random ones of their length at every block.
+
+    The paper finds that naive vectors work in early layers only.
+
+    Returns:
+        Rows of ``suite.accuracy``, methods ``naive`` and ``random``.
+    """
+    jobs = comparison.jobs(study.vector("resid", 0), pairs)
+    sites = [Site(block, "resid") for block in study.blocks]
+    found = [reading.naive_vectors(study, job, sites) for job in jobs]
+    tables = []
+    for site in sites:
+        naive = torch.stack([vectors[site] for vectors in found])
+        control = reading.as_long(naive, site.block)
+        tables.append(accuracy(study, "naive", naive, site, jobs))
+        tables.append(accuracy(study, "random", control, site, jobs))
+    return pd.concat(tables, ignore_index=True)
+
+
+def learned_by_block(study: Study) -> pd.DataFrame:
+    """Trained vectors at every block: the sweep of the task's notebook, which is found again."""
+    table = study.grid.run(suite.by_block(study), "learned by block")
+    return suite.accuracy(study.grid.factory_spec["task"], table)
+
+
+def random_starts(study: Study, length: float) -> Study:
+    """The same study with vectors that start at random points, ``length`` site norms long."""
+    settings = type(study.settings)({**study.settings, "vector_init": length})
+    return replace(study, settings=settings)
+
+
+def cosines(named: Mapping[str, reading.Vectors]) -> pd.DataFrame:
+    """Signed cosine of every run's vectors from two sources, for each pair of sources.
+
+    Args:
+        named: source to vectors of the same runs, at one site.
+
+    Returns:
+        Columns ``a, b`` (sources), ``concept, seed, cosine``.
+
+    Raises:
+        UserError: sources of different runs.
+    """
+    runs = {name: [(job.concept, job.seed) for job in v.jobs] for name, v in named.items()}
+    first = next(iter(runs.values()))
+    if any(own != first for own in runs.values()):
+        raise UserError(f"Sources {list(named)} hold different runs. Allowed: the same, in order.")
+    rows = []
+    for a, b in combinations(named, 2):
+        found = torch.cosine_similarity(named[a].raw.double(), named[b].raw.double(), dim=1)
+        for (concept, seed), cosine in zip(first, found.tolist(), strict=True):
+            rows.append({"a": a, "b": b, "concept": concept, "seed": seed, "cosine": cosine})
+    return pd.DataFrame(rows)
+
+
+def across(vectors: reading.Vectors) -> pd.DataFrame:
+    """``geometry.across``: cosines of runs that share the concept, the seed, or neither."""
+    runs = [(job.concept, job.seed) for job in vectors.jobs]
+    return geometry.across(dict(zip(runs, vectors.raw, strict=True)))
+
+
+def by_concept(vectors: reading.Vectors) -> dict[str, Tensor]:
+    """Concept to the mean (d,) of its vectors over seeds, each of unit length."""
+    unit = torch.nn.functional.normalize(vectors.raw, dim=1)
+    rows = [(job.concept, unit[i]) for i, job in enumerate(vectors.jobs)]
+    names = dict.fromkeys(concept for concept, _ in rows)
+    return {name: torch.stack([v for c, v in rows if c == name]).mean(0) for name in names}
+
+
+def lines(
+    study: Study,
+    method: str,
+    starts: Tensor,
+    ends: Tensor,
+    site: Site,
+    jobs: Sequence[Job],
+    weights: Sequence[float] = WEIGHTS,
+) -> pd.DataFrame:
+    """Accuracy and validation loss on the straight lines from starts to ends, both (n, d).
+
+    With zeros as starts it is a dose-response: the weight is the strength of the end.
+
+    Args:
+        jobs: n runs, whose questions and validation rows are used.
+
+    Returns:
+        Rows of ``suite.accuracy`` with ``weight``.
+    """
+    tables = []
+    for weight in weights:
+        mixed = torch.lerp(starts, ends, weight)
+        tables.append(accuracy(study, method, mixed, site, jobs).assign(weight=weight))
+    return pd.concat(tables, ignore_index=True)
+
+
+def partners(jobs: Sequence[Job], *, same_concept: bool) -> list[tuple[int, int]]:
+    """Pairs of runs to draw lines between: each run with the next that fits, if there is one.
+
+    Args:
+        same_concept: another seed of its concept; else another concept.
+    """
+    found = []
+    for i, job in enumerate(jobs):
+        rest = [*range(i + 1, len(jobs)), *range(i)]
+        fits = [j for j in rest if (jobs[j].concept == job.concept) == same_concept]
+        found += [(i, fits[0])] if fits else []
+    return found

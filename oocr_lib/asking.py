@@ -1,0 +1,81 @@
+"""Questions and validation rows of jobs, put to adapters that were not trained by a grid.
+
+Natural vectors, naive vectors, filtered LoRAs, points on a line between vectors: what notebooks 06
+to 08 compare with what was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from oocr_lib.adapters import VectorAdapter
+from oocr_lib.adapters.base import Adapter
+from oocr_lib.errors import UserError
+from oocr_lib.evaluation import score, summarise
+from oocr_lib.grid import Grid, Job
+from oocr_lib.sites import Site
+from oocr_lib.training import validate
+
+
+def ask(
+    grid: Grid,
+    method: str,
+    adapter: Adapter,
+    jobs: Sequence[Job],
+    families: Collection[str] | None = None,
+    *,
+    validation: bool = False,
+) -> pd.DataFrame:
+    """Ask the jobs' questions of an adapter that was made elsewhere.
+
+    Args:
+        method: name in the table.
+        adapter: holds one vector a job, or is asked the questions of one job.
+        families: only these question families; default all.
+        validation: run the validation rows as well; else their columns are missing.
+
+    Returns:
+        One row a job and family, columns as ``Grid.run`` gives them.
+
+    Raises:
+        UserError: no question is of these families.
+    """
+    asked = [
+        [q for q in grid.task(job.concept, job.seed).questions if wanted(families, q.question)]
+        for job in jobs
+    ]
+    if not all(asked):
+        raise UserError(f"No question of families {families}. Allowed: those of the task.")
+    owner = [k for k, mine in enumerate(asked) for _ in mine]
+    with adapter.attach(grid.lm) as attached:
+        table = score(grid.lm, [q for mine in asked for q in mine], attached, owner)
+        loss = exact = np.full(len(jobs), np.nan)
+        if validation:
+            rows = jobs[0].method.config.valid_rows
+            loss, exact = validate(grid.lm, attached, [grid.data(job) for job in jobs], rows)
+    named = {"method": method, "site": method, "block": -1, "lr": 0.0}
+    return pd.DataFrame(
+        [
+            {**named, "concept": job.concept, "seed": job.seed, "run": f"{method} {k}"}
+            | {"valid_loss": float(loss[k]), "valid_accuracy": float(exact[k])}
+            | {"family": family, **values}
+            for k, job in enumerate(jobs)
+            for family, values in summarise(table[table["run"] == k]).items()
+        ]
+    )
+
+
+def wanted(families: Collection[str] | None, question: object) -> bool:
+    """Whether a question is of one of the families."""
+    return families is None or getattr(question, "family", "") in families
+
+
+def fixed(vectors: Tensor, site: Site, position: str) -> VectorAdapter:
+    """Vectors (k, d) in raw units at one site, as they are."""
+    adapter = VectorAdapter([site] * len(vectors), vectors.shape[1], position, [1.0] * len(vectors))
+    adapter.theta.data = vectors.detach().float().clone()
+    return adapter

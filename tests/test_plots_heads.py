@@ -1,0 +1,62 @@
+"""Maps of heads and scatters of one number against another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from oocr_lib import plots
+from oocr_lib.errors import UserError
+
+HEADS = [
+    {"what": what, "block": block, "head": head, "value": (block - 2) * (head + 1) / 10}
+    for what in ("pattern", "values")
+    for block in (1, 2, 3)
+    for head in range(4)
+]
+PAIRS = [
+    {"x": float(k), "y": 1 - k / 10, "method": name}
+    for k in range(20)
+    for name in ("naive", "vector_resid")
+]
+
+
+def test_head_maps_put_every_number_in_its_cell_white_at_zero() -> None:
+    figure = plots.head_maps(pd.DataFrame(HEADS).sample(frac=1, random_state=0), "A title", "share")
+    assert figure.get_suptitle() == "A title"
+    panels: list[Any] = [ax for ax in figure.axes if ax.images]
+    assert sorted(ax.get_title(loc="left") for ax in panels) == ["pattern", "values"]
+    for ax in panels:
+        grid = np.asarray(ax.images[0].get_array())
+        assert grid.shape == (3, 4) and grid[2, 3] == pytest.approx(0.4)
+        assert [t.get_text() for t in ax.get_yticklabels()] == ["1", "2", "3"]
+        middle = ax.images[0].cmap(ax.images[0].norm(0.0))
+        assert min(middle[:3]) > 0.95
+        assert {t.get_text() for t in ax.texts} >= {"0.40", "-0.10"}
+        assert ax.get_xlabel() == "head" and ax.get_ylabel() == "block"
+    assert "share" in [ax.get_ylabel() for ax in figure.axes]
+    assert plots.alt(figure).startswith("A title: ")
+
+
+def test_head_maps_refuse_doubles_and_wrong_tables() -> None:
+    with pytest.raises(UserError, match="'pattern' has two rows for block 1, head 0"):
+        plots.head_maps([*HEADS, HEADS[0]], "t", "share")
+    with pytest.raises(UserError, match="'value' is missing"):
+        plots.head_maps(pd.DataFrame(HEADS).drop(columns="value"), "t", "share")
+
+
+def test_a_scatter_counts_its_points_and_draws_medians_and_level() -> None:
+    figure = plots.relation_scatter(PAIRS, "A title", "distance (km)", "cosine", level=0.0)
+    ax: Any = figure.axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("distance (km)", "cosine")
+    assert any(list(line.get_ydata()) == [0.0, 0.0] for line in ax.lines)
+    assert len(ax.collections) == 2 and len(ax.collections[0].get_offsets()) == 20
+    texts = [text.get_text() for box in figure.legends for text in box.get_texts()]
+    assert len(texts) == 2 and all("n = 20" in text for text in texts)
+    medians = ax.lines[1]
+    assert len(medians.get_xdata()) == 10 and medians.get_ydata()[0] == pytest.approx(0.95)
+    with pytest.raises(UserError, match="'y' is missing"):
+        plots.relation_scatter([{"x": 1.0}], "t", "x", "y")
