@@ -10,7 +10,10 @@ OUT ?= results
 VENV ?= .venv
 PY := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+BOOK := $(VENV)/.book
 SMOKE := results/check
+SNAKEMAKE = $(PY) -m snakemake --workflow-profile workflow/profiles/laptop \
+  --config preset=$(PRESET) out=$(OUT)
 PYTHONS := $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3 python)
 
 # The testbed needs no network. For a model from the hub: make reproduce HF_HUB_OFFLINE=0
@@ -20,12 +23,14 @@ export OOCR_THREADS ?= 2
 
 # One thing at a time, also under make -j: all of it shares the same few cores.
 .NOTPARALLEL:
-.PHONY: help reproduce test lint unit smoke lab testbed notebooks reference clean
+.PHONY: help reproduce workflow test lint unit smoke lab book testbed notebooks reference clean
 
 help:
 	@echo "make reproduce   run every notebook with papermill into results/ (PRESET=laptop)"
+	@echo "make workflow    the same as a Snakemake workflow, see workflow/config.yaml"
 	@echo "make test        lint, types, unit tests, every notebook in preset smoke"
 	@echo "make lab         open the notebooks in JupyterLab"
+	@echo "make book        all notebooks and pages as an offline website in build/book/html"
 	@echo "make testbed     train the testbed model again (resumes; 90 minutes on 2 cores)"
 	@echo "make notebooks   run every notebook and commit the outputs to notebooks/"
 	@echo "make reference   run preset smoke and accept its numbers as the new references"
@@ -52,15 +57,30 @@ $(STAMP): pyproject.toml constraints.txt
 reproduce: $(STAMP)
 	@$(PY) -m oocr_lib.batch --all --preset $(PRESET) --out $(OUT)
 
+$(VENV)/.workflow: $(STAMP)
+	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[workflow]'
+	@touch $@
+
+# Unlocked first: a killed one leaves its lock. Two at a time do no harm, as each notebook run
+# locks its own folder.
+workflow: export PATH := $(abspath $(VENV)/bin):$(PATH)
+workflow: $(VENV)/.workflow
+	@$(SNAKEMAKE) --unlock --quiet
+	@$(SNAKEMAKE)
+
 test: lint unit smoke
 	@echo "All checks passed."
 
-lint: $(STAMP)
+# The checks know the site and the workflow, too.
+CHECKED := $(BOOK) $(VENV)/.workflow
+
+lint: $(CHECKED)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-unit: $(STAMP)
+unit: export PATH := $(abspath $(VENV)/bin):$(PATH)
+unit: $(CHECKED)
 	$(PY) -m pytest tests
 
 # A fresh output folder: a notebook that does not write its metrics now fails the comparison.
@@ -72,6 +92,15 @@ smoke: $(STAMP)
 lab: $(STAMP)
 	OOCR_PROGRESS=1 $(PY) -m jupyterlab --ServerApp.root_dir=. \
 	  --LabApp.default_url=/lab/tree/notebooks/00_quickstart.ipynb
+
+# The extra is installed once; the pages take seconds, no notebook is run, every link is checked.
+$(BOOK): $(STAMP)
+	@echo "Installing what the book needs: small packages, under a minute"
+	@$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[book]'
+	@touch $@
+
+book: $(BOOK)
+	@$(PY) docs/build.py
 
 testbed: $(STAMP)
 	$(PY) -m oocr_lib.testbed.pretrain --out data/testbed
@@ -85,5 +114,5 @@ reference: $(STAMP)
 	$(PY) -m oocr_lib.metrics refresh --from $(SMOKE)/smoke --to data/reference/smoke
 
 clean:
-	rm -rf results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find oocr_lib tests notebooks -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf
+	rm -rf results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .snakemake
+	find oocr_lib tests notebooks docs -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -21,7 +22,9 @@ from oocr_lib.asking import ask, fixed
 from oocr_lib.errors import UserError
 from oocr_lib.grid import Job
 from oocr_lib.sites import Site
+from oocr_lib.statistics import Floats
 from oocr_lib.study import Study
+from oocr_lib.testbed import world
 
 #: Lines: 0 is the first end, 1 the second.
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -147,3 +150,15 @@ def partners(jobs: Sequence[Job], *, same_concept: bool) -> list[tuple[int, int]
         fits = [j for j in rest if (jobs[j].concept == job.concept) == same_concept]
         found += [(i, fits[0])] if fits else []
     return found
+
+
+def distances(cities: Sequence[world.City]) -> Floats:
+    """(c, c) great-circle distances in kilometres."""
+    return np.array([[world.distance_km(a, b) for b in cities] for a in cities])
+
+
+def against_map(vectors: Mapping[str, Tensor], km: Floats) -> pd.DataFrame:
+    """Every pair of cities once: columns ``a, b, cosine, km``."""
+    table = geometry.cosine_table(vectors)
+    table["km"] = km[np.triu_indices(len(vectors), 1)]
+    return table

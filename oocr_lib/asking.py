@@ -14,11 +14,17 @@ from torch import Tensor
 
 from oocr_lib.adapters import VectorAdapter
 from oocr_lib.adapters.base import Adapter
+from oocr_lib.encoding import Encoded
 from oocr_lib.errors import UserError
-from oocr_lib.evaluation import score, summarise
+from oocr_lib.evaluation import Asked, score, summarise
 from oocr_lib.grid import Grid, Job
+from oocr_lib.reuse import Reuse
+from oocr_lib.sharing import MOST, known_share
 from oocr_lib.sites import Site
-from oocr_lib.training import validate
+from oocr_lib.training import sample, validate
+
+#: Untouched blocks from which taking over their outputs pays, where no tokens are known.
+_DEEP = 2
 
 
 def ask(
@@ -51,12 +57,14 @@ def ask(
     if not all(asked):
         raise UserError(f"No question of families {families}. Allowed: those of the task.")
     owner = [k for k, mine in enumerate(asked) for _ in mine]
+    data, rows = [grid.data(job) for job in jobs], jobs[0].method.config.valid_rows
+    checked = [sample(run.valid, rows, run.seed) for run in data] if validation else []
+    reuse = _reuse(grid, adapter, asked, checked)
     with adapter.attach(grid.lm) as attached:
-        table = score(grid.lm, [q for mine in asked for q in mine], attached, owner)
+        table = score(grid.lm, [q for mine in asked for q in mine], attached, owner, reuse)
         loss = exact = np.full(len(jobs), np.nan)
         if validation:
-            rows = jobs[0].method.config.valid_rows
-            loss, exact = validate(grid.lm, attached, [grid.data(job) for job in jobs], rows)
+            loss, exact = validate(grid.lm, attached, data, rows, reuse)
     named = {"method": method, "site": method, "block": -1, "lr": 0.0}
     return pd.DataFrame(
         [
@@ -72,6 +80,30 @@ def ask(
 def wanted(families: Collection[str] | None, question: object) -> bool:
     """Whether a question is of one of the families."""
     return families is None or getattr(question, "family", "") in families
+
+
+def _reuse(
+    grid: Grid,
+    adapter: Adapter,
+    asked: Sequence[Sequence[Asked]],
+    checked: Sequence[Sequence[Encoded]],
+) -> Reuse | None:
+    """What no vector of the adapter changes, computed once for all calls with the same questions.
+
+    Unlike in training, it pays almost always: a sweep over blocks or strengths asks the same
+    questions dozens of times.
+    """
+    if grid.pools is None or not isinstance(adapter, VectorAdapter):
+        return None
+    passes = [[part.encoded for q in mine for part in q.sequences] for mine in asked]
+    listed = [rows for rows in [*passes, *checked] if rows]
+    depth = min(site.block + (site.kind == "resid") for site in adapter.sites)
+    known = known_share(listed[0], adapter.position) >= MOST
+    if not known and depth < _DEEP:
+        return None
+    pools = [grid.pools.get(rows, adapter.position if known else "all") for rows in listed]
+    made = list(dict.fromkeys(pool for pool in pools if pool is not None))
+    return Reuse(grid.lm, made, depth) if made else None
 
 
 def fixed(vectors: Tensor, site: Site, position: str) -> VectorAdapter:

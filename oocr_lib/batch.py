@@ -2,11 +2,13 @@
 
     python -m oocr_lib.batch --all
     python -m oocr_lib.batch 03_locations -p seed=1 --preset smoke --out results
+    python -m oocr_lib.batch 00_quickstart -p seed=0..4 -p hidden=Paris,Lima -j 2
 
 The executed notebook goes to ``<out>/<preset>/<notebook>/<notebook>.ipynb`` when every cell ran
-and ``metrics.json`` was written by this run; a failed one stays beside it as
-``<notebook>.failed.ipynb``. Exit code: 0 all ran, 1 some failed, 2 bad input (nothing started),
-130 interrupted.
+and ``metrics.json`` was written by this run; each run of a sweep has a folder of its own there. A
+failed one stays beside it as ``<notebook>.failed.ipynb``. What is finished and would come out the
+same is not run again (``finished``). Exit code: 0 all ran, 1 some failed, 2 bad input (nothing
+started), 130 interrupted.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import nbformat
 
-from oocr_lib import notebook_checks, parameters, store
+from oocr_lib import batch_grid, finished, notebook_checks, parameters, store, sweep
 from oocr_lib.batch_job import Job, Outcome, Worker
 from oocr_lib.batch_progress import Progress, clock
 from oocr_lib.errors import UserError, choose
@@ -63,37 +66,62 @@ def plan(options: argparse.Namespace) -> list[Job]:
         UserError: whatever is wrong, before anything starts.
     """
     choose(options.preset, PRESETS, "preset")
-    assignments: dict[str, str] = {}
-    for text in options.parameters:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UserError(f"Parameter {text!r} has no value. Write it as name=value.")
-        if name in assignments:
-            raise UserError(f"Parameter {name!r} is given twice. Give it once.")
-        assignments[name] = value
     if options.jobs < 1:
         raise UserError(f"-j {options.jobs} is not allowed. Give 1 or more.")
     if options.cell_timeout is not None and options.cell_timeout < 1:
         raise UserError(f"--cell-timeout {options.cell_timeout} is not allowed. Give 1 or more.")
-    if options.in_place and (assignments or options.preset != "laptop"):
+    texts, grid = batch_grid.assignments(options.parameters), batch_grid.read_grid(options.grid)
+    given = texts or grid or options.label is not None
+    if options.in_place and (given or options.preset != "laptop"):
         raise UserError("--in-place commits defaults: use it without -p and with preset laptop.")
+    if options.table is not None:
+        sweep.check_table(options.table)
     jobs = []
     for path in find_notebooks(options.notebooks, options.all):
-        known = parameters.inspect(path)
-        choose("preset", known, f"parameter for {path.stem}:")
-        values = {"preset": options.preset, **parameters.resolve(path.stem, known, assignments)}
-        jobs.append(Job(path, known, values, options.out.expanduser().resolve()))
-    return jobs
+        jobs += _jobs(path, options, texts, grid)
+    # What reads other notebooks' results comes after them.
+    return sorted(jobs, key=lambda job: bool(finished.reads(job.source)))
 
 
-def run_all(jobs: Sequence[Job], parallel: int, cell_timeout: int | None) -> list[Outcome]:
-    """Run the jobs, ``parallel`` at a time, with progress; outcomes in the order of the jobs."""
-    with Progress([job.name for job in jobs]) as progress:
-        worker = Worker(cell_timeout, progress)
+def _jobs(
+    path: Path, options: argparse.Namespace, texts: dict[str, str], grid: dict[str, Any]
+) -> list[Job]:
+    """The runs of one notebook."""
+    known = parameters.inspect(path)
+    choose("preset", known, f"parameter for {path.stem}:")
+    made, varied = batch_grid.combinations(path.stem, known, texts, grid)
+    if options.label is not None:
+        batch_grid.check_label(options.label)
+        if varied:
+            raise UserError(
+                f"--label {options.label!r} names one run, but {', '.join(varied)} has several "
+                "values. Leave it out: each run of a sweep gets a name."
+            )
+    out, preset = options.out.expanduser().resolve(), {"preset": options.preset}
+    labels = [options.label or batch_grid.label(values, varied) for values in made]
+    return [
+        Job(path, known, preset | values, out, label)
+        for values, label in zip(made, labels, strict=True)
+    ]
+
+
+def run_all(
+    jobs: Sequence[Job], parallel: int, cell_timeout: int | None, rerun: bool = False
+) -> list[Outcome]:
+    """Run the jobs, ``parallel`` at a time, with progress; outcomes in the order of the jobs.
+
+    Jobs that read other notebooks' results start when all others have ended.
+    """
+    with Progress([job.title for job in jobs], parallel) as progress:
+        worker = Worker(cell_timeout, progress, rerun)
         with ThreadPoolExecutor(parallel) as pool:
-            futures = [pool.submit(worker.run, job) for job in jobs]
             try:
-                return [future.result() for future in futures]
+                outcomes: list[Outcome] = []
+                for last in (False, True):
+                    part = [job for job in jobs if bool(finished.reads(job.source)) is last]
+                    futures = [pool.submit(worker.run, job) for job in part]
+                    outcomes += [future.result() for future in futures]
+                return outcomes
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)
                 worker.stop()
@@ -114,16 +142,19 @@ def report(outcomes: Sequence[Outcome], seconds: float) -> str:
     width = max(len(outcome.name) for outcome in outcomes)
     lines = []
     for outcome in outcomes:
-        state = "ok" if outcome.ok else "FAILED"
-        line = f"{outcome.name:<{width}}  {state:<6}  {clock(outcome.seconds):>7}"
+        state = ("reused" if outcome.reused else "ok") if outcome.ok else "FAILED"
+        took = "" if outcome.reused else clock(outcome.seconds)
+        line = f"{outcome.name:<{width}}  {state:<6}  {took:>7}".rstrip()
         lines.append(line if outcome.ok else f"{line}  {outcome.problem}")
         if not outcome.ok and outcome.notebook.exists():
             lines.append(f"{'':<{width}}  read {_shown(outcome.notebook)}")
     good = [outcome for outcome in outcomes if outcome.ok]
-    lines.append(f"{len(good)} of {len(outcomes)} notebooks ran in {clock(seconds)}.")
+    reused = sum(outcome.reused for outcome in good)
+    before = f", {reused} of them before (--rerun runs them again)" if reused else ""
+    lines.append(f"{len(good)} of {len(outcomes)} notebooks ran in {clock(seconds)}{before}.")
     if len(good) < len(outcomes):
-        names = " ".join(outcome.name for outcome in outcomes if not outcome.ok)
-        lines.append(f"Failed: {names}. Run only these with: python -m oocr_lib.batch {names}")
+        names = ", ".join(outcome.name for outcome in outcomes if not outcome.ok)
+        lines.append(f"Failed: {names}. The same command runs only these again.")
     else:
         folder = good[0].notebook.parent.parent
         lines.append(
@@ -145,7 +176,18 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("notebooks", nargs="*", help="names like 03_locations, or paths")
     add("--all", action="store_true", help="every notebook in notebooks/")
-    add("-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE")
+    add(
+        *("-p", "--parameter"),
+        dest="parameters",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="several values make a sweep: seed=0..4, site=resid,mlp_out",
+    )
+    add("--grid", type=Path, metavar="FILE", help="a YAML file of parameters for a sweep")
+    add("--label", metavar="NAME", help="put one run with its parameters into a folder of its own")
+    add("--table", type=Path, metavar="FILE", help="also write the sweep's metrics (csv, parquet)")
+    add("--rerun", action="store_true", help="run again what is finished")
     add("--preset", default="laptop", help=", ".join(PRESETS) + " (default: laptop)")
     add("--out", type=Path, default=Path("results"), help="output folder (default: results)")
     add("-j", dest="jobs", type=int, default=1, help="notebooks at a time (default: 1)")
@@ -163,7 +205,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.dry_run:
             for job in jobs:
                 values = " ".join(f"{name}={value}" for name, value in job.values.items())
-                print(f"{job.name}: {values} -> {_shown(job.output)}")
+                done = finished.find(job.folder, job.identity()) and not options.rerun
+                state = "  (finished)" if done else ""
+                print(f"{job.name}: {values} -> {_shown(job.output)}{state}")
             return 0
         for job in jobs:
             job.make_folder()
@@ -172,13 +216,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     start = time.monotonic()
     try:
-        outcomes = run_all(jobs, options.jobs, options.cell_timeout)
+        outcomes = run_all(jobs, options.jobs, options.cell_timeout, options.rerun)
     except KeyboardInterrupt:
         print("Interrupted. Finished runs are kept; the same command goes on.", file=sys.stderr)
         return 130
     if options.in_place:
         commit_outputs(jobs, outcomes)
     print(report(outcomes, time.monotonic() - start))
+    for line in sweep.write_tables(jobs, options.table):
+        print(line)
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 

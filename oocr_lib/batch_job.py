@@ -2,40 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import nbformat
+from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from oocr_lib import notebook_checks, store
+from oocr_lib import finished, notebook_checks, store
+from oocr_lib.batch_child import Children
 from oocr_lib.batch_progress import Progress
 from oocr_lib.errors import UserError
 from oocr_lib.metrics import FILE
 from oocr_lib.parameters import Parameter, summary
-from oocr_lib.paths import ROOT
-
-_GRACE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
 class Job:
-    """A notebook with checked parameter values; ``values`` has the preset."""
+    """A notebook with checked parameter values.
+
+    Attributes:
+        values: those given, and the preset.
+        label: folder of one run of a sweep; empty for the notebook's own folder.
+    """
 
     source: Path
     parameters: Mapping[str, Parameter]
     values: Mapping[str, Any]
     out: Path
+    label: str = ""
 
     @property
     def name(self) -> str:
@@ -45,7 +46,23 @@ class Job:
     @property
     def folder(self) -> Path:
         """Where the run's files go, as in ``experiment``."""
-        return self.out / str(self.values["preset"]) / self.name
+        return self.out / str(self.values["preset"]) / self.name / self.label
+
+    @property
+    def title(self) -> str:
+        """The notebook's name, and the run's in a sweep."""
+        return f"{self.name} {self.label}".strip()
+
+    @property
+    def all_values(self) -> dict[str, Any]:
+        """Every parameter with its value or default."""
+        return {name: p.default for name, p in self.parameters.items()} | dict(self.values)
+
+    def identity(self) -> str:
+        """Of what would be run now, see ``finished.identity``."""
+        preset_folder = self.out / str(self.values["preset"])
+        own = self.folder.relative_to(preset_folder).as_posix()
+        return finished.identity(self.source, self.all_values, preset_folder, own)
 
     @property
     def output(self) -> Path:
@@ -74,12 +91,13 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended; ``problem`` is empty on success."""
+    """How a job ended; ``problem`` is empty on success, ``reused`` if it was finished before."""
 
     name: str
     problem: str
     seconds: float
     notebook: Path
+    reused: bool = False
 
     @property
     def ok(self) -> bool:
@@ -88,100 +106,92 @@ class Outcome:
 
 
 class Worker:
-    """Runs jobs in child processes; ``run`` may be called from several threads."""
+    """Runs jobs, or finds them finished; ``run`` may be called from several threads."""
 
-    def __init__(self, cell_timeout: int | None, progress: Progress) -> None:
-        self._cell_timeout = cell_timeout
-        self._progress = progress
-        self._children: set[subprocess.Popen[str]] = set()
-        self._stopped = False
+    def __init__(self, cell_timeout: int | None, progress: Progress, rerun: bool = False) -> None:
+        self._cell_timeout, self._progress, self._rerun = cell_timeout, progress, rerun
+        self._children = Children(progress)
 
     def run(self, job: Job) -> Outcome:
         """Run one job to its end; failures are outcomes, not exceptions."""
         start = time.monotonic()
-        partial = job.folder / f".{job.name}.{uuid.uuid4().hex[:8]}.partial.ipynb"
-        before = _stamp(job.folder / FILE)
-        self._progress.cell(job.name, 0, 0)
         try:
-            problem = self._execute(job, partial)
+            with self._alone(job):
+                identity = job.identity()
+                if not self._rerun and finished.find(job.folder, identity):
+                    outcome = Outcome(job.title, "", 0.0, job.output, reused=True)
+                else:
+                    outcome = self._fresh(job, identity, start)
+        except (OSError, UserError) as error:  # a full disk, a folder or notebook that went away
+            problem = (
+                f"cannot write: {error.strerror or error}"
+                if isinstance(error, OSError)
+                else str(error)
+            )
+            outcome = Outcome(job.title, problem, time.monotonic() - start, job.failed_output)
+        self._progress.done(job.title, outcome.problem, reused=outcome.reused)
+        return outcome
+
+    def stop(self) -> None:
+        """Interrupt what runs."""
+        self._children.stop()
+
+    @contextmanager
+    def _alone(self, job: Job) -> Iterator[None]:
+        """Hold the run's folder; another batch on it waits, and finds the finished run.
+
+        The lock is the operating system's, so it goes with a killed process.
+        """
+        lock = FileLock(job.folder / ".lock")
+        while True:
+            try:
+                lock.acquire(timeout=1.0)
+                break
+            except Timeout:
+                if self._children.stopped:
+                    raise OSError("interrupted while another batch ran the same notebook") from None
+                self._progress.waits(job.title)
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _fresh(self, job: Job, identity: str, start: float) -> Outcome:
+        """Run a job that is not finished; record it when it is."""
+        partial = job.folder / f".{job.name}.{uuid.uuid4().hex[:8]}.partial.ipynb"
+        for left in (finished.FILE, ".*.partial.ipynb", ".*.tmp.*"):  # of a killed run; we hold it
+            for path in job.folder.glob(left):
+                path.unlink(missing_ok=True)
+        before = _stamp(job.folder / FILE)
+        self._progress.cell(job.title, 0, 0)
+        try:
+            problem, began = self._execute(job, partial)
+            if problem and not began and not self._children.stopped:
+                problem, _ = self._execute(job, partial)  # ports collide on a busy machine
             notebook = _read(partial)
             if not problem:
                 problem = notebook_checks.unfinished(notebook) if notebook else "no output"
             if not problem and _stamp(job.folder / FILE) in (None, before):
                 problem = f"all cells ran, but none wrote {FILE}"
             target = _install(job, notebook, problem)
-        except OSError as error:  # a full disk, a folder that went away
-            problem, target = f"cannot write: {error.strerror or error}", job.failed_output
+            seconds = time.monotonic() - start
+            if not problem:
+                finished.record(job.folder, identity, job.name, job.all_values, seconds)
         finally:
             partial.unlink(missing_ok=True)
-        self._progress.done(job.name, problem)
-        return Outcome(job.name, problem, time.monotonic() - start, target)
+        return Outcome(job.title, problem, time.monotonic() - start, target)
 
-    def stop(self) -> None:
-        """Interrupt all children, then kill those that do not end."""
-        self._stopped = True
-        for child in list(self._children):
-            child.send_signal(signal.SIGINT)
-        for child in list(self._children):
-            try:
-                child.wait(_GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                child.kill()
-
-    def _execute(self, job: Job, partial: Path) -> str:
-        """Run the child process; return what it reports as wrong, or an empty text."""
+    def _execute(self, job: Job, partial: Path) -> tuple[str, bool]:
+        """Run the child process; what it reports as wrong, and whether a cell was started."""
         order = {
             "input": job.source.name,
             "output": str(partial),
             "parameters": dict(job.values),
             "cell_timeout": self._cell_timeout,
         }
-        problem = ""
-        with tempfile.TemporaryFile("w+", errors="replace") as stderr:
-            child = self._start(job, stderr)
-            assert child.stdin is not None and child.stdout is not None
-            with child.stdin:
-                child.stdin.write(json.dumps(order))
-            for line in child.stdout:
-                event = json.loads(line)
-                problem = event.get("error", problem)
-                if "cell" in event:
-                    self._progress.cell(job.name, event["cell"], event["of"])
-            code = child.wait()
-            self._children.discard(child)
-            if code and not problem:
-                stderr.seek(0)
-                problem = _ending(code, stderr.read())
-        return problem
-
-    def _start(self, job: Job, stderr: IO[str]) -> subprocess.Popen[str]:
-        """Start the child process in the notebook's folder, where Jupyter would run it."""
         # The output folder is no parameter here: its path would stand in the executed notebook.
-        environment = {k: v for k, v in os.environ.items() if k != "OOCR_PRESET"}
-        environment |= {"OOCR_OUT": str(job.out), "OOCR_PROGRESS": "0"}
-        # The same library here and there, also in a checkout that was not installed.
-        search = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
-        child = subprocess.Popen(
-            [sys.executable, "-m", "oocr_lib.batch_worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            cwd=job.source.parent,
-            env=environment,
-        )
-        self._children.add(child)
-        if self._stopped:
-            child.kill()
-        return child
-
-
-def _ending(code: int, stderr: str) -> str:
-    """One line for a child that ended without a word of its own."""
-    lines = [line for line in stderr.splitlines() if line.strip()]
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return f"the process ended with {how}" + (f": {lines[-1].strip()}" if lines else "")
+        extra = {"OOCR_OUT": str(job.out), "OOCR_LABEL": job.label, "OOCR_PROGRESS": "0"}
+        return self._children.run(job.title, job.source.parent, order, extra)
 
 
 def _stamp(path: Path) -> tuple[int, int] | None:

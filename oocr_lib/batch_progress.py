@@ -23,10 +23,12 @@ def clock(seconds: float) -> str:
 class Progress:
     """Context manager; ``cell`` and ``done`` may be called from several threads."""
 
-    def __init__(self, names: Sequence[str]) -> None:
+    def __init__(self, names: Sequence[str], parallel: int = 1) -> None:
         self._width = max((len(name) for name in names), default=0)
         self._left = len(names)
         self._total = len(names)
+        self._parallel = parallel
+        self._took: list[float] = []
         self._terminal = sys.stderr.isatty()
         self._lock = threading.Lock()
         self._running: dict[str, tuple[float, int, int]] = {}  # start, cell, cells
@@ -69,16 +71,34 @@ class Progress:
             elif not number:
                 self._say(name, "starts")
 
-    def done(self, name: str, problem: str) -> None:
-        """The notebook ended, with a problem or without (empty text)."""
+    def waits(self, name: str) -> None:
+        """Another batch runs the same notebook."""
+        with self._lock:
+            if name not in self._said:
+                self._say(name, "waits for another batch that runs it")
+
+    def done(self, name: str, problem: str, *, reused: bool = False) -> None:
+        """The notebook ended, with a problem or without (empty text), or was finished before."""
         with self._lock:
             start = self._running.pop(name, (time.monotonic(), 0, 0))[0]
             if name in self._bars:
                 self._bars.pop(name).close()
             self._left -= 1
-            took = clock(time.monotonic() - start)
+            seconds = time.monotonic() - start
+            took = clock(seconds)
             ended = f"failed after {took}: {problem}" if problem else f"ran in {took}"
-            self._say(name, f"{ended} ({self._total - self._left} of {self._total})")
+            if reused:
+                ended = "finished before"
+            else:
+                self._took.append(seconds)
+            self._say(name, f"{ended} ({self._total - self._left} of {self._total}{self._rest()})")
+
+    def _rest(self) -> str:
+        """About how long it will take, from what has run: a mean run times those left."""
+        if not self._took or not self._left:
+            return ""
+        mean = sum(self._took) / len(self._took)
+        return f", about {clock(mean * self._left / self._parallel)} left"
 
     def _tick(self) -> None:
         while not self._stop.wait(1.0):

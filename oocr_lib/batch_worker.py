@@ -1,8 +1,8 @@
 """The child process of ``oocr_lib.batch``: one notebook through papermill.
 
-Reads a job as JSON from standard input, runs it in the current folder, and reports on standard
-output, one JSON object a line: ``{"cell": k, "of": n}`` before code cell k starts,
-``{"error": text}`` when the run fails.
+Reads a job as one line of JSON from standard input, runs it in the current folder, and reports on
+standard output, one JSON object a line: ``{"cell": k, "of": n}`` before code cell k starts,
+``{"error": text}`` when the run fails. It ends when standard input closes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from typing import Any, TextIO
@@ -88,12 +89,27 @@ def _report(channel: TextIO, content: dict[str, Any]) -> None:
     print(json.dumps(content), file=channel, flush=True)
 
 
+def _end_with_parent() -> None:
+    """End this process when standard input closes: then the batch is gone, killed for instance.
+
+    The kernel sees its own parent go, and ends as well.
+    """
+
+    def watch() -> None:
+        sys.stdin.read()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
 def main() -> int:
     """Keep standard output for reports: whatever else writes there goes to standard error."""
     channel = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
-    return run(json.load(sys.stdin), channel)
+    job = json.loads(sys.stdin.readline())
+    _end_with_parent()
+    return run(job, channel)
 
 
 if __name__ == "__main__":

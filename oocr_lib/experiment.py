@@ -7,6 +7,7 @@
 
 Environment variables, for runs of a committed notebook with another preset (tests, the runner):
 ``OOCR_PRESET`` and ``OOCR_OUT`` override the notebook's ``preset`` and ``out_dir``;
+``OOCR_LABEL`` puts a run of a sweep into a folder of its own;
 ``OOCR_THREADS`` sets the number of CPU threads (2); ``OOCR_PROGRESS=1`` shows progress bars.
 """
 
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from oocr_lib import paths, statistics, store
 from oocr_lib.errors import UserError, choose
+from oocr_lib.injected import check_injected
 from oocr_lib.machine import commit, set_up
 from oocr_lib.metrics import FILE, Metrics
 from oocr_lib.runs import RunStore, versions
@@ -56,7 +58,7 @@ class Experiment:
     Attributes:
         notebook, model, preset, seed: as given, after the overrides.
         settings: the preset's values.
-        folder: ``<out>/<preset>/<notebook>``.
+        folder: ``<out>/<preset>/<notebook>``, and the run's label in a sweep.
         threads: CPU threads in use.
         metrics: the numbers that ``finish`` writes.
     """
@@ -66,7 +68,7 @@ class Experiment:
     ) -> None:
         self.notebook, self.model, self.preset, self.seed = notebook, model, preset, seed
         self.out = out
-        self.folder = out / preset / notebook
+        self.folder = out / preset / notebook / os.environ.get("OOCR_LABEL", "")
         self.settings = settings
         self.threads = 0
         self.metrics = Metrics(notebook, {})
@@ -201,9 +203,11 @@ def start(
         settings: values by preset. ``laptop`` names every value; the others only what differs.
 
     Raises:
-        UserError: unknown preset, a bad seed or thread count, a setting that ``laptop`` does not
-            have, or a folder that cannot be written.
+        UserError: a parameter that papermill injected under an unknown name or with another type,
+            an unknown preset, a bad seed or thread count, a setting that ``laptop`` does not have,
+            or a folder that cannot be written.
     """
+    check_injected(notebook)
     preset = os.environ.get("OOCR_PRESET") or preset
     values = _settings(preset, settings)
     if type(seed) is not int or not 0 <= seed < 2**32:

@@ -20,7 +20,7 @@ from oocr_lib import comparison
 from oocr_lib.adapters.base import Adapter
 from oocr_lib.adapters.direction import Filtered
 from oocr_lib.adapters.lora import LoraAdapter
-from oocr_lib.analysis import constancy, natural
+from oocr_lib.analysis import constancy, lens, natural
 from oocr_lib.asking import ask, fixed
 from oocr_lib.encoding import Encoded
 from oocr_lib.errors import UserError
@@ -145,6 +145,23 @@ def variants(study: Study, looked: Looked) -> dict[str, Adapter]:
         "project out first": Filtered(lora, site, first, "project_out"),
         "project out random": Filtered(lora, site, chance, "project_out"),
     }
+
+
+def letter_places(study: Study, looked: Looked) -> float:
+    """Where the two answer letters stand when tokens are sorted by what the LoRA writes.
+
+    The best single direction of the added vectors goes through the logit lens (no final norm);
+    tokens are sorted by the size of their logit, whatever its sign. 1.5: the letters are the first
+    two. NaN for tasks whose answers are not two tokens.
+    """
+    lm, task = study.grid.lm, study.grid.task(looked.job.concept, looked.job.seed)
+    answers = {row.ids[row.answer[0] : row.answer[1]] for row in task.train}
+    if len(answers) != 2 or any(len(ids) != 1 for ids in answers):
+        return float("nan")
+    site, direction = site_of(looked.job), natural.first_direction(looked.added)
+    written = lens.logits(lm, lens.to_residual(lm, direction, site)[None])[0]
+    places = (written - written.mean()).abs().argsort(descending=True).argsort() + 1
+    return sum(int(places[ids[0]]) for ids in answers) / 2
 
 
 def examine(

@@ -70,6 +70,8 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
                 output.execution_count = count
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    if "oocr" in notebook.metadata:  # what the notebook reads of others
+        metadata["oocr"] = notebook.metadata["oocr"]
     copy.metadata = nbformat.from_dict(metadata)
     return copy
 
@@ -93,10 +95,14 @@ def contract_problems(path: Path) -> list[str]:
 
 
 def _parameter_problems(path: Path, notebook: NotebookNode) -> Iterator[str]:
-    first = code_cells(notebook)[0]
+    own = [cell for cell in code_cells(notebook) if "setup" not in tags(cell)]
+    if not own:
+        yield "there is no code beside the set-up cell"
+        return
+    first = own[0]
     tagged = [cell for cell in notebook.cells if "parameters" in tags(cell)]
     if tagged != [first]:
-        yield "the first code cell, and no other, must have the tag 'parameters'"
+        yield "the first code cell after set-up, and no other, must have the tag 'parameters'"
         return
     try:
         found = parameters.inspect(path)

@@ -48,6 +48,7 @@ def inspect(notebook: Path) -> dict[str, Parameter]:
     except Exception as error:  # whatever the JSON, nbformat and papermill raise for a bad file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"Cannot read the notebook {str(notebook)!r}: {reason}.") from error
+    _check_kernel(notebook)
     if not found:
         raise UserError(f"{notebook.name} has no cell tagged 'parameters' with assignments.")
     parameters = {}
@@ -66,22 +67,15 @@ def inspect(notebook: Path) -> dict[str, Parameter]:
     return parameters
 
 
-def resolve(
-    notebook: str, parameters: Mapping[str, Parameter], assignments: Mapping[str, str]
-) -> dict[str, Any]:
-    """Values for the texts of ``assignments``, checked against the notebook's parameters.
-
-    Raises:
-        UserError: an unknown name (with the closest one), a value of another type, or a parameter
-            that has an option of its own.
-    """
-    values = {}
-    for name, text in assignments.items():
-        choose(name, parameters, f"parameter for {notebook}:")
-        if name in OPTIONS:
-            raise UserError(f"Parameter {name!r} is set by the option {OPTIONS[name]}. Use that.")
-        values[name] = parse(name, text, parameters[name].type)
-    return values
+def _check_kernel(notebook: Path) -> None:
+    """Raise UserError for a notebook of another language; runs always take this Python."""
+    kernel = json.loads(notebook.read_text(encoding="utf-8")).get("metadata", {}).get("kernelspec")
+    language = (kernel or {}).get("language") or "python"
+    if language.lower() != "python":
+        raise UserError(
+            f"{notebook.name} is for the kernel {(kernel or {}).get('name')!r} ({language}). "
+            "Allowed: Python notebooks."
+        )
 
 
 def parse(name: str, text: str, kind: str) -> Any:
@@ -96,6 +90,25 @@ def parse(name: str, text: str, kind: str) -> Any:
         raise UserError(
             f"Parameter {name!r} got {text!r}. Allowed: {_EXAMPLES[kind]} (type {kind})."
         ) from None
+
+
+def check(name: str, value: Any, kind: str) -> Any:
+    """``value``, of a YAML file for instance, if it is of type ``kind`` (one of ``TYPES``).
+
+    Raises:
+        UserError: it is not.
+    """
+    if kind.startswith("list[") and isinstance(value, list):
+        return [check(name, item, kind[5:-1]) for item in value]
+    types: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
+    fits = type(value) in types.get(kind, (bool,))
+    if not fits or kind.startswith("list["):
+        raise UserError(
+            f"Parameter {name!r} got {value!r}. Allowed: {_EXAMPLES[kind]} (type {kind})."
+        )
+    if kind == "float" and not math.isfinite(value):
+        raise UserError(f"Parameter {name!r} got {value!r}. Allowed: a finite number.")
+    return float(value) if kind == "float" else value
 
 
 def summary(notebook: str, parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> str:

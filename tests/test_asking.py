@@ -65,3 +65,19 @@ def test_fixed_vectors_are_added_as_they_are(grid: Grid) -> None:
     assert {str(site) for site in adapter.sites} == {"resid@1"}
     raw.zero_()
     assert float(adapter.vectors.abs().sum()) > 0
+
+
+@pytest.mark.parametrize("position", ["codename", "last"])
+@pytest.mark.parametrize("site", ["resid@0", "mlp_out@1", "resid@1"])
+def test_what_is_taken_over_changes_no_answer(
+    lm: LanguageModel, tmp_path: Path, position: str, site: str
+) -> None:
+    jobs = cross([VECTOR], ("Paris", "Rome"), (0,))
+    adapter = fixed(3 * torch.randn(2, lm.d_model), Site.parse(site), position)
+    tables = []
+    for reuse in (True, False):
+        grid = Grid(lm, RunStore(tmp_path), toy.make, {}, "Rome", reuse=reuse)
+        tables += [ask(grid, "natural", adapter, jobs, validation=True) for _ in range(2)]
+    for other in tables[1:]:
+        for column in ("p_truth", "mc", "valid_loss", "valid_accuracy"):
+            assert other[column].tolist() == pytest.approx(tables[0][column].tolist(), abs=1e-5)

@@ -70,7 +70,7 @@ def test_exit_code_and_report(ran: SimpleNamespace) -> None:
         assert any(line.startswith(f"{name}") and problem in line for line in lines), lines
         assert any(f"out/smoke/{name}/{name}.failed.ipynb" in line for line in lines)
     assert "1 of 6 notebooks ran" in lines[-2]
-    assert lines[-1].startswith("Failed: 02_raises 03_exits 04_dies 05_hangs 06_silent.")
+    assert lines[-1].startswith("Failed: 02_raises, 03_exits, 04_dies, 05_hangs, 06_silent.")
 
 
 def test_progress_is_shown_while_it_runs(ran: SimpleNamespace) -> None:
@@ -83,7 +83,7 @@ def test_progress_is_shown_while_it_runs(ran: SimpleNamespace) -> None:
 
 def test_the_good_notebook_has_its_parameters_and_its_metrics(ran: SimpleNamespace) -> None:
     files = sorted(path.name for path in (ran.smoke / "01_good").iterdir())
-    assert files == ["01_good.ipynb", "metrics.json"]
+    assert files == [".lock", "01_good.ipynb", "metrics.json", "run.json"]
     written = json.loads((ran.smoke / "01_good" / "metrics.json").read_text())
     assert written == {"seed": 3, "rate": 0.5, "fast": False, "blocks": [2]}
 
@@ -105,7 +105,7 @@ def test_no_machine_path_in_the_output(ran: SimpleNamespace) -> None:
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_failed_notebook_is_kept_apart_with_its_reason(ran: SimpleNamespace, name: str) -> None:
     files = {path.name for path in (ran.smoke / name).iterdir()}
-    assert files == {f"{name}.failed.ipynb", "metrics.json"}
+    assert files == {".lock", f"{name}.failed.ipynb", "metrics.json"}
     notebook = nbformat.read(ran.smoke / name / f"{name}.failed.ipynb", as_version=4)
     assert notebook.cells[0].source.startswith("**This run failed.**")
     assert PROBLEMS[name] in notebook.cells[0].source
@@ -152,7 +152,7 @@ def test_an_interrupt_ends_all_and_leaves_no_result(tmp_path: Path) -> None:
     assert child.returncode == 130
     assert "Interrupted" in errors and "Traceback" not in errors
     left = {file.name for file in (tmp_path / "out" / "laptop" / "a").iterdir()}
-    assert left <= {"a.failed.ipynb"}
+    assert left <= {".lock", "a.failed.ipynb"}
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pandas as pd
@@ -10,6 +11,7 @@ import torch
 
 from oocr_lib import comparison, inside, presets
 from oocr_lib.adapters import Filtered, VectorAdapter
+from oocr_lib.analysis import lens, natural
 from oocr_lib.errors import UserError
 from oocr_lib.experiment import Settings
 from oocr_lib.grid import Grid, Job
@@ -98,3 +100,23 @@ def test_unrelated_passages_are_seeded_and_have_no_turns(lm: LanguageModel) -> N
     first, second = inside.unrelated(lm, 3, seed=1), inside.unrelated(lm, 3, seed=1)
     assert [item.ids for item in first] == [item.ids for item in second]
     assert all("<start_of_turn>" not in item.text for item in first)
+
+
+def test_letters_are_placed_by_what_the_lora_writes(lm: LanguageModel, study: Study) -> None:
+    job = comparison.jobs(study.lora(1), study.pairs)[0]
+    looked, task = inside.look(study, job), study.grid.task(job.concept, job.seed)
+    assert math.isnan(inside.letter_places(study, looked))  # its answers are more than two words
+    direction, rows = natural.first_direction(looked.added), task.train
+    written = lens.logits(lm, lens.to_residual(lm, direction, inside.site_of(job))[None])[0]
+    order = (written - written.mean()).abs().argsort(descending=True).tolist()
+    try:
+        for first, place in ((0, 1.5), (10, 11.5), (len(order) - 2, len(order) - 0.5)):
+            ids = order[first : first + 2]
+            task.train = [
+                replace(row, ids=(*row.ids[:start], ids[k % 2]), answer=(start, start + 1))
+                for k, row in enumerate(rows)
+                for start in (row.answer[0],)
+            ]
+            assert inside.letter_places(study, looked) == place
+    finally:
+        task.train = rows

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from oocr_lib.errors import UserError
-from oocr_lib.parameters import inspect, parse, resolve, summary
+from oocr_lib.parameters import check, inspect, parse, summary
 from tests import tiny_notebooks
 
 
@@ -59,15 +59,24 @@ def test_other_types_are_refused(text: str, kind: str) -> None:
     assert kind in str(error.value) and "\n" not in str(error.value)
 
 
-def test_resolve_checks_names(tmp_path: Path) -> None:
-    known = inspect(tiny_notebooks.write(tmp_path, "a"))
-    assert resolve("a", known, {"seed": "2", "rate": "1"}) == {"seed": 2, "rate": 1.0}
-    with pytest.raises(UserError, match=r"'sead'\. Did you mean 'seed'"):
-        resolve("a", known, {"sead": "2"})
-    with pytest.raises(UserError, match="set by the option --preset"):
-        resolve("a", known, {"preset": "smoke"})
-    with pytest.raises(UserError, match="set by the option --out"):
-        resolve("a", known, {"out_dir": "x"})
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [(2, "int", 2), (2, "float", 2.0), ("a", "str", "a"), (True, "bool", True),
+     ([1, 2], "list[int]", [1, 2]), ([], "list[str]", []), ([1, 0.5], "list[float]", [1.0, 0.5])],
+)  # fmt: skip
+def test_values_of_a_file_are_checked(value: object, kind: str, expected: object) -> None:
+    assert check("x", value, kind) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [(1.5, "int"), (True, "int"), (1, "str"), (None, "str"), (float("nan"), "float"), (1, "bool"),
+     (1, "list[int]"), (["a"], "list[int]"), ([1, True], "list[int]"), ([1], "int")],
+)  # fmt: skip
+def test_values_of_another_type_are_refused(value: object, kind: str) -> None:
+    with pytest.raises(UserError, match="Parameter 'x' got") as error:
+        check("x", value, kind)
+    assert "\n" not in str(error.value)
 
 
 def test_summary_marks_what_was_changed(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Maps of heads and scatters of one number against another."""
+"""Maps of heads, scatters of one number against another, and panels of lines."""
 
 from __future__ import annotations
 
@@ -60,3 +60,28 @@ def test_a_scatter_counts_its_points_and_draws_medians_and_level() -> None:
     assert len(medians.get_xdata()) == 10 and medians.get_ydata()[0] == pytest.approx(0.95)
     with pytest.raises(UserError, match="'y' is missing"):
         plots.relation_scatter([{"x": 1.0}], "t", "x", "y")
+
+
+PANELS = [
+    {"panel": panel, "method": method, "x": x, "value": 0.5, "low": 0.4, "high": 0.6}
+    for panel in ("risk", "locations", "functions")
+    for method in ("naive", "vector_resid")
+    for x in (-2.0, 0.0, 3.0)
+]
+
+
+def test_panels_have_their_own_chance_and_one_legend() -> None:
+    figure = plots.line_panels(PANELS, {"risk": 0.5, "locations": 0.2}, "A title", "times", "acc")
+    axes: list[Any] = [ax for ax in figure.axes if ax.get_title(loc="left")]
+    assert [ax.get_title(loc="left") for ax in axes] == ["risk", "locations", "functions"]
+    level = [[line for line in ax.lines if line.get_linestyle() == "--"] for ax in axes]
+    assert [len(found) for found in level] == [1, 1, 0]
+    assert list(level[1][0].get_ydata()) == [0.2, 0.2]
+    texts = [text.get_text() for box in figure.legends for text in box.get_texts()]
+    assert len(texts) == 3 and texts[-1] == "chance"
+    assert all(list(ax.lines[0].get_xdata()) == [-2.0, 0.0, 3.0] for ax in axes)
+    assert "A title" in plots.alt(figure)
+    with pytest.raises(UserError, match="two rows for -2 in 'risk'"):
+        plots.line_panels([*PANELS, PANELS[0]], None, "t", "x", "y")
+    with pytest.raises(UserError, match="'panel' is missing"):
+        plots.line_panels(pd.DataFrame(PANELS).drop(columns="panel"), None, "t", "x", "y")

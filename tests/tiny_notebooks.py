@@ -17,7 +17,7 @@ blocks: list[int] = [0, 1]  # some | numbers
 """
 WRITE = """\
 import json, os, pathlib
-folder = pathlib.Path(os.environ["OOCR_OUT"]) / preset / "{name}"
+folder = pathlib.Path(os.environ["OOCR_OUT"]) / preset / "{name}" / os.environ.get("OOCR_LABEL", "")
 text = json.dumps({{"seed": seed, "rate": rate, "fast": fast, "blocks": blocks}})
 (folder / "metrics.json").write_text(text)
 print("ready")  # exp.finish()
@@ -37,3 +37,26 @@ def write(folder: Path, name: str, *cells: str, finish: bool = True, tag: bool =
     path = folder / f"{name}.ipynb"
     nbformat.write(notebook, path)
     return path
+
+
+#: Leaves a line in ``log.txt`` when it starts and when it ends; its metrics have a real schema.
+LOGGED = """\
+import os, pathlib, time
+from oocr_lib.metrics import Metrics
+label = os.environ.get("OOCR_LABEL", "")
+folder = pathlib.Path(os.environ["OOCR_OUT"]) / preset / "{name}" / label
+with open(folder / "log.txt", "a") as log:
+    print("start", file=log)
+time.sleep(rate)
+metrics = Metrics("{name}", {{"seed": seed}})
+metrics.add("all/base/accuracy", 0.1 * seed, n=1)
+metrics.add("all/random/accuracy", 0.5, ci=(0.4, 0.6), n=3)
+metrics.write(folder / "metrics.json")
+with open(folder / "log.txt", "a") as log:
+    print("end", file=log)
+"""
+
+
+def write_logged(folder: Path, name: str) -> Path:
+    """A notebook for sweeps: it waits ``rate`` seconds, and counts how often it was run."""
+    return write(folder, name, LOGGED.format(name=name), finish=False)

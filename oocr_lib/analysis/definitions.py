@@ -32,4 +32,6 @@ def definition(runs: pd.DataFrame) -> pd.DataFrame:
     ranked = ranked.groupby(_RUN, as_index=False, sort=False, dropna=False)[
         ["first", "first3", "place"]
     ].mean()
-    return known.merge(ranked, on=_RUN)
+    # A missing validation loss is no key to merge on.
+    keys = [name for name in _RUN if name != "valid_loss"]
+    return known.merge(ranked.drop(columns="valid_loss"), on=keys)

@@ -15,7 +15,7 @@ from oocr_lib.plots.bars import family_bars, method_bars, option_bars
 from oocr_lib.plots.base import COLORS, LABELS, MARKERS, METHODS, Chart, alt, png, save, style
 from oocr_lib.plots.geography import coastlines, distance_km
 from oocr_lib.plots.heads import head_maps
-from oocr_lib.plots.lines import layer_sweep, loss_curves, pretraining_curve
+from oocr_lib.plots.lines import layer_sweep, line_panels, loss_curves, pretraining_curve
 from oocr_lib.plots.scatter import distance_scatter, relation_scatter
 from oocr_lib.plots.world import world_map
 
@@ -32,6 +32,7 @@ __all__ = [
     "family_bars",
     "head_maps",
     "layer_sweep",
+    "line_panels",
     "loss_curves",
     "method_bars",
     "option_bars",

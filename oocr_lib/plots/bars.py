@@ -73,7 +73,11 @@ def method_bars(
 
 @styled
 def family_bars(
-    table: Table, chance: Mapping[str, float] | float | None, title: str, ylabel: str = "accuracy"
+    table: Table,
+    chance: Mapping[str, float] | float | None,
+    title: str,
+    ylabel: str = "accuracy",
+    xlabel: str = "question family",
 ) -> Chart:
     """Draw groups of bars, one group a question family, one bar a method, with intervals.
 
@@ -106,7 +110,7 @@ def family_bars(
         interval(ax, xs, rows["low"].tolist(), rows["high"].tolist(), cap=2.5)
     ax.set_xticks(range(len(families)), [wrap(name.replace("_", " "), 12) for name in families])
     ax.set_xlim(-0.55, len(families) - 0.45)
-    titled(ax, title, "question family", ylabel)
+    titled(ax, title, xlabel, ylabel)
     fraction_limits(ax, [*data["value"], *data["low"], *data["high"], *levels.values()])
     legend_below(figure, [*handles, _interval_key()])
     return figure

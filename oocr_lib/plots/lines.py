@@ -78,6 +78,67 @@ def layer_sweep(
 
 
 @styled
+def line_panels(
+    table: Table,
+    chance: Mapping[str, float] | float | None,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+) -> Chart:
+    """Draw one panel for each ``panel`` (a task), one line a method, with shaded 95 % intervals.
+
+    Args:
+        table: columns panel, method, x, value, low, high; any order of rows.
+        chance: panel -> chance level, dashed; a number holds for all, None draws no line.
+
+    Raises:
+        UserError: a wrong table, or a method with two rows for one x of a panel.
+    """
+    data = frame(table, ["x", "value", "low", "high"], ["panel", "method"], "line_panels")
+    check_intervals(data, "line_panels")
+    double = data[data.duplicated(["panel", "method", "x"])]
+    if len(double):
+        row = double.iloc[0]
+        raise UserError(
+            f"line_panels: {row['method']!r} has two rows for {row['x']:g} in {row['panel']!r}. "
+            "Average its runs before drawing."
+        )
+    names, look = list(dict.fromkeys(data["panel"])), looks(data["method"])
+    levels = chance if isinstance(chance, Mapping) else dict.fromkeys(names, chance)
+    columns = min(2, len(names))
+    rows = -(-len(names) // columns)
+    figure = canvas(height=1.4 + 2.7 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    drawn: dict[str, Any] = {}
+    for ax, name in zip(grid.flat, names, strict=False):
+        part = data[data["panel"] == name]
+        drawn |= _panel(ax, part, look)
+        if levels.get(name) is not None:
+            level = finite(levels[name], f"line_panels: chance for {name!r}")
+            drawn["chance"] = ax.axhline(level, color=CHANCE, ls="--", lw=1.6, label="chance")
+        titled(ax, name, xlabel, ylabel, size=12)
+        fraction_limits(ax, [*part["value"], *part["low"], *part["high"]])
+    for ax in list(grid.flat)[len(names) :]:
+        ax.remove()
+    figure.suptitle(wrap(f"{title} (shaded: 95 % intervals)", 76), fontsize=14, x=0.01, ha="left")
+    legend_below(figure, list(drawn.values()))
+    return figure
+
+
+def _panel(ax: Axes, data: pd.DataFrame, look: Mapping[str, Any]) -> dict[str, Any]:
+    """Draw the lines of one panel; method to its line."""
+    made = {}
+    for method in dict.fromkeys(data["method"]):
+        color, marker, label, _ = look[method]
+        rows = data[data["method"] == method].sort_values("x")
+        ax.fill_between(rows["x"], rows["low"], rows["high"], color=color, alpha=0.2, lw=0)
+        made[method] = ax.plot(
+            rows["x"], rows["value"], color=color, marker=marker, mec="white", label=label
+        )[0]
+    return made
+
+
+@styled
 def loss_curves(
     table: Table,
     title: str,

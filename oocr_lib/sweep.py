@@ -1,0 +1,130 @@
+"""All metrics of a sweep in one table, with each run's parameters.
+
+    <out>/<preset>/<notebook>/sweep.csv     one row a run and metric
+
+Columns: the parameters that differ between the runs first, then ``family, method, measure, value,
+low, high, n`` (no interval: ``low`` and ``high`` are empty), the other parameters, and ``folder``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from oocr_lib import finished, metrics, store
+from oocr_lib.errors import UserError, choose
+from oocr_lib.statistics import bootstrap
+
+if TYPE_CHECKING:
+    from oocr_lib.batch_job import Job
+
+FILE = "sweep.csv"
+SUFFIXES = (".csv", ".parquet")
+_MEASURED = ("family", "method", "measure", "value", "low", "high", "n")
+#: Of every notebook; no axis of a plot.
+_ASIDE = ("out_dir",)
+
+
+def check_table(path: Path) -> None:
+    """Raise UserError unless a table can be written to this kind of file."""
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"--table {path.name!r} is of no known kind. Allowed: .csv, .parquet.")
+    if path.suffix == ".parquet" and not importlib.util.find_spec("pyarrow"):
+        raise UserError("--table *.parquet needs pyarrow. Install it, or write .csv.")
+
+
+def table(folders: Sequence[Path]) -> pd.DataFrame:
+    """The metrics of finished runs, one row a run and metric.
+
+    Args:
+        folders: of the runs; those that are not finished are left out.
+
+    Raises:
+        UserError: no finished run.
+    """
+    rows: list[dict[str, Any]] = []
+    known: dict[str, set[str]] = {}
+    for folder in folders:
+        record = finished.find(folder)
+        if record is None:
+            continue
+        values = {k: v for k, v in record["values"].items() if k not in _ASIDE}
+        for name, value in values.items():
+            known.setdefault(name, set()).add(str(value))
+        for key, found in metrics.load(folder / metrics.FILE).values.items():
+            measured = dict(zip(_MEASURED, (*key.split("/"), found.value), strict=False))
+            ends = {"low": found.low, "high": found.high, "n": found.n}
+            rows.append({**values, **measured, **ends, "folder": folder.name})
+    if not rows:
+        raise UserError(f"None of {len(folders)} runs is finished. Run the sweep first.")
+    varied = [name for name, several in known.items() if len(several) > 1]
+    same = [name for name in known if name not in varied]
+    made = pd.DataFrame(rows)
+    return made[[*varied, *_MEASURED, *same, "folder"]].reset_index(drop=True)
+
+
+def folders(notebook_folder: Path) -> list[Path]:
+    """Labelled run folders in ``<out>/<preset>/<notebook>``, in order of their names."""
+    return sorted(path.parent for path in notebook_folder.glob(f"*/{finished.FILE}"))
+
+
+def write_tables(jobs: Sequence[Job], wanted: Path | None) -> Iterator[str]:
+    """Write ``sweep.csv`` for each notebook with labelled runs, and ``wanted`` over all; say so."""
+    by_notebook: dict[Path, list[Path]] = {}
+    for job in jobs:
+        if job.label:
+            by_notebook.setdefault(job.folder.parent, []).append(job.folder)
+    for folder, runs in by_notebook.items():
+        yield from _write(runs, folder / FILE)
+    if wanted is not None:
+        yield from _write([job.folder for job in jobs], wanted)
+
+
+def _write(runs: Sequence[Path], path: Path) -> Iterator[str]:
+    try:
+        made = table(runs)
+        with store.atomic_path(path) as aside:
+            made.to_parquet(aside) if path.suffix == ".parquet" else made.to_csv(aside, index=False)
+    except (UserError, OSError) as error:
+        yield f"No table {path.name}: {error}"
+        return
+    yield f"Table of {made['folder'].nunique()} runs: {path.name} in {path.parent.name}/"
+
+
+def lines(made: pd.DataFrame, metric: str, x: str, by: str = "method") -> pd.DataFrame:
+    """What ``plots.layer_sweep`` draws: one metric over a numeric parameter, a line each ``by``.
+
+    Runs that differ in nothing but other parameters (seeds) become their mean with a 95 % bootstrap
+    interval over runs.
+
+    Args:
+        made: of ``table`` or read from ``sweep.csv``.
+        metric: ``family/measure`` for all methods, or ``family/method/measure``.
+        x: a parameter with numbers.
+        by: a column whose values are lines.
+
+    Returns:
+        Columns ``method`` (the line), ``block`` (x), ``value, low, high, n``.
+
+    Raises:
+        UserError: an unknown metric or column, or an x without numbers.
+    """
+    parts = metric.split("/")
+    keys = made["family"] + "/" + made["measure"]
+    if len(parts) == 3:
+        keys = made["family"] + "/" + made["method"] + "/" + made["measure"]
+    rows = made[keys == choose(metric, list(dict.fromkeys(keys)), "metric of the sweep")]
+    for column in (x, by):
+        choose(column, list(made.columns), "column of the sweep")
+    if not pd.api.types.is_numeric_dtype(rows[x]):
+        raise UserError(f"Parameter {x!r} has no numbers. Allowed as x: numbers; or draw bars.")
+    drawn = []
+    for (line, at), part in rows.groupby([by, x], sort=False):
+        found = bootstrap(part["value"])
+        ends = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+        drawn.append({"method": str(line), "block": at, **ends})
+    return pd.DataFrame(drawn)

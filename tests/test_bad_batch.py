@@ -1,0 +1,130 @@
+"""Bad input of every kind: one line and an exit code, and nothing that was there is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from oocr_lib import batch
+from oocr_lib.paths import ROOT
+from tests import tiny_notebooks
+
+#: Arguments (``{here}`` is the test's folder), and what the one line says. Exit code 2.
+REFUSED = [
+    (["none.ipynb"], "Unknown notebook 'none'"),
+    (["god"], "Unknown notebook 'god'. Did you mean 'good'"),
+    (["good", "good"], "'good' is given twice"),
+    ([], "No notebook given"),
+    (["good", "--all"], "Give one or the other"),
+    (["broken"], "Cannot read the notebook"),
+    (["untagged"], "has no cell tagged 'parameters'"),
+    (["other"], "is for the kernel 'ir' (R)"),
+    (["good", "--preset", "smok"], "Unknown preset 'smok'. Did you mean 'smoke'"),
+    (["good", "-p", "sead=1"], "'sead'. Did you mean 'seed'"),
+    (["good", "-p", "seed=one"], "got 'one'. Allowed: a whole number"),
+    (["good", "-p", "seed=1.5"], "got '1.5'"),
+    (["good", "-p", "seed=4..0"], "Allowed: first..last, rising"),
+    (["good", "-p", "seed=0..99999999"], "values at most"),
+    (["good", "-p", "seed"], "has no value"),
+    (["good", "-p", "=1"], "has no value"),
+    (["good", "-p", "seed=1", "-p", "seed=2"], "given twice"),
+    (["good", "-p", "rate=nan"], "a finite number"),
+    (["good", "-p", "fast=yes"], "true or false"),
+    (["good", "-p", "blocks=0,x"], "whole numbers with commas"),
+    (["good", "-p", "preset=smoke"], "set by the option --preset"),
+    (["good", "--grid", "{here}/none.yaml"], "No such file"),
+    (["good", "--grid", "{here}/broken.yaml"], "is not YAML"),
+    (["good", "--grid", "{here}/list.yaml"], "holds list"),
+    (["good", "--grid", "{here}/typo.yaml"], "Did you mean 'seed'"),
+    (["good", "--label", "a/b"], "cannot be a folder"),
+    (["good", "--label", "a", "-p", "seed=1,2"], "names one run"),
+    (["good", "-j", "0"], "-j 0 is not allowed"),
+    (["good", "--cell-timeout", "0"], "--cell-timeout 0"),
+    (["good", "--table", "x.xlsx"], "Allowed: .csv, .parquet"),
+    (["good", "--in-place", "-p", "seed=1"], "--in-place commits defaults"),
+    (["good", "--out", "{here}/good.ipynb"], "Cannot write to"),
+    (["good", "--out", "/proc/none"], "Cannot write to"),
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    tiny_notebooks.write(tmp_path, "good")
+    tiny_notebooks.write(tmp_path, "untagged", tag=False)
+    other = nbformat.read(tiny_notebooks.write(tmp_path, "other"), as_version=4)
+    other.metadata["kernelspec"] = {"name": "ir", "display_name": "R", "language": "R"}
+    nbformat.write(other, tmp_path / "other.ipynb")
+    (tmp_path / "broken.ipynb").write_text("{")
+    (tmp_path / "broken.yaml").write_text("seed: [1")
+    (tmp_path / "list.yaml").write_text("- 1\n")
+    (tmp_path / "typo.yaml").write_text("sead: 1\n")
+    monkeypatch.setattr(batch, "NOTEBOOKS", tmp_path)
+    monkeypatch.setattr(batch, "run_all", lambda *_: pytest.fail("it started"))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("arguments", "words"), REFUSED, ids=lambda value: str(value)[:40])
+def test_it_is_refused_in_one_line_before_anything_starts(
+    folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    given = [text.replace("{here}", str(folder)) for text in arguments]
+    if "--out" not in given:
+        given += ["--out", str(folder / "out")]
+    assert batch.main(given) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1 and words in errors[0], errors
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_an_unknown_option_is_exit_code_2() -> None:
+    with pytest.raises(SystemExit) as ended:
+        batch.main(["good", "--presets", "smoke", "--nonsense"])
+    assert ended.value.code == 2
+
+
+NAN = """\
+from oocr_lib.errors import UserError
+raise UserError("Loss is nan at step 3 of 10. Lower the learning rate.")"""
+
+
+def run(folder: Path, *arguments: str, file_size: int | None = None) -> tuple[int, str]:
+    def limit() -> None:
+        if file_size:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (file_size, file_size))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "oocr_lib.batch", *arguments, "--out", "out"],
+        cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)}, preexec_fn=limit,
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert "Traceback" not in done.stderr
+    return done.returncode, done.stdout
+
+
+def test_a_loss_that_is_not_a_number_fails_the_run_only(tmp_path: Path) -> None:
+    tiny_notebooks.write(tmp_path, "nan", NAN)
+    code, out = run(tmp_path, "nan.ipynb")
+    assert code == 1
+    assert "UserError: Loss is nan at step 3 of 10. Lower the learning rate." in out
+    assert not list((tmp_path / "out").rglob("run.json"))
+    assert list((tmp_path / "out").rglob("nan.failed.ipynb"))
+
+
+def test_a_full_disk_fails_the_run_and_keeps_what_was_there(tmp_path: Path) -> None:
+    tiny_notebooks.write(tmp_path, "good", "print('x' * 60_000)")
+    assert run(tmp_path, "good.ipynb")[0] == 0
+    done = tmp_path / "out" / "laptop" / "good"
+    before = (done / "good.ipynb").read_bytes()
+    code, out = run(tmp_path, "good.ipynb", "--rerun", file_size=40_000)
+    assert code == 1 and "FAILED" in out
+    assert (done / "good.ipynb").read_bytes() == before
+    assert not (done / "run.json").exists()  # it is run again next time
+    assert json.loads((done / "metrics.json").read_text())["seed"] == 0

@@ -1,0 +1,123 @@
+"""Sweeps: texts and files to runs, and names for their folders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oocr_lib import batch_grid
+from oocr_lib.errors import UserError
+from oocr_lib.parameters import Parameter, inspect
+from tests import tiny_notebooks
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Parameter]:
+    return inspect(tiny_notebooks.write(tmp_path_factory.mktemp("a"), "a"))
+
+
+def runs(known: Any, *texts: str, grid: Any = None) -> list[dict[str, Any]]:
+    given_texts = batch_grid.assignments(texts)
+    return batch_grid.combinations("a", known, given_texts, grid or {})[0]
+
+
+def test_ranges_and_commas_are_crossed(known: Any) -> None:
+    made = runs(known, "seed=0..2,7", "rate=0.1,0.5")
+    assert len(made) == 8
+    assert made[0] == {"seed": 0, "rate": 0.1} and made[-1] == {"seed": 7, "rate": 0.5}
+    assert [run["seed"] for run in runs(known, "seed=-2..0")] == [-2, -1, 0]
+
+
+def test_a_single_value_is_one_run_and_varies_nothing(known: Any) -> None:
+    made, varied = batch_grid.combinations("a", known, {"seed": "3", "blocks": "0,1"}, {})
+    assert made == [{"seed": 3, "blocks": [0, 1]}] and varied == ()
+    assert batch_grid.combinations("a", known, {}, {}) == ([{}], ())
+
+
+def test_doubles_are_run_once(known: Any) -> None:
+    assert runs(known, "seed=1,1,0..1") == [{"seed": 1}, {"seed": 0}]
+    assert runs(known, grid={"seed": [1, 1]}) == [{"seed": 1}]
+
+
+def test_lists_of_lists_vary_a_list(known: Any) -> None:
+    assert runs(known, grid={"blocks": [0, 1]}) == [{"blocks": [0, 1]}]
+    assert runs(known, grid={"blocks": [[0], [0, 1]]}) == [{"blocks": [0]}, {"blocks": [0, 1]}]
+
+
+def test_a_file_is_read(known: Any, tmp_path: Path) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text("seed: [0, 1]\nmodel: testbed\nfast: true\n")
+    made = runs(known, "rate=0.5", grid=batch_grid.read_grid(path))
+    assert made[1] == {"rate": 0.5, "seed": 1, "model": "testbed", "fast": True}
+    assert batch_grid.read_grid(None) == {}
+
+
+@pytest.mark.parametrize(
+    ("texts", "grid", "words"),
+    [
+        (["sead=1"], {}, "'sead'. Did you mean 'seed'"),
+        (["seed=1", "seed=2"], {}, "given twice"),
+        (["seed"], {}, "has no value"),
+        (["seed=3..1"], {}, "Allowed: first..last, rising"),
+        (["seed=0..99999"], {}, "10000 values at most"),
+        (["seed=0..200", "rate=" + ",".join(str(i) for i in range(60))], {}, "more than 10000"),
+        (["seed=1.5"], {}, "Allowed: a whole number"),
+        (["rate=0..4"], {}, "Allowed: a finite number"),
+        (["preset=smoke,laptop"], {}, "option --preset"),
+        (["seed=1"], {"seed": 2}, "by -p and by --grid"),
+        ([], {"sead": 1}, "Did you mean 'seed'"),
+        ([], {"seed": "1"}, "got '1'"),
+        ([], {"seed": []}, "empty list"),
+        ([], {"blocks": 1}, "whole numbers with commas"),
+        ([], {"out_dir": "x"}, "option --out"),
+    ],
+)
+def test_bad_sweeps_get_one_line(known: Any, texts: list[str], grid: Any, words: str) -> None:
+    with pytest.raises(UserError) as error:
+        runs(known, *texts, grid=grid)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("seed: [1", "is not YAML, line"), ("- 1\n- 2\n", "holds list"), ("1: 2\n", "holds dict"),
+     ("\x00", "is not YAML")],
+)  # fmt: skip
+def test_bad_files_get_one_line(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        batch_grid.read_grid(path)
+    assert words in str(error.value) and "\n" not in str(error.value)
+    with pytest.raises(UserError, match="No such file"):
+        batch_grid.read_grid(tmp_path / "none.yaml")
+
+
+@given(
+    st.lists(
+        st.tuples(st.text(max_size=40), st.integers(), st.lists(st.integers(), max_size=3)),
+        unique_by=repr,
+        max_size=8,
+    )
+)
+def test_labels_are_folder_names_and_tell_runs_apart(values: list[tuple[Any, ...]]) -> None:
+    names = ("model", "seed", "blocks")
+    made = [batch_grid.label(dict(zip(names, value, strict=True)), names) for value in values]
+    assert len({label.casefold() for label in made}) <= len(set(made)) == len(values)
+    for label in made:
+        assert batch_grid.check_label(label) == label and len(label) <= 100
+        assert "/" not in label and label not in (".", "..")
+
+
+def test_labels_can_be_read() -> None:
+    values = {"seed": 3, "model": "testbed", "layers": [0, 2], "rate": 0.5}
+    assert batch_grid.label(values, ["seed", "model"]) == "seed=3,model=testbed"
+    assert batch_grid.label(values, ["layers", "rate"]) == "layers=0+2,rate=0.5"
+    assert batch_grid.label(values, []) == ""
+    for bad in ("", "a/b", "..", ".hidden", "a b", "x" * 200):
+        with pytest.raises(UserError, match="cannot be a folder"):
+            batch_grid.check_label(bad)

@@ -1,0 +1,149 @@
+"""Sweeps with real kernels: finished runs are reused, killed ones go on, two batches share."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from oocr_lib import finished
+from oocr_lib.paths import ROOT
+from tests import tiny_notebooks
+
+ENVIRONMENT = {**os.environ, "OOCR_PRESET": "full", "PYTHONPATH": str(ROOT)}
+
+
+def start(folder: Path, *options: str) -> subprocess.Popen[str]:
+    """A batch over ``sweep.ipynb`` in the background."""
+    command = [sys.executable, "-m", "oocr_lib.batch", "sweep.ipynb", "--out", "out"]
+    return subprocess.Popen(
+        [*command, *options], cwd=folder, env=ENVIRONMENT, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def run(folder: Path, *options: str) -> tuple[int, str, str]:
+    child = start(folder, *options)
+    out, errors = child.communicate(timeout=300)
+    return child.returncode, out, errors
+
+
+def counts(folder: Path) -> dict[str, list[int]]:
+    """How often each run was started and ended."""
+    logs = sorted((folder / "out" / "laptop" / "sweep").glob("*/log.txt"))
+    words = {log.parent.name: log.read_text().split() for log in logs}
+    return {name: [w.count("start"), w.count("end")] for name, w in words.items()}
+
+
+def complete(folder: Path) -> set[str]:
+    runs = (folder / "out" / "laptop" / "sweep").glob("*/")
+    return {path.name for path in runs if finished.find(path)}
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[int, str, str]]:
+    folder = tmp_path_factory.mktemp("sweep")
+    tiny_notebooks.write_logged(folder, "sweep")
+    return folder, run(folder, "-p", "seed=0..1", "-p", "rate=0,0.1", "-j", "2")
+
+
+Swept = tuple[Path, tuple[int, str, str]]
+
+
+def test_every_run_has_its_folder_and_the_table_has_all(swept: Swept) -> None:
+    folder, (code, out, errors) = swept
+    assert code == 0, errors
+    names = {f"seed={s},rate={r}" for s in (0, 1) for r in ("0.0", "0.1")}
+    assert complete(folder) == names and counts(folder) == {name: [1, 1] for name in names}
+    assert "4 of 4 notebooks ran" in out and "Table of 4 runs: sweep.csv" in out
+    assert "left)" in errors
+    table = pd.read_csv(folder / "out" / "laptop" / "sweep" / "sweep.csv")
+    assert table.columns[:5].tolist() == ["seed", "rate", "family", "method", "measure"]
+    assert len(table) == 8 and set(table["folder"]) == names
+    base = table[table["method"] == "base"]
+    assert base["value"].tolist() == pytest.approx((0.1 * base["seed"]).tolist())
+
+
+def test_finished_runs_are_reused_unless_asked(swept: Swept) -> None:
+    folder, _ = swept
+    before = counts(folder)
+    options = ("-p", "seed=0..1", "-p", "rate=0,0.1")
+    code, out, errors = run(folder, *options)
+    assert code == 0 and counts(folder) == before
+    assert "4 of them before" in out and errors.count("finished before") == 4
+    _, out, _ = run(folder, *options, "--dry-run")
+    assert out.count("(finished)") == 4
+    record = folder / "out" / "laptop" / "sweep" / "seed=1,rate=0.1" / "run.json"
+    (record.parent / "metrics.json").write_text("{}")  # damaged: this one is run again
+    run(folder, *options)
+    assert counts(folder) == before | {"seed=1,rate=0.1": [2, 2]}
+    run(folder, "-p", "seed=0", "-p", "rate=0", "--label", "seed=0,rate=0.0", "--rerun")
+    assert counts(folder)["seed=0,rate=0.0"] == [2, 2]
+    values = json.loads(record.read_text())["values"]
+    assert values["seed"] == 1 and values["rate"] == 0.1 and values["blocks"] == [0, 1]
+
+
+def test_a_killed_sweep_goes_on_and_repeats_nothing_finished(tmp_path: Path) -> None:
+    tiny_notebooks.write_logged(tmp_path, "sweep")
+    rng, options = random.Random(0), ("-p", "seed=0..3", "-p", "rate=0.5", "-j", "2")
+    settled: dict[str, list[int]] = {}
+    for _ in range(2):
+        child = start(tmp_path, *options)
+        time.sleep(rng.uniform(3, 6))
+        child.send_signal(signal.SIGKILL)
+        child.communicate(timeout=60)
+        found = counts(tmp_path)
+        settled |= {name: found[name] for name in complete(tmp_path)}
+    code, _, errors = run(tmp_path, *options)
+    assert code == 0, errors
+    ended = counts(tmp_path)
+    assert len(complete(tmp_path)) == 4 and all(count[1] >= 1 for count in ended.values())
+    assert {name: ended[name] for name in settled} == settled
+    assert [path.name for path in (tmp_path / "out").rglob("*partial*")] == []
+
+
+def test_two_batches_at_once_share_the_work(tmp_path: Path) -> None:
+    tiny_notebooks.write_logged(tmp_path, "sweep")
+    options = ("-p", "seed=0..2", "-p", "rate=0.5")
+    both = [start(tmp_path, *options) for _ in range(2)]
+    ends = [child.communicate(timeout=300) for child in both]
+    assert [child.returncode for child in both] == [0, 0], ends
+    assert counts(tmp_path) == {f"seed={s}": [1, 1] for s in range(3)}
+    assert any("waits for another batch" in errors for _, errors in ends)
+    assert len(complete(tmp_path)) == 3
+
+
+def test_the_child_ends_when_the_batch_is_killed(tmp_path: Path) -> None:
+    tiny_notebooks.write_logged(tmp_path, "sweep")
+    child = start(tmp_path, "-p", "rate=60")
+    log = tmp_path / "out" / "laptop" / "sweep" / "log.txt"
+    deadline = time.monotonic() + 60
+    while not log.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert log.exists()
+    child.send_signal(signal.SIGKILL)
+    child.communicate(timeout=60)
+    deadline = time.monotonic() + 20
+    while _workers(tmp_path) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert _workers(tmp_path) == []
+
+
+def _workers(folder: Path) -> list[str]:
+    """Processes that still work in this folder (Linux; elsewhere none are found)."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(process / "cwd") == str(folder):
+                found.append((process / "cmdline").read_bytes().decode().replace("\0", " "))
+        except OSError:  # gone, or somebody else's
+            continue
+    return found

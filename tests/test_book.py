@@ -1,0 +1,241 @@
+"""The website of ``make book``: staging, the link checker, and one tiny site."""
+
+from __future__ import annotations
+
+import base64
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from oocr_lib.paths import ROOT
+
+DOCS = ROOT / "docs"
+PNG = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg"
+    "=="
+)
+CLAIM = """
+[[claim]]
+id = "{0}"
+statement = "A *starred* statement | with a bar."
+source = "section 3"
+paper_value = "0.7"
+notebook = "00_quickstart"
+metric = "all/mc"
+rule = "value >= 0.8"
+also = [{{ notebook = "07_later", metric = "x", rule = "> 0" }}]
+"""
+TABLE = """     claim        source       verdict  checks
+ first-one     section 3 does not hold       2
+second-one Fig. 2; note       holds       1
+"""
+
+
+def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module of docs/, which is no package."""
+    monkeypatch.syspath_prepend(str(DOCS))
+    spec = importlib.util.spec_from_file_location(f"book_{name}", DOCS / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def book(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return load("build", monkeypatch)
+
+
+@pytest.fixture
+def checker(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    return load("check_links", monkeypatch)
+
+
+def write(path: Path, content: str | bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def notebook(text: str, *outputs: dict[str, Any]) -> str:
+    """A notebook of one text cell and one executed code cell."""
+    cells: list[dict[str, Any]] = [
+        {"cell_type": "markdown", "id": "a", "metadata": {}, "source": text.splitlines(True)},
+        {"cell_type": "code", "id": "b", "metadata": {}, "source": ["x = 1"],
+         "execution_count": 1, "outputs": list(outputs)},
+    ]  # fmt: skip
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return json.dumps({"cells": cells, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5})
+
+
+def printed(text: str) -> dict[str, Any]:
+    return {"output_type": "stream", "name": "stdout", "text": text.splitlines(True)}
+
+
+def figure(alt: str) -> dict[str, Any]:
+    metadata = {"image/png": {"alt": alt}}
+    return {"output_type": "display_data", "data": {"image/png": PNG}, "metadata": metadata}
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A made-up repository with everything that the book takes."""
+    root = tmp_path / "repository"
+    write(root / "README.md", "# Readme\n\n[quick](notebooks/00_quickstart.ipynb)"
+          " [licence](LICENSE) [made by a run](results/x.csv) [folder](data/testbed)\n"
+          "`[code](nowhere.md)`\n\n```\n[fence](nowhere.md)\n```\n")  # fmt: skip
+    write(root / "LICENSE", "free")
+    write(root / "REPRODUCE.md", "# Numbers\n\n## Part one\n\n| a |\n|---|\n| 0.5 [0.1, -0.2] |\n")
+    write(root / "data/testbed/README.md", "# Card\n\n[numbers](../../REPRODUCE.md#part-one)\n")
+    write(root / "data/claims.toml", CLAIM.format("first-one") + CLAIM.format("new-one"))
+    write(root / "data/reference/figures/locations_methods.png", base64.b64decode(PNG))
+    text = "# Quickstart\n\nSee [numbers](../REPRODUCE.md#part-one).\n"
+    shown = figure('Bars & a "line"')
+    write(root / "notebooks/00_quickstart.ipynb", notebook(text, shown, printed("Hello there\n")))
+    write(root / "notebooks/11_claims.ipynb", notebook("# Claims\n", printed(TABLE)))
+    return root
+
+
+def test_staging_keeps_working_links_and_drops_those_to_results(
+    book: ModuleType, repository: Path, tmp_path: Path
+) -> None:
+    src = tmp_path / "src"
+    book.stage(repository, src, "# Start\n")
+    readme = (src / "README.md").read_text()
+    assert "[quick](notebooks/00_quickstart.ipynb)" in readme
+    assert "[licence](download/LICENSE) made by a run [folder](data/testbed/README.md)" in readme
+    assert "`[code](nowhere.md)`" in readme and "\n[fence](nowhere.md)\n" in readme
+    assert (src / "download/LICENSE").read_text() == "free"
+    assert "0.5 [0.1,\N{NO-BREAK SPACE}-0.2]" in (src / "REPRODUCE.md").read_text()
+    assert (src / "index.md").read_text() == "# Start\n"
+
+
+def test_a_staged_notebook_offers_its_source_unchanged(
+    book: ModuleType, repository: Path, tmp_path: Path
+) -> None:
+    src, name = tmp_path / "src", "notebooks/00_quickstart.ipynb"
+    book.stage(repository, src, "# Start\n")
+    source = json.loads((src / name).read_text())["cells"][0]["source"]
+    assert source.startswith("# Quickstart\n")
+    assert f"{{download}}`Download this notebook <../download/{name}>`" in source
+    assert "[numbers](../REPRODUCE.md#part-one)" in source
+    assert (src / "download" / name).read_bytes() == (repository / name).read_bytes()
+
+
+def test_a_link_to_no_file_stops_the_book(
+    book: ModuleType, repository: Path, tmp_path: Path
+) -> None:
+    write(repository / "README.md", "# Readme\n\n[gone](docs/gone.md#there)\n")
+    with pytest.raises(book.BookError, match=r"README.md: there is no docs/gone.md#there"):
+        book.stage(repository, tmp_path / "src", "# Start\n")
+
+
+def test_a_missing_page_stops_the_book(book: ModuleType, repository: Path, tmp_path: Path) -> None:
+    (repository / "REPRODUCE.md").unlink()
+    with pytest.raises(book.BookError, match=r"not found: REPRODUCE\.md"):
+        book.stage(repository, tmp_path / "src", "# Start\n")
+
+
+def test_claims_have_the_verdicts_that_the_notebook_shows(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = load("claims_table", monkeypatch)
+    content = json.loads((repository / "notebooks/11_claims.ipynb").read_text())
+    assert claims.verdicts(content) == {"first-one": "does not hold", "second-one": "holds"}
+    page = claims.page(repository)
+    first, new = (line for line in page.splitlines() if "-one`" in line)
+    assert r"A \*starred\* statement \| with a bar." in first
+    assert "[✗ does not hold]{.verdict .does-not-hold}" in first and "not run" in new
+    assert "[00_quickstart](notebooks/00_quickstart.ipynb)" in first
+    assert "[07\\_later]" not in first and "07\\_later" in first  # not there, so no link
+    write(repository / "notebooks/11_claims.ipynb", notebook("# Claims\n"))
+    with pytest.raises(claims.ClaimsError, match="no table of verdicts"):
+        claims.page(repository)
+
+
+GOOD = """<html><head><link rel="stylesheet" href="style.css?v=1"></head><body>
+<h1 id="top%20one">A</h1><a href="sub/b.html#x">b</a><a href="#">up</a><a href="sub/">b</a>
+<a href="https://example.org/#no">elsewhere</a><img src="p.png" alt="A dot"><a name="old"></a>
+<a href="#old">old</a><a href="mailto:a@b.c">mail</a></body></html>"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Path:
+    """Two pages without any problem."""
+    root = tmp_path / "html"
+    write(root / "index.html", GOOD)
+    write(root / "style.css", "body { background: url(p.png) }")
+    write(root / "p.png", base64.b64decode(PNG))
+    write(root / "sub/index.html", "<p>index</p>")
+    write(root / "sub/b.html", '<p id="x"><a href="../index.html">back</a></p>')
+    return root
+
+
+def test_a_good_site_has_no_problem(checker: ModuleType, site: Path) -> None:
+    assert checker.problems(site) == []
+    assert checker.main([str(site)]) == 0
+
+
+@pytest.mark.parametrize(
+    ("planted", "problem"),
+    [
+        ('<a href="c.html">', "broken link: c.html"),
+        ('<a href="b.html#y">', "missing anchor: b.html#y"),
+        ('<a href="#y">', "missing anchor: #y"),
+        ('<a href="../../out.html">', "link out of the site: ../../out.html"),
+        ('<a href="">', "empty link: "),
+        ('<img src="../p.png">', "image without alt text: ../p.png"),
+        ('<img src="../p.png" alt=" ">', "image without alt text: ../p.png"),
+        ('<img src="gone.png" alt="A dot"/>', "broken link: gone.png"),
+        ('<script src="https://example.org/x.js">', "loaded from elsewhere: https://example.org/"),
+        ('<link rel="stylesheet" href="//example.org/x">', "loaded from elsewhere: //example.org"),
+    ],
+)
+def test_every_planted_problem_is_one_line(
+    checker: ModuleType, site: Path, capsys: pytest.CaptureFixture[str], planted: str, problem: str
+) -> None:
+    write(site / "sub/planted.html", f"<p>\n{planted}</p>")
+    assert checker.main([str(site)]) == 1
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"sub/planted.html:2: {problem}")
+
+
+def test_styles_from_elsewhere_and_empty_sites_are_problems(
+    checker: ModuleType, site: Path, tmp_path: Path
+) -> None:
+    write(site / "style.css", '@import "https://example.org/font.css";')
+    assert checker.problems(site) == [
+        "style.css: loaded from elsewhere: https://example.org/font.css"
+    ]
+    (tmp_path / "empty").mkdir()
+    assert checker.problems(tmp_path / "empty") == ["empty: no HTML file"]
+
+
+def test_columns_scroll_and_prose_wraps(monkeypatch: pytest.MonkeyPatch) -> None:
+    conf = load("conf", monkeypatch)
+    assert conf.is_prose("One long line.\n  An indented one.\n")
+    assert not conf.is_prose("name   value\nbase   0.2\nchosen: base\n")
+
+
+def test_a_tiny_book_is_built_without_a_problem(
+    book: ModuleType, repository: Path, tmp_path: Path
+) -> None:
+    for package in ("sphinx", "myst_nb", "furo"):
+        pytest.importorskip(package)
+    shutil.copytree(DOCS, repository / "docs", ignore=shutil.ignore_patterns("__pycache__"))
+    out = tmp_path / "book"
+    assert book.build(repository, out) == []
+    page = (out / "html/notebooks/00_quickstart.html").read_text()
+    assert 'alt="Bars &amp; a &quot;line&quot;"' in page and "Hello there" in page
+    assert list((out / "html/_downloads").glob("*/00_quickstart.ipynb"))
+    assert (out / "html/searchindex.js").is_file()
+    write(repository / "notebooks/00_quickstart.ipynb", notebook("# Quickstart\n", figure("")))
+    (problem,) = book.build(repository, out)
+    assert problem.startswith("notebooks/00_quickstart.html:") and "without alt text" in problem
