@@ -31,3 +31,11 @@ def test_ranks_are_among_all_where_they_are_asked() -> None:
     assert found["mc"].tolist() == [0.0]
     assert found["place"].tolist() == [2.0] and found["first"].tolist() == [0.0]
     assert found["first3"].tolist() == [1.0]
+
+
+def test_runs_asked_among_five_only_stand_beside_others() -> None:
+    other = table(np.nan, "python", "english").assign(method="n", run="q")
+    both = pd.concat([table(0.5, "python", "python of all"), other])
+    found = definitions.definition(both).set_index("method")
+    assert found["mc"].tolist() == [0.0, pytest.approx(0.1)]
+    assert found["place"].tolist() == [2.0, 1.5]

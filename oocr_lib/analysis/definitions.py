@@ -23,7 +23,10 @@ def definition(runs: pd.DataFrame) -> pd.DataFrame:
     five = runs[runs["family"].isin(STATEMENTS)]
     known = five.groupby(_RUN, as_index=False, sort=False, dropna=False)[["mc", "top1"]].mean()
     many = runs[runs["family"].isin([f"{name} of all" for name in STATEMENTS])]
-    many = five if many.empty else many
+    keys = [name for name in _RUN if name != "valid_loss"]  # a missing loss is no key
+    asked = set(many[keys].itertuples(index=False, name=None))
+    rest = [key not in asked for key in five[keys].itertuples(index=False, name=None)]
+    many = pd.concat([many, five[rest]])  # runs that were asked among five only
     ranked = many.assign(
         first=(many["rank"] <= 1).astype(float),
         first3=(many["rank"] <= 3).astype(float),
@@ -32,6 +35,4 @@ def definition(runs: pd.DataFrame) -> pd.DataFrame:
     ranked = ranked.groupby(_RUN, as_index=False, sort=False, dropna=False)[
         ["first", "first3", "place"]
     ].mean()
-    # A missing validation loss is no key to merge on.
-    keys = [name for name in _RUN if name != "valid_loss"]
     return known.merge(ranked.drop(columns="valid_loss"), on=keys)
