@@ -32,13 +32,23 @@ Run = tuple[str, int]
 
 
 def accuracy(
-    study: Study, method: str, vectors: Tensor, site: Site, jobs: Sequence[Job]
+    study: Study,
+    method: str,
+    vectors: Tensor,
+    site: Site,
+    jobs: Sequence[Job],
+    *,
+    validation: bool = True,
 ) -> pd.DataFrame:
-    """How vectors (n, d) in raw units answer, one a job: rows of ``suite.accuracy``."""
+    """How vectors (n, d) in raw units answer, one a job: rows of ``suite.accuracy``.
+
+    Args:
+        validation: compute ``valid_loss``, too; else it is missing.
+    """
     task = study.grid.factory_spec["task"]
     adapter = fixed(vectors, site, study.position)
     families = suite.FAMILIES.get(task)
-    table = ask(study.grid, method, adapter, jobs, families, validation=True)
+    table = ask(study.grid, method, adapter, jobs, families, validation=validation)
     return suite.accuracy(task, table).assign(block=site.block)
 
 
@@ -57,8 +67,8 @@ def naive_by_block(study: Study, pairs: Sequence[Run]) -> pd.DataFrame:
     for site in sites:
         naive = torch.stack([vectors[site] for vectors in found])
         control = reading.as_long(naive, site.block)
-        tables.append(accuracy(study, "naive", naive, site, jobs))
-        tables.append(accuracy(study, "random", control, site, jobs))
+        for method, vectors in (("naive", naive), ("random", control)):
+            tables.append(accuracy(study, method, vectors, site, jobs, validation=False))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -120,6 +130,8 @@ def lines(
     site: Site,
     jobs: Sequence[Job],
     weights: Sequence[float] = WEIGHTS,
+    *,
+    validation: bool = True,
 ) -> pd.DataFrame:
     """Accuracy and validation loss on the straight lines from starts to ends, both (n, d).
 
@@ -134,7 +146,8 @@ def lines(
     tables = []
     for weight in weights:
         mixed = torch.lerp(starts, ends, weight)
-        tables.append(accuracy(study, method, mixed, site, jobs).assign(weight=weight))
+        found = accuracy(study, method, mixed, site, jobs, validation=validation)
+        tables.append(found.assign(weight=weight))
     return pd.concat(tables, ignore_index=True)
 
 

@@ -20,6 +20,7 @@ from oocr_lib.adapters import VectorAdapter
 from oocr_lib.analysis.attention import attention_table
 from oocr_lib.analysis.attribution import attribution, change, value_direction
 from oocr_lib.analysis.conditions import Condition, logit_difference, other_tokens, with_random
+from oocr_lib.analysis.exchange import UNITS
 from oocr_lib.analysis.patching import patch_patterns, patch_values
 from oocr_lib.encoding import Batch, Encoded, collate, encode_question
 from oocr_lib.errors import UserError
@@ -190,7 +191,7 @@ def swapped(case: Case) -> Batch:
     return replace(own, input_ids=ids)
 
 
-def patched(case: Case, by: Sequence[str] = ("all", "head")) -> pd.DataFrame:
+def patched(case: Case, by: Sequence[str] = UNITS) -> pd.DataFrame:
     """What of the vector's effect is lost when parts of the last token's attention are undone.
 
     The effect is the change of the answer's logit difference that the vector brings about on
@@ -201,7 +202,7 @@ def patched(case: Case, by: Sequence[str] = ("all", "head")) -> pd.DataFrame:
     with it; the share of the effect that this brings about.
 
     Args:
-        by: as in ``patching``; single heads for ``pattern`` and ``trigger`` only.
+        by: as in ``patching``; blocks and heads for ``pattern`` and ``trigger`` only.
 
     Returns:
         Columns ``what, block, head`` (missing for all at once); ``share``: 1 for all of the effect,

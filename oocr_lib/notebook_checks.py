@@ -144,6 +144,9 @@ def _cell_problems(cell: NotebookNode) -> Iterator[str]:
     for output in cell.get("outputs", []):
         if output.output_type == "stream" and output.name == "stderr":
             yield f"writes to stderr: {output.text.strip()[:80]!r}"
+        page = "".join(output.get("data", {}).get("text/html", ""))
+        if re.search(r"<script|javascript:|\bon\w+\s*=", page, re.IGNORECASE):
+            yield "has HTML that runs something; escape what a model wrote"
 
 
 def _machine_paths(part: Any) -> Iterator[str]:

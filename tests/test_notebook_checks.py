@@ -46,6 +46,16 @@ def stderr(nb: NotebookNode) -> None:
     nb.cells[2].outputs = [nbformat.v4.new_output("stream", name="stderr", text="Warning!")]
 
 
+def script(nb: NotebookNode) -> None:
+    page = {"text/html": "<b>said</b><SCRIPT>alert(1)</SCRIPT>"}
+    nb.cells[2].outputs = [nbformat.v4.new_output("display_data", page)]
+
+
+def handler(nb: NotebookNode) -> None:
+    page = {"text/html": ["<img src=x ", "onerror=alert(1)>"]}
+    nb.cells[2].outputs = [nbformat.v4.new_output("display_data", page)]
+
+
 def long_cell(nb: NotebookNode) -> None:
     nb.cells[2].source = "1\n" * 26
 
@@ -131,6 +141,8 @@ BREAKS: dict[Callable[[NotebookNode], None], str] = {
     disorder: "from top to bottom",
     error: "ValueError: no",
     stderr: "writes to stderr",
+    script: "HTML that runs something",
+    handler: "HTML that runs something",
     long_cell: "26 lines",
     machine_path_in_output: "machine path",
     machine_path_in_source: "machine path",
