@@ -53,6 +53,8 @@ def write_notebook(folder: Path) -> None:
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [nbformat.v4.new_code_cell(text) for text in (PARAMETERS, WORK)]
     notebook.cells[0].metadata["tags"] = ["parameters"]
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    notebook.metadata["kernelspec"] = kernel
     nbformat.write(notebook, folder / "sweep.ipynb")
 
 
@@ -91,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         write_notebook(folder)
         for kill in range(options.kills):
             child = start(folder, options.runs)
-            wait = rng.uniform(2, 14)
+            wait = rng.uniform(6, 24)
             time.sleep(wait)
             child.send_signal(signal.SIGKILL)
             child.wait()

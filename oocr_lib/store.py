@@ -11,13 +11,14 @@ import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor
 
 from oocr_lib.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 HEADER_KEY = "oocr_lib"  # our metadata, as JSON, in the safetensors header
 FORMAT_KEY = "oocr_lib_format"
@@ -79,6 +80,8 @@ def save_tensors(
     header = {HEADER_KEY: _to_json(dict(metadata), str(path)), FORMAT_KEY: FORMAT}
     # Copies, because safetensors refuses tensors that share memory.
     copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    from safetensors.torch import save_file  # loads torch, which the runner does without
+
     with atomic_path(path) as aside:
         save_file(copies, aside, metadata=header)
 
