@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from oocr_lib.adapters import LoraAdapter, VectorAdapter
-from oocr_lib.analysis import attention, attribution, direct_path
+from oocr_lib.analysis import attention, attribution, direct_path, norms
 from oocr_lib.analysis.conditions import (
     Condition,
     last_tokens,
@@ -271,8 +271,8 @@ def test_models_that_do_more_than_add_are_refused(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(UserError, match="more to its logits"):
         attribution.attribution(lm, Condition(BATCH), LETTERS)
     monkeypatch.undo()
-    monkeypatch.setattr(direct_path, "_FINAL_NORMS", ("other",))
-    with pytest.raises(UserError, match=r"no known final norm \(children: embed_tokens"):
+    monkeypatch.setattr(norms, "_FINAL_NORMS", ("other",))
+    with pytest.raises(UserError, match=r"final norm \(children: embed_tokens.*use a Gemma"):
         attribution.attribution(lm, Condition(BATCH), LETTERS)
 
 

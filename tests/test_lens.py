@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from oocr_lib.analysis import lens
+from oocr_lib.analysis import lens, norms
 from oocr_lib.errors import UserError
 from oocr_lib.models import LanguageModel, Site, capture
 from oocr_lib.sites import replace_output
@@ -146,7 +146,7 @@ def test_a_vector_along_a_tokens_row_puts_that_token_first(lm: LanguageModel) ->
 def test_with_the_norm_its_weights_are_divided_out_of_the_planted_vector(family: str) -> None:
     lm = model(family)
     token, row = loudest(lm)
-    weight = lens.final_norm(lm).weight.detach()  # type: ignore[operator]
+    weight = norms.final_norm(lm).weight.detach()  # type: ignore[operator]
     gain = 1 + weight if family == "gemma3" else weight
     assert lens.top_tokens(lm, (row / gain)[None], k=1, norm=True)["token"].tolist() == [token]
 
@@ -309,7 +309,7 @@ def test_a_vector_reaches_the_residual_stream_as_if_the_module_had_written_it(
     found = lens.to_residual(lm, vector, site)
     assert found.shape == (D,) and torch.allclose(found.expand(5, D), expected, atol=1e-4)
     post = family in tiny.POST_NORM
-    assert (lens.post_norm(lm, site) is not None) == post
+    assert (norms.post_norm(lm, site) is not None) == post
     assert torch.equal(found, vector) == (not post)
     assert torch.allclose(lens.to_residual(lm, torch.stack([vector] * 2), site)[1], found)
 
@@ -317,7 +317,7 @@ def test_a_vector_reaches_the_residual_stream_as_if_the_module_had_written_it(
 @pytest.mark.parametrize("family", FAMILIES)
 def test_what_is_in_the_residual_stream_stays_as_it_is(family: str) -> None:
     lm, vectors = model(family), random_vectors(2)
-    assert lens.post_norm(lm, Site(0, "resid")) is None
+    assert norms.post_norm(lm, Site(0, "resid")) is None
     assert torch.equal(lens.to_residual(lm, vectors, Site(0, "resid")), vectors)
 
 
@@ -425,7 +425,7 @@ def test_a_block_that_is_not_there_is_refused_at_every_kind_of_site(lm: Language
 
 def test_an_unknown_final_norm_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     lm = model("gpt2")
-    monkeypatch.setattr(lens, "_FINAL_NORMS", ("norm",))
+    monkeypatch.setattr(norms, "_FINAL_NORMS", ("norm",))
     with pytest.raises(UserError, match=r"no known final norm.*ln_f.*norm=False"):
         lens.logits(lm, torch.zeros(1, D), norm=True)
     assert lens.logits(lm, torch.zeros(1, D)).shape == (1, V)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from oocr_lib import comparison, reading, suite
-from oocr_lib.analysis import lens
+from oocr_lib.analysis import norms
 from oocr_lib.experiment import Experiment, Settings
 from oocr_lib.sites import Site
 from oocr_lib.study import Study
@@ -95,7 +95,7 @@ def test_vectors_of_loras_reach_the_residual_stream(study: Study) -> None:
     assert made.method == "natural" and made.raw.shape == (1, study.grid.lm.d_model)
     typical = study.grid.scale(Site(BLOCK, "resid"), "codename")
     assert 0 < float(made.raw.norm()) < 10 * typical
-    assert lens.post_norm(study.grid.lm, Site(BLOCK, "mlp_out")) is not None
+    assert norms.post_norm(study.grid.lm, Site(BLOCK, "mlp_out")) is not None
 
 
 @pytest.mark.parametrize("task", ["functions", "risk", "backdoor"])

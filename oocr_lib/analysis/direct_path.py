@@ -19,14 +19,11 @@ from torch import Tensor, nn
 
 from oocr_lib.analysis.conditions import Condition, check_letters, last_logits, last_tokens
 from oocr_lib.analysis.heads import recording_heads
+from oocr_lib.analysis.norms import POST_NORMS, final_norm, post_norm
 from oocr_lib.errors import UserError
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import SITES, Site, output_tensor
 
-_FINAL_NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
-#: A block with the second of these applies the first to its attention's output. Others use that
-#: name for the norm before the MLP.
-_POST_NORMS = {"attn_out": "post_attention_layernorm", "mlp_out": "post_feedforward_layernorm"}
 _TOLERANCE = 1e-3  # of the largest entry; sums in half precision lose more
 _TOLERANCE_HALF = 0.05
 _LARGE = 1e3  # beside it, a norm's epsilon is nothing
@@ -123,24 +120,6 @@ def _close(found: Tensor, expected: Tensor, like: Tensor, tolerance: float) -> b
     return bool((found - expected).abs().max() <= tolerance * like.abs().max())
 
 
-def final_norm(lm: LanguageModel) -> nn.Module:
-    """The norm between the last block and the unembedding. Raises UserError if it has no name."""
-    children = dict(lm.decoder.named_children())
-    found = next((children[name] for name in _FINAL_NORMS if name in children), None)
-    if found is None:
-        raise UserError(
-            f"{lm.name!r} has no known final norm (children: {', '.join(children)}). Allowed "
-            f"names: {', '.join(_FINAL_NORMS)}; use a Gemma, Llama, Qwen or GPT-2 style model."
-        )
-    return found
-
-
-def post_norm(lm: LanguageModel, block: int, kind: str) -> nn.Module | None:
-    """The norm between a module's output, at ``kind``, and the residual stream, if any."""
-    children = dict(lm.block(block).named_children())
-    return children[_POST_NORMS[kind]] if _POST_NORMS["mlp_out"] in children else None
-
-
 @torch.no_grad()
 def record(lm: LanguageModel, condition: Condition, letters: Tensor) -> Written:
     """One forward pass with everything that is written at the last prompt tokens.
@@ -178,7 +157,7 @@ def record(lm: LanguageModel, condition: Condition, letters: Tensor) -> Written:
         seen["entering", 0],
         by_block("raw", SITES),
         by_block("full", SITES),
-        by_block("added", tuple(_POST_NORMS)),
+        by_block("added", tuple(POST_NORMS)),
         [heads[b].float() for b in range(lm.n_blocks)],
         seen["normed", 0],
         logits,
@@ -197,9 +176,9 @@ def _places(lm: LanguageModel) -> list[tuple[nn.Module, tuple[str, int], bool]]:
                 (module, (f"raw {kind}", block), True),
                 (module, (f"full {kind}", block), False),
             ]
-        for kind in _POST_NORMS:
-            norm = post_norm(lm, block, kind) or lm.module(Site(block, kind))
-            made.append((norm, (f"added {kind}", block), False))
+        for kind in POST_NORMS:
+            site = Site(block, kind)
+            made.append((post_norm(lm, site) or lm.module(site), (f"added {kind}", block), False))
     return made
 
 
@@ -250,7 +229,7 @@ def read_directions(lm: LanguageModel, written: Written, letters: Tensor) -> Rea
         (final.offset * difference).sum(-1) + own[:, 0] - own[:, 1],
         raw[:, 0] - raw[:, 1],
     )
-    for kind in _POST_NORMS:
+    for kind in POST_NORMS:
         pairs = [_inner(lm, written, block, kind, reading.stream) for block in range(lm.n_blocks)]
         reading.inner[kind] = [direction for direction, _ in pairs]
         reading.offset[kind] = [offset for _, offset in pairs]
@@ -261,7 +240,7 @@ def _inner(
     lm: LanguageModel, written: Written, block: int, kind: str, stream: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Direction (n, d) at a module's own output, and logits (n,) its post-norm adds by itself."""
-    norm = post_norm(lm, block, kind)
+    norm = post_norm(lm, Site(block, kind))
     if norm is None:
         return stream, torch.zeros_like(stream[:, 0])
     joined = written.added[kind][block]

@@ -17,40 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from oocr_lib.analysis.norms import final_norm, post_norm
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import Site
 
-# Names in Hugging Face decoders. A family that is not listed is refused, never guessed.
-_FINAL_NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
 _TOKENS_AT_ONCE, _VECTORS_AT_ONCE = 32_768, 100  # both bound memory
-
-
-def final_norm(lm: LanguageModel) -> nn.Module:
-    """The norm between the last block and the unembedding. Raises UserError where none is known."""
-    around = lm.model.get_submodule(lm.layout.blocks.rpartition(".")[0])
-    children = dict(around.named_children())
-    for name in _FINAL_NORMS:
-        if name in children:
-            return children[name]
-    raise UserError(
-        f"The decoder of {lm.name!r} has no known final norm (children: {', '.join(children)}). "
-        f"Allowed names: {', '.join(_FINAL_NORMS)}; use norm=False."
-    )
-
-
-def post_norm(lm: LanguageModel, site: Site) -> nn.Module | None:
-    """The norm between a module's output and the residual stream, as in Gemma 2 and 3.
-
-    ``None`` where the output is added as it is: at ``resid``, and in Llama, Qwen and GPT-2 shapes.
-    """
-    children = dict(lm.block(site.block).named_children())
-    # Llama and Qwen call the norm *before* the MLP post_attention_layernorm; only a block that
-    # also has a norm after the MLP norms its attention output under that name.
-    if "post_feedforward_layernorm" not in children or site.kind == "resid":
-        return None
-    after = {"mlp_out": "post_feedforward_layernorm", "attn_out": "post_attention_layernorm"}
-    return children.get(after[site.kind])
 
 
 def to_residual(lm: LanguageModel, vector: Tensor, site: Site) -> Tensor:
@@ -268,7 +240,7 @@ def _cosines(a: Tensor, b: Tensor) -> Tensor:
 def _logits(lm: LanguageModel, x: Tensor, norm: bool) -> Tensor:
     """(n, v) in float32: in half precision many of a large vocabulary would tie."""
     head = lm.model.get_output_embeddings()
-    x = (_through(final_norm(lm), x) if norm else x).to(head.weight.device)
+    x = (_through(final_norm(lm, "use norm=False"), x) if norm else x).to(head.weight.device)
     made = torch.cat([x @ part.float().T for part in head.weight.split(_TOKENS_AT_ONCE)], 1)
     bias = getattr(head, "bias", None)
     return made if bias is None else made + bias.float()
