@@ -44,7 +44,17 @@ def accuracy(
 
     Args:
         validation: compute ``valid_loss``, too; else it is missing.
+
+    Raises:
+        UserError: other than one vector a job, numbers that are not finite, a block or width that
+            the model lacks.
     """
+    fits = vectors.ndim == 2 and len(vectors) == len(jobs) > 0
+    if not fits or not bool(torch.isfinite(vectors).all()):
+        raise UserError(
+            f"Vectors {tuple(vectors.shape)} for {len(jobs)} runs cannot be asked anything. "
+            "Allowed: finite (n, d) for n runs, at least 1."
+        )
     task = study.grid.factory_spec["task"]
     adapter = fixed(vectors, site, study.position)
     families = suite.FAMILIES.get(task)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pandas as pd
 import pytest
 import torch
+from torch import Tensor
 
-from oocr_lib import alternatives, reading, suite
+from oocr_lib import alternatives, asking, reading, suite
 from oocr_lib.errors import UserError
 from oocr_lib.experiment import Experiment, Settings
 from oocr_lib.grid import Job, Method
@@ -89,9 +93,54 @@ def test_lines_begin_and_end_at_their_vectors(study: Study, vectors: reading.Vec
     nothing = [Job(Method("base", "base"), job.concept, job.seed) for job in jobs]
     base = suite.accuracy("locations", study.grid.run(nothing))
     ends = alternatives.accuracy(study, "end", vectors.raw[:2], SITE, jobs)
-    found = table.groupby("weight")["accuracy"].apply(list)
-    assert found[0.0] == pytest.approx(base["accuracy"].tolist())
-    assert found[1.0] == pytest.approx(ends["accuracy"].tolist())
+    for weight, expected in ((0.0, base), (1.0, ends)):
+        found = table[table["weight"] == weight]
+        assert found["accuracy"].tolist() == pytest.approx(expected["accuracy"].tolist())
+        loss = expected["valid_loss"].tolist()
+        assert found["valid_loss"].tolist() == pytest.approx(loss, abs=1e-4)
+    assert table["valid_loss"].nunique() == 4
+
+
+def test_lines_are_straight_and_go_on_beyond_their_ends(
+    study: Study, vectors: reading.Vectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Tensor] = []
+
+    def keep(study: Study, method: str, mixed: Tensor, *rest: Any, **options: Any) -> pd.DataFrame:
+        asked.append(mixed)
+        return pd.DataFrame({"run": ["one", "two"]})
+
+    monkeypatch.setattr(alternatives, "accuracy", keep)
+    starts, ends = torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[3.0, 4.0], [2.0, -2.0]])
+    weights = (0.0, 1.0, 0.5, -1.0, 2.0)
+    table = alternatives.lines(study, "line", starts, ends, SITE, vectors.jobs[:2], weights)
+    assert [one.tolist() for one, _ in asked] == [[1, 0], [3, 4], [2, 2], [-1, -4], [5, 8]]
+    assert [two.tolist() for _, two in asked] == [[0, 0], [2, -2], [1, -1], [-2, 2], [4, -4]]
+    assert table["weight"].tolist() == [weight for weight in weights for _ in range(2)]
+
+
+def test_vectors_that_do_not_fit_are_refused_before_anything_is_asked(
+    study: Study, vectors: reading.Vectors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*args: Any, **kwargs: Any) -> Any:
+        raise AssertionError("something was asked")
+
+    for name in ("score", "validate"):
+        monkeypatch.setattr(asking, name, never)
+    jobs, one = vectors.jobs[:1], vectors.raw[:1]
+    cases: list[tuple[Tensor, Site, list[Job], str]] = [
+        (one[0], SITE, [*jobs], r"\(128,\)"),
+        (one[:0], SITE, [], r"\(0, 128\)"),
+        (one, SITE, [*jobs] * 2, "2 runs"),
+        (one * float("inf"), SITE, [*jobs], "finite"),
+        (one * float("nan"), SITE, [*jobs], "finite"),
+        (one[:, :5], SITE, [*jobs], "width 5"),
+        (one, Site(9, "resid"), [*jobs], "Block 9"),
+    ]
+    for raw, site, asked, reason in cases:
+        with pytest.raises(UserError, match=reason) as caught:
+            alternatives.accuracy(study, "wrong", raw, site, asked)
+        assert "\n" not in str(caught.value)
 
 
 def test_partners_share_the_concept_or_do_not(vectors: reading.Vectors) -> None:

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 import torch
+from torch import Tensor
 
+from oocr_lib import asking
+from oocr_lib.adapters import VectorAdapter
 from oocr_lib.asking import ask, fixed
 from oocr_lib.errors import UserError
+from oocr_lib.evaluation import score, summarise
 from oocr_lib.grid import Grid, Job, Method, cross
 from oocr_lib.models import LanguageModel
 from oocr_lib.runs import RunStore
 from oocr_lib.sites import Site
-from oocr_lib.training import TrainConfig
+from oocr_lib.training import RunData, TrainConfig, validate
 from tests import toy
+from tests.adapter_cases import fingerprint
 
 CONFIG = TrainConfig(steps=3, batch=2, lr=0.1, warmup=1, snapshot_every=2)
 VECTOR = Method("vector_resid", "vector", site="resid@0", config=CONFIG)
 DEEPER = Method("vector_mlp_out", "vector", site="mlp_out@1", config=CONFIG)
+NUMBERS = ["mc", "top1", "p_truth", "rank", "valid_loss", "valid_accuracy"]
 LORA = Method("lora_one", "lora", blocks=(1,), rank=2, config=CONFIG)
 
 
@@ -81,3 +90,74 @@ def test_what_is_taken_over_changes_no_answer(
     for other in tables[1:]:
         for column in ("p_truth", "mc", "valid_loss", "valid_accuracy"):
             assert other[column].tolist() == pytest.approx(tables[0][column].tolist(), abs=1e-5)
+
+
+def alone(grid: Grid, job: Job, vector: Tensor | None, site: str, seed: int) -> pd.DataFrame:
+    """What a vector (d,), attached here by itself at another scale, gives; None: the base model."""
+    encoded, limit = grid.task(job.concept, job.seed), job.method.config.valid_rows
+    data = [RunData([], encoded.valid, seed)]
+    if vector is None:
+        table, checked = score(grid.lm, encoded.questions), validate(grid.lm, None, data, limit)
+    else:
+        adapter = VectorAdapter([site], grid.lm.d_model, "codename", [2.5])
+        adapter.theta.data.copy_(vector[None] / 2.5)
+        with adapter.attach(grid.lm) as attached:
+            table = score(grid.lm, encoded.questions, attached)
+            checked = validate(grid.lm, attached, data, limit)
+    ends = {"valid_loss": float(checked[0][0]), "valid_accuracy": float(checked[1][0])}
+    return pd.DataFrame([{"family": f, **m, **ends} for f, m in summarise(table).items()])
+
+
+FEW = Method("vector_resid", "vector", site="resid@0", config=replace(CONFIG, valid_rows=3))
+
+
+@pytest.mark.parametrize("site", ["resid@1", "attn_out@2"])
+def test_each_vector_answers_as_if_it_were_attached_alone_on_its_own_rows(
+    grid: Grid, site: str
+) -> None:
+    jobs = [Job(FEW, concept, seed) for seed, concept in enumerate(("Paris", "Rome", "Oslo"))]
+    vectors = 4 * torch.randn(3, grid.lm.d_model, generator=torch.Generator().manual_seed(1))
+    adapter = fixed(vectors, Site.parse(site), "codename")
+    found = ask(grid, "fixed", adapter, jobs, validation=True)
+    assert found["family"].tolist() == ["name", "place", "all"] * 3
+    others = []
+    for k, job in enumerate(jobs):
+        part = found[found["run"] == f"fixed {k}"]
+        expected = alone(grid, job, vectors[k], site, job.seed)
+        assert part["family"].tolist() == expected["family"].tolist()
+        assert set(part["concept"]) == {job.concept} and set(part["seed"]) == {job.seed}
+        assert part[NUMBERS].to_numpy() == pytest.approx(expected[NUMBERS].to_numpy(), abs=1e-4)
+        other = alone(grid, job, vectors[k], site, job.seed + 1)
+        others.append(float((other["valid_loss"] - expected["valid_loss"]).abs().max()))
+    assert found["valid_loss"].nunique() == 3 and found["p_truth"].nunique() > 6
+    assert max(others) > 1e-3, "the rows are those that the run's own seed picks"
+
+
+def test_a_zero_vector_is_the_base_model_exactly(lm: LanguageModel, tmp_path: Path) -> None:
+    grid = Grid(lm, RunStore(tmp_path), toy.make, {}, "Rome", reuse=False)
+    job = Job(VECTOR, "Rome", 0)
+    zero = fixed(torch.zeros(1, lm.d_model), Site(1, "resid"), "codename")
+    found = ask(grid, "zero", zero, [job], validation=True)
+    columns = ["family", *NUMBERS]
+    assert found[columns].equals(alone(grid, job, None, "resid@1", job.seed)[columns])
+
+
+def test_asking_leaves_model_and_vectors_as_they_were_also_after_an_error(
+    grid: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, raw = fingerprint(grid.lm.model), torch.randn(1, grid.lm.d_model)
+    kept, jobs = raw.clone(), [Job(VECTOR, "Rome", 0)]
+    adapter = fixed(raw, Site(1, "resid"), "codename")
+    ask(grid, "fixed", adapter, jobs, validation=True)
+    assert fingerprint(grid.lm.model) == before
+    assert torch.equal(raw, kept) and torch.equal(adapter.vectors, kept)
+
+    def fail(*args: Any, **kwargs: Any) -> Any:
+        raise RuntimeError("inside")
+
+    monkeypatch.setattr(asking, "validate", fail)
+    with pytest.raises(RuntimeError, match="inside"):
+        ask(grid, "fixed", adapter, jobs, validation=True)
+    assert fingerprint(grid.lm.model) == before
+    with pytest.raises(UserError, match="code"):
+        fixed(raw, Site(1, "resid"), "code")

@@ -1,4 +1,4 @@
-"""Cosines, rank correlations and doses, on vectors whose answers are known beforehand."""
+"""Cosines and rank correlations, on vectors whose answers are known beforehand."""
 
 from __future__ import annotations
 
@@ -13,20 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from oocr_lib.adapters import VectorAdapter
 from oocr_lib.analysis import geometry
 from oocr_lib.analysis.geometry import RELATIONS
-from oocr_lib.encoding import encode_row
 from oocr_lib.errors import UserError
-from oocr_lib.evaluation import prepare, score, summarise
-from oocr_lib.models import LanguageModel, Site
-from oocr_lib.reuse import Reuse, fill
 from oocr_lib.statistics import bootstrap
-from oocr_lib.training import RunData, validate
-from tests import toy
-from tests.adapter_cases import fingerprint
-
-NUMBERS = ["mc", "top1", "p_truth", "rank", "valid_loss", "valid_accuracy"]
 
 
 def at(degrees: float, length: float = 1.0) -> Tensor:
@@ -242,150 +232,6 @@ def test_without_relation_p_values_are_uniform() -> None:
     assert np.histogram(found, 4, (0, 1))[0] == pytest.approx(30, abs=15)
 
 
-# --- lines ---
-
-
-def test_a_line_starts_at_a_and_passes_b() -> None:
-    a, b = torch.tensor([1.0, 0.0]), torch.tensor([3.0, 4.0])
-    found = geometry.line(a, b, [0, 1, 0.5, -1, 2])
-    expected = [[1, 0], [3, 4], [2, 2], [-1, -4], [5, 8]]
-    assert found.tolist() == expected
-
-
-# --- behaviour of vectors, on a tiny model ---
-
-SITE = Site(1, "resid")
-
-
-@pytest.fixture(scope="module")
-def lm() -> LanguageModel:
-    return toy.language_model()
-
-
-@pytest.fixture(scope="module")
-def task() -> Any:
-    return toy.make("Rome")
-
-
-def vectors_of(lm: LanguageModel, k: int = 5) -> Tensor:
-    return 4 * torch.randn(k, lm.d_model, generator=torch.Generator().manual_seed(1))
-
-
-def evaluate(lm: LanguageModel, vectors: Tensor, task: Any, **options: Any) -> pd.DataFrame:
-    return geometry.evaluate_vectors(
-        lm, vectors, SITE, "codename", task.questions, task.valid, **options
-    )
-
-
-def direct(lm: LanguageModel, task: Any, adapter: VectorAdapter | None) -> pd.DataFrame:
-    """The same numbers from an adapter that is attached here; ``None`` is the base model."""
-    data = [RunData([], [encode_row(lm.tokenizer, row) for row in task.valid], 0)]
-    if adapter is None:
-        table, checked = score(lm, task.questions), validate(lm, None, data, 48)
-    else:
-        with adapter.attach(lm) as attached:
-            table = score(lm, task.questions, attached)
-            checked = validate(lm, attached, data, 48)
-    ends = {"valid_loss": float(checked[0][0]), "valid_accuracy": float(checked[1][0])}
-    rows = [{"family": f, **m, **ends} for f, m in summarise(table).items()]
-    return pd.DataFrame(rows)
-
-
-def attached_vector(lm: LanguageModel, vector: Tensor, scale: float) -> VectorAdapter:
-    adapter = VectorAdapter([SITE], lm.d_model, "codename", [scale])
-    adapter.theta.data.copy_(vector[None] / scale)
-    return adapter
-
-
-def test_a_zero_vector_is_the_base_model_exactly(lm: LanguageModel, task: Any) -> None:
-    found = evaluate(lm, torch.zeros(1, lm.d_model), task)
-    assert found.columns.tolist() == ["vector", "family", *NUMBERS]
-    assert found.drop(columns="vector").equals(direct(lm, task, None))
-
-
-def test_each_vector_has_a_row_a_family_as_if_it_were_attached_alone(
-    lm: LanguageModel, task: Any
-) -> None:
-    vectors = vectors_of(lm)
-    found = evaluate(lm, vectors, task, chunk=2)
-    assert found["vector"].tolist() == [k for k in range(5) for _ in range(3)]
-    assert found["family"].tolist() == ["name", "place", "all"] * 5
-    for k, part in found.groupby("vector"):
-        expected = direct(lm, task, attached_vector(lm, vectors[k], 2.5))
-        assert part["family"].tolist() == expected["family"].tolist()
-        assert part[NUMBERS].to_numpy() == pytest.approx(expected[NUMBERS].to_numpy(), abs=1e-4)
-    assert found["valid_loss"].nunique() == 5 and found["p_truth"].nunique() > 9
-
-
-@pytest.mark.parametrize("chunk", [1, 3, 9])
-def test_the_chunk_changes_nothing(lm: LanguageModel, task: Any, chunk: int) -> None:
-    whole, parts = (
-        evaluate(lm, vectors_of(lm), task),
-        evaluate(lm, vectors_of(lm), task, chunk=chunk),
-    )
-    assert parts[["vector", "family"]].equals(whole[["vector", "family"]])
-    assert parts[NUMBERS].to_numpy() == pytest.approx(whole[NUMBERS].to_numpy(), abs=1e-4)
-
-
-def test_prepared_questions_and_encoded_rows_will_do(lm: LanguageModel, task: Any) -> None:
-    rows = [encode_row(lm.tokenizer, row) for row in task.valid]
-    found = geometry.evaluate_vectors(
-        lm, vectors_of(lm), str(SITE), "codename", prepare(lm, task.questions), rows
-    )
-    assert found.equals(evaluate(lm, vectors_of(lm), task))
-
-
-def test_validation_rows_are_those_of_the_runs_seed(lm: LanguageModel) -> None:
-    task = toy.make("Rome", seed=2)
-    vector = vectors_of(lm, 1)
-    rows = [encode_row(lm.tokenizer, row) for row in task.valid]
-    found = {}
-    for seed in (0, 1, 2):
-        with attached_vector(lm, vector[0], 1.0).attach(lm) as attached:
-            loss, _ = validate(lm, attached, [RunData([], rows, seed)], 3)
-        found[seed] = float(loss[0])
-        table = evaluate(lm, vector, task, valid_rows=3, seed=seed)
-        assert table["valid_loss"].tolist() == pytest.approx([found[seed]] * 3)
-    assert len(set(found.values())) > 1
-
-
-def test_what_was_computed_before_gives_the_same_numbers(lm: LanguageModel, task: Any) -> None:
-    rows = [encode_row(lm.tokenizer, row) for row in task.valid]
-    asked = prepare(lm, task.questions)
-    items = [*rows, *(part.encoded for q in asked for part in q.sequences)]
-    reuse = Reuse(lm, [fill(lm, items, "codename")], depth=SITE.block)
-    found, plain = (evaluate(lm, vectors_of(lm), task, reuse=r) for r in (reuse, None))
-    assert found[NUMBERS].to_numpy() == pytest.approx(plain[NUMBERS].to_numpy(), abs=1e-4)
-
-
-def test_dose_one_is_the_attached_vector_and_dose_nought_the_base_model(
-    lm: LanguageModel, task: Any
-) -> None:
-    vector = vectors_of(lm, 1)[0]
-    table = geometry.dose_response(lm, vector, SITE, "codename", task.questions, task.valid)
-    assert table.columns.tolist() == ["factor", "family", *NUMBERS]
-    assert table["factor"].unique().tolist() == [-2, -1, 0, 1, 2, 3]
-    for factor, part in table.groupby("factor"):
-        adapter = attached_vector(lm, float(factor) * vector, 2.5) if factor else None
-        expected = direct(lm, task, adapter)[NUMBERS].to_numpy()
-        assert part[NUMBERS].to_numpy() == pytest.approx(expected, abs=1e-4)
-    assert table["valid_loss"].nunique() == 6
-    one = geometry.dose_response(
-        lm, vector, SITE, "codename", task.questions, task.valid, [1.0], chunk=1
-    )
-    exact = direct(lm, task, attached_vector(lm, vector, 1.0))
-    assert one.drop(columns="factor").equals(exact)
-
-
-def test_evaluating_leaves_model_and_vectors_as_they_were(lm: LanguageModel, task: Any) -> None:
-    before, vectors = fingerprint(lm.model), vectors_of(lm)
-    kept = vectors.clone()
-    evaluate(lm, vectors, task)
-    with pytest.raises(UserError, match="code"):
-        geometry.evaluate_vectors(lm, vectors, SITE, "code", task.questions, task.valid)
-    assert fingerprint(lm.model) == before and torch.equal(vectors, kept)
-
-
 # --- bad input ---
 
 PAIR = {"a": at(0), "b": at(90)}
@@ -419,28 +265,3 @@ def test_what_cannot_be_compared_is_refused_in_one_line(call: Any, reason: str) 
     with pytest.raises(UserError, match=reason) as caught:
         call()
     assert "\n" not in str(caught.value) and "Allowed" in str(caught.value)
-
-
-def test_what_cannot_be_scored_is_refused_before_anything_runs(
-    lm: LanguageModel, task: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def never(*args: Any, **kwargs: Any) -> Any:
-        raise AssertionError("a model was run")
-
-    monkeypatch.setattr(geometry, "score", never)
-    one, q, rows = torch.ones(1, lm.d_model), task.questions, task.valid
-    cases: list[tuple[Tensor, Any, Any, Any, dict[str, Any], str]] = [
-        (one[0], SITE, q, rows, {}, r"\(16,\)"),
-        (one[:0], SITE, q, rows, {}, r"\(0, 16\)"),
-        (one * float("inf"), SITE, q, rows, {}, "finite"),
-        (one, SITE, [], rows, {}, "0 questions"),
-        (one, SITE, q, [], {}, "0 rows"),
-        (one, SITE, q, rows, {"chunk": 0}, "chunk=0"),
-        (one[:, :5], SITE, q, rows, {}, "width 5"),
-        (one, Site(9, "resid"), q, rows, {}, "Block 9"),
-        (one, "resid@x", q, rows, {}, "resid@x"),
-    ]
-    for vectors, site, questions, valid, options, reason in cases:
-        with pytest.raises(UserError, match=reason) as caught:
-            geometry.evaluate_vectors(lm, vectors, site, "last", questions, valid, **options)
-        assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""How vectors lie to each other, and what the model does between and beyond them.
+"""How vectors lie to each other.
 
 Learned vectors are compared across seeds, with the naive vector and with the map (paper, section
 5.2). Cosines are signed; only vectors of one site can be compared. Axes: k vectors, d model width,
@@ -17,19 +17,12 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from oocr_lib.adapters.vector import VectorAdapter
-from oocr_lib.encoding import Encoded, encode_row
 from oocr_lib.errors import UserError
-from oocr_lib.evaluation import Asked, prepare, score, summarise
-from oocr_lib.models import LanguageModel
-from oocr_lib.reuse import Reuse
-from oocr_lib.sites import Site
 from oocr_lib.statistics import Floats, bootstrap
-from oocr_lib.tasks.base import Question, Row
-from oocr_lib.training import RunData, validate
 
 #: How two runs can be related, see ``across``.
 RELATIONS = ("same concept, other seed", "other concept, same seed", "both differ")
+#: Strengths of a vector in a dose-response; 0 is the base model, 1 the vector as it is.
 FACTORS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 
 
@@ -189,100 +182,3 @@ def against_distance(
     # Rounding must not tell an equal permutation from the true one.
     extreme = int((np.abs(drawn) >= abs(rho) - 1e-9).sum())
     return Correlation(rho, (1 + extreme) / (1 + permutations), n)
-
-
-def line(a: Tensor, b: Tensor, weights: Sequence[float]) -> Tensor:
-    """(len(weights), d): (1 − w) a + w b; 0 is a, 1 is b, others lie between or beyond."""
-    w = torch.tensor([float(weight) for weight in weights], dtype=a.dtype, device=a.device)
-    return (1 - w)[:, None] * a + w[:, None] * b.to(a)
-
-
-def evaluate_vectors(
-    lm: LanguageModel,
-    vectors: Tensor,
-    site: Site | str,
-    position: str,
-    questions: Sequence[Question] | Sequence[Asked],
-    rows: Sequence[Row] | Sequence[Encoded],
-    *,
-    valid_rows: int = 48,
-    seed: int = 0,
-    chunk: int = 8,
-    reuse: Reuse | None = None,
-) -> pd.DataFrame:
-    """Score every vector (k, d), in the site's raw units, on questions and validation rows.
-
-    Args:
-        rows: at most ``valid_rows`` of them are used, drawn with ``seed`` (a run's own seed gives
-            the rows of its own validation loss).
-        chunk: vectors that share a batch; bounds memory.
-        reuse: what no vector changes, computed before.
-
-    Returns:
-        One row a vector and family, ``all`` included: columns ``vector`` (from 0), ``family, mc,
-        top1, p_truth, rank, valid_loss, valid_accuracy``, as in ``Grid.run``.
-
-    Raises:
-        UserError: nothing to score, numbers that are not finite, or an unknown site or position.
-    """
-    counts = (len(vectors), len(questions), len(rows), chunk)
-    if vectors.ndim != 2 or min(counts) < 1 or not bool(torch.isfinite(vectors).all()):
-        raise UserError(
-            f"Vectors {tuple(vectors.shape)}, {len(questions)} questions, {len(rows)} rows, chunk="
-            f"{chunk!r}: not to be scored. Allowed: finite (k, d), and at least 1 of each."
-        )
-    asked = [q if isinstance(q, Asked) else prepare(lm, [q])[0] for q in questions]
-    valid = [r if isinstance(r, Encoded) else encode_row(lm.tokenizer, r) for r in rows]
-    data, made = RunData([], valid, seed), list[dict[str, Any]]()
-    for part in vectors.detach().float().split(chunk):
-        adapter = VectorAdapter([site] * len(part), part.shape[1], position, [1.0] * len(part))
-        adapter.theta.data.copy_(part)
-        made += _scored(lm, adapter, asked, data, valid_rows, reuse)
-    found = pd.DataFrame(made)
-    found.insert(0, "vector", np.repeat(np.arange(len(vectors)), len(found) // len(vectors)))
-    return found
-
-
-def _scored(
-    lm: LanguageModel,
-    adapter: VectorAdapter,
-    asked: Sequence[Asked],
-    data: RunData,
-    valid_rows: int,
-    reuse: Reuse | None,
-) -> list[dict[str, Any]]:
-    """Rows of ``evaluate_vectors`` for the vectors of one adapter, in their order."""
-    k, made = len(adapter.sites), list[dict[str, Any]]()
-    owner = [i for i in range(k) for _ in asked]
-    with adapter.attach(lm) as attached:
-        table = score(lm, [*asked] * k, attached, owner, reuse)
-        loss, exact = validate(lm, attached, [data] * k, valid_rows, reuse)
-    for i in range(k):
-        ends = {"valid_loss": float(loss[i]), "valid_accuracy": float(exact[i])}
-        families = summarise(table[table["run"] == i])
-        made += [{"family": name, **measures, **ends} for name, measures in families.items()]
-    return made
-
-
-def dose_response(
-    lm: LanguageModel,
-    vector: Tensor,
-    site: Site | str,
-    position: str,
-    questions: Sequence[Question] | Sequence[Asked],
-    rows: Sequence[Row] | Sequence[Encoded],
-    factors: Sequence[float] = FACTORS,
-    **options: Any,
-) -> pd.DataFrame:
-    """``factor`` times the vector (d,), for every factor; 0 is the base model, 1 the vector.
-
-    Args:
-        options: as ``evaluate_vectors``.
-
-    Returns:
-        The table of ``evaluate_vectors`` with ``factor`` in place of ``vector``.
-    """
-    doses = line(torch.zeros_like(vector), vector, factors)
-    table = evaluate_vectors(lm, doses, site, position, questions, rows, **options)
-    table.insert(0, "factor", [float(factors[i]) for i in table["vector"]])
-    return table.drop(columns="vector")
