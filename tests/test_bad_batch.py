@@ -21,24 +21,27 @@ REFUSED = [
     (["none.ipynb"], "Unknown notebook 'none'"),
     (["god"], "Unknown notebook 'god'. Did you mean 'good'"),
     (["good", "good"], "'good' is given twice"),
-    ([], "No notebook given"),
-    (["good", "--all"], "Give one or the other"),
+    (["good", "good.ipynb"], "'good' is given twice"),
+    ([], "No notebook given. Allowed: --all, or broken, good, other, untagged"),
+    (["good", "--all"], "Got --all and 1 notebook names. Give one or the other"),
     (["broken"], "Cannot read the notebook"),
     (["untagged"], "has no cell tagged 'parameters'"),
     (["other"], "is for the kernel 'ir' (R)"),
+    (["good", "--preset", "laptob"], "Unknown preset 'laptob'. Did you mean 'laptop'"),
     (["good", "--preset", "smok"], "Unknown preset 'smok'. Did you mean 'smoke'"),
-    (["good", "-p", "sead=1"], "'sead'. Did you mean 'seed'"),
-    (["good", "-p", "seed=one"], "got 'one'. Allowed: a whole number"),
+    (["good", "-p", "sead=1"], "Unknown parameter for good: 'sead'. Did you mean 'seed'"),
+    (["good", "-p", "seed=one"], "Parameter 'seed' got 'one'. Allowed: a whole number"),
     (["good", "-p", "seed=1.5"], "got '1.5'"),
     (["good", "-p", "seed=4..0"], "Allowed: first..last, rising"),
     (["good", "-p", "seed=0..99999999"], "values at most"),
-    (["good", "-p", "seed"], "has no value"),
+    (["good", "-p", "seed"], "Parameter 'seed' has no value"),
     (["good", "-p", "=1"], "has no value"),
-    (["good", "-p", "seed=1", "-p", "seed=2"], "given twice"),
+    (["good", "-p", "seed=1", "-p", "seed=2"], "'seed' is given twice"),
     (["good", "-p", "rate=nan"], "a finite number"),
     (["good", "-p", "fast=yes"], "true or false"),
     (["good", "-p", "blocks=0,x"], "whole numbers with commas"),
     (["good", "-p", "preset=smoke"], "set by the option --preset"),
+    (["good", "-p", "out_dir=x"], "set by the option --out"),
     (["good", "--grid", "{here}/none.yaml"], "No such file"),
     (["good", "--grid", "{here}/broken.yaml"], "is not YAML"),
     (["good", "--grid", "{here}/list.yaml"], "holds list"),
@@ -49,6 +52,7 @@ REFUSED = [
     (["good", "--cell-timeout", "0"], "--cell-timeout 0"),
     (["good", "--table", "x.xlsx"], "Allowed: .csv, .parquet"),
     (["good", "--in-place", "-p", "seed=1"], "--in-place commits defaults"),
+    (["good", "--in-place", "--preset", "smoke"], "--in-place commits defaults"),
     (["good", "--out", "{here}/good.ipynb"], "Cannot write to"),
     (["good", "--out", "/proc/none"], "Cannot write to"),
 ]
@@ -67,21 +71,27 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "typo.yaml").write_text("sead: 1\n")
     monkeypatch.setattr(batch, "NOTEBOOKS", tmp_path)
     monkeypatch.setattr(batch, "run_all", lambda *_: pytest.fail("it started"))
+    monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every file and folder below, and what the files hold."""
+    return {path: path.read_bytes() if path.is_file() else b"" for path in folder.rglob("*")}
 
 
 @pytest.mark.parametrize(("arguments", "words"), REFUSED, ids=lambda value: str(value)[:40])
 def test_it_is_refused_in_one_line_before_anything_starts(
     folder: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
 ) -> None:
-    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    before = contents(folder)
     given = [text.replace("{here}", str(folder)) for text in arguments]
     if "--out" not in given:
         given += ["--out", str(folder / "out")]
     assert batch.main(given) == 2
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and words in errors[0], errors
-    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+    assert contents(folder) == before
 
 
 def test_an_unknown_option_is_exit_code_2() -> None:

@@ -155,45 +155,6 @@ def test_an_interrupt_ends_all_and_leaves_no_result(tmp_path: Path) -> None:
     assert left <= {".lock", "a.failed.ipynb"}
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["good", "--preset", "laptob"], "Unknown preset 'laptob'. Did you mean 'laptop'"),
-        (["god"], "Unknown notebook 'god'. Did you mean 'good'"),
-        (["good", "good.ipynb"], "'good' is given twice"),
-        ([], "No notebook given. Allowed: --all, or good"),
-        (["good", "--all"], "Got --all and 1 notebook names"),
-        (["good", "-p", "sead=1"], "Unknown parameter for good: 'sead'. Did you mean 'seed'"),
-        (["good", "-p", "seed=one"], "Parameter 'seed' got 'one'. Allowed: a whole number"),
-        (["good", "-p", "seed"], "Parameter 'seed' has no value"),
-        (["good", "-p", "seed=1", "-p", "seed=2"], "'seed' is given twice"),
-        (["good", "-p", "preset=smoke"], "set by the option --preset"),
-        (["good", "-p", "out_dir=x"], "set by the option --out"),
-        (["good", "-j", "0"], "-j 0 is not allowed"),
-        (["good", "--cell-timeout", "0"], "--cell-timeout 0"),
-        (["good", "--in-place", "-p", "seed=1"], "--in-place commits defaults"),
-        (["good", "--in-place", "--preset", "smoke"], "--in-place commits defaults"),
-        (["good", "--out", "good.ipynb"], "Cannot write to"),
-        (["broken"], "Cannot read the notebook"),
-    ],
-)
-def test_bad_input_is_one_line_and_starts_nothing(
-    tmp_path: Path, monkeypatch, capsys, arguments: list[str], words: str
-) -> None:
-    tiny_notebooks.write(tmp_path, "good")
-    if "broken" in arguments:
-        (tmp_path / "broken.ipynb").write_text("{")
-    monkeypatch.setattr(batch, "NOTEBOOKS", tmp_path)
-    monkeypatch.setattr(batch, "run_all", lambda *_: pytest.fail("it started"))
-    monkeypatch.chdir(tmp_path)
-    before = sorted(tmp_path.rglob("*"))
-    assert batch.main(arguments) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1
-    assert batch.main(arguments) == 2
-    assert words in capsys.readouterr().err
-    assert sorted(tmp_path.rglob("*")) == before
-
-
 def test_all_without_notebooks(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.setattr(batch, "NOTEBOOKS", tmp_path)
     assert batch.main(["--all"]) == 2
