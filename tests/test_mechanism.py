@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 import torch
+from torch import Tensor
 
 from oocr_lib import comparison, mechanism, suite
-from oocr_lib.analysis.conditions import logit_difference
+from oocr_lib.analysis import attention
+from oocr_lib.analysis.conditions import Condition, last_tokens, logit_difference, other_tokens
+from oocr_lib.encoding import Batch
 from oocr_lib.errors import UserError
 from oocr_lib.experiment import Experiment, Settings
 from oocr_lib.grid import Job, Method
@@ -22,7 +26,7 @@ BLOCK = 4
 def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     out = tmp_path_factory.mktemp("out")
     exp = Experiment("05_test", "testbed", "laptop", 0, out, Settings({}))
-    return suite.study(exp, "backdoor", 2, steps=10)
+    return suite.study(exp, "backdoor", 2, steps=10, lora_steps=1)
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +57,20 @@ def test_prompts_are_held_out_and_their_first_letter_is_the_triggers(
 
 
 def test_the_last_block_and_other_adapters_are_refused(study: Study, jobs: list[Job]) -> None:
-    last = study.grid.lm.n_blocks - 1
-    end = comparison.jobs(study.vector("resid", last), study.pairs[:1])
-    base = comparison.jobs(Method("base", "base"), study.pairs[:1])
-    study.grid.run([*end, *base])
-    with pytest.raises(UserError, match="no attention"), mechanism.opened(study, end[0]):
-        pass
-    with (
-        pytest.raises((UserError, AssertionError, AttributeError)),
-        mechanism.opened(study, base[0]),
-    ):
-        pass
+    last, first = study.grid.lm.n_blocks - 1, study.pairs[:1]
+    everywhere = replace(jobs[0].method, name="everywhere", position="all")
+    refused = {
+        study.vector("resid", last): f"After resid@{last} there is no attention",
+        Method("base", "base"): "jobs of kind 'base' have no common adapter",
+        study.lora(BLOCK): "'lora_one' is no vector at the last token",
+        everywhere: "'everywhere' is no vector at the last token",
+    }
+    for method, reason in refused.items():
+        job = Job(method, *first[0])
+        study.grid.run([job])
+        with pytest.raises(UserError, match=reason) as caught, mechanism.opened(study, job):
+            pytest.fail("it was opened")
+        assert "\n" not in str(caught.value)
 
 
 def test_answers_are_those_of_the_conditions(case: Case) -> None:
@@ -93,17 +100,81 @@ def test_swapped_prompts_differ_at_the_trigger_only(case: Case) -> None:
     )
 
 
-def test_undoing_everything_before_the_last_token_undoes_trigger_and_elsewhere(case: Case) -> None:
-    table = mechanism.patched(case, by=("all",)).set_index("what")["share"]
-    assert set(table.index) == {
-        "pattern", "trigger", "elsewhere", "other tokens", "pattern alone",
-    }  # fmt: skip
-    # Nothing changes where nothing is exchanged: the trigger's own tokens in its own place.
-    same = mechanism.on(case.vector, case.triggered.batch)
-    gap = logit_difference(case.lm, same, case.triggered.letters) - logit_difference(
-        case.lm, case.vector, case.triggered.letters
-    )
-    assert float(gap.abs().max()) == 0
+def logits(case: Case, condition: Condition, rule: attention.Rule | None = None) -> float:
+    """Mean logit difference on triggered prompts, with what ``rule`` changes in attention."""
+    letters = case.triggered.letters
+    if rule is None:
+        return float(logit_difference(case.lm, condition, letters).mean())
+    with attention.intercepted(case.lm, rule):
+        return float(logit_difference(case.lm, condition, letters).mean())
+
+
+def looking_as(case: Case, base: Condition, donor: Condition) -> float:
+    """``logits`` of base whose last tokens look, after the vector's block, where donor's do."""
+    given, last = attention.patterns(case.lm, donor), last_tokens(base.batch)
+
+    def rule(block: int, probabilities: Tensor, values: Tensor) -> Tensor | None:
+        if block <= BLOCK:
+            return None
+        mixed = probabilities.clone()
+        for row, place in enumerate(last.tolist()):
+            mixed[row, :, place] = given[block, row]
+        return mixed @ values
+
+    return logits(case, base, rule)
+
+
+def finding(case: Case, batch: Batch, mask: Tensor) -> float:
+    """``logits`` with the vector, whose last tokens find at marked tokens what ``batch`` has."""
+    last, kept = last_tokens(batch), dict[int, Tensor]()
+
+    def keep(block: int, probabilities: Tensor, values: Tensor) -> None:
+        kept[block] = values.clone()
+
+    def rule(block: int, probabilities: Tensor, values: Tensor) -> Tensor | None:
+        if block <= BLOCK:
+            return None
+        outputs, other = probabilities @ values, values.clone()
+        for row, place in enumerate(last.tolist()):
+            other[row][:, mask[row]] = kept[block][row][:, mask[row]]
+            outputs[row, :, place] = (probabilities[row] @ other[row])[:, place]
+        return outputs
+
+    logits(case, mechanism.on(case.vector, batch), keep)
+    return logits(case, case.vector, rule)
+
+
+def test_a_share_is_what_goes_when_a_part_is_undone(case: Case) -> None:
+    table = mechanism.patched(case, by=("all",)).set_index("what")
+    own, off = logits(case, case.vector), logits(case, case.without)
+    batch, donor = case.triggered.batch, mechanism.swapped(case)
+    trigger = batch.positions["trigger"]
+    elsewhere = batch.positions["all"] & ~batch.positions["last"] & ~trigger
+    gone = {
+        "pattern": own - looking_as(case, case.vector, case.without),
+        "trigger": own - finding(case, donor, trigger),
+        "elsewhere": own - finding(case, donor, elsewhere),
+        "other tokens": own - finding(case, donor, other_tokens(batch, trigger)),
+        "pattern alone": looking_as(case, case.without, case.vector) - off,
+    }
+    assert set(table.index) == set(gone) and min(map(abs, gone.values())) > 1e-3
+    for what, logit in gone.items():
+        assert table["share"][what] * (own - off) == pytest.approx(logit, abs=1e-4)
+    bare = mechanism.answers(case).set_index(["prompts", "condition"])["logits"]["bare", "vector"]
+    rule = (table["of_rule"] * (own - bare)).tolist()
+    assert rule == pytest.approx((table["share"] * (own - off)).tolist(), abs=1e-4)
+
+
+def test_values_of_the_same_prompts_undo_nothing_and_those_of_another_trigger_do(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    values = ["trigger", "elsewhere", "other tokens"]
+    other = mechanism.patched(case, by=("all",)).set_index("what")["share"]
+    monkeypatch.setattr(mechanism, "swapped", lambda case: case.triggered.batch)
+    same = mechanism.patched(case, by=("all",)).set_index("what")["share"]
+    assert (same[values] == 0).all() and other[values].abs().min() > 1e-3
+    patterns = ["pattern", "pattern alone"]
+    assert same[patterns].equals(other[patterns]) and other[patterns].abs().min() > 1e-3
 
 
 def test_direct_parts_add_up_to_the_effect(case: Case) -> None:
