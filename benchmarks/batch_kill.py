@@ -1,11 +1,11 @@
 """A sweep that is killed again and again must end complete, with nothing run twice.
 
     python -m benchmarks.batch_kill                 24 runs, killed five times
-    python -m benchmarks.batch_kill --runs 6 --kills 2
+    python -m benchmarks.batch_kill --runs 6 --kills 2 --waits 3 6
 
 Each run is a small notebook that counts its starts and ends. The batch is killed with SIGKILL at
 random moments and started again with the same command; exit code 1 if a run is missing, damaged, or
-was started again after it was finished.
+was started again after it was finished, or if files are left over.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import nbformat
@@ -58,20 +58,20 @@ def write_notebook(folder: Path) -> None:
     nbformat.write(notebook, folder / "sweep.ipynb")
 
 
-def start(folder: Path, runs: int) -> subprocess.Popen[bytes]:
-    """The batch, in the background."""
-    command = [sys.executable, "-m", "oocr_lib.batch", "sweep.ipynb", "--out", "out", "-j", "2"]
+def start(folder: Path, *options: str, output: int = subprocess.DEVNULL) -> subprocess.Popen[str]:
+    """A batch over ``sweep.ipynb``, in the background."""
+    command = [sys.executable, "-m", "oocr_lib.batch", "sweep.ipynb", "--out", "out", *options]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [*command, "-p", f"seed=0..{runs - 1}"], cwd=folder, env=environment,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        command, cwd=folder, env=environment, text=True, stdout=output, stderr=output
+    )
 
 
-def starts(folder: Path) -> dict[str, int]:
-    """How often each run was started."""
-    logs = (folder / "out" / "laptop" / "sweep").glob("*/log.txt")
-    return {log.parent.name: log.read_text().split().count("start") for log in logs}
+def counts(folder: Path) -> dict[str, list[int]]:
+    """How often each run was started and ended."""
+    logs = sorted((folder / "out" / "laptop" / "sweep").glob("*/log.txt"))
+    words = {log.parent.name: log.read_text().split() for log in logs}
+    return {name: [found.count("start"), found.count("end")] for name, found in words.items()}
 
 
 def complete(folder: Path) -> set[str]:
@@ -80,35 +80,52 @@ def complete(folder: Path) -> set[str]:
     return {path.name for path in runs if finished.find(path)}
 
 
+def problems(folder: Path, runs: int, settled: Mapping[str, list[int]], code: int) -> list[str]:
+    """What a sweep that went on to its end did wrong, one line each.
+
+    Args:
+        settled: ``counts`` of runs when they were first seen to be finished.
+        code: exit code of the last batch.
+    """
+    ended, whole = counts(folder), complete(folder)
+    found = [f"exit code {code}"] if code else []
+    if len(whole) != runs:
+        found.append(f"{len(whole)} of {runs} runs are complete")
+    found += [f"{run} never came to its end" for run, (_, ends) in ended.items() if not ends]
+    found += [f"{run} was run again" for run, count in settled.items() if ended[run] != count]
+    return found + [f"{path} is left over" for path in (folder / "out").rglob("*partial*")]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; prints one line a kill and a summary."""
+    """Command line; prints one line a kill, what is wrong, and a summary."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.batch_kill", description=__doc__)
     parser.add_argument("--runs", type=int, default=24)
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a run")
+    parser.add_argument(
+        "--waits", type=float, nargs=2, default=(6, 24), metavar=("LEAST", "MOST"),
+        help="seconds before a kill",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
-    rng, settled, begin = random.Random(options.seed), dict[str, int](), time.monotonic()
+    rng, settled, begin = random.Random(options.seed), dict[str, list[int]](), time.monotonic()
+    sweep = ("-j", "2", "-p", f"seed=0..{options.runs - 1}", "-p", f"seconds={options.seconds}")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_notebook(folder)
         for kill in range(options.kills):
-            child = start(folder, options.runs)
-            wait = rng.uniform(6, 24)
+            child, wait = start(folder, *sweep), rng.uniform(*options.waits)
             time.sleep(wait)
             child.send_signal(signal.SIGKILL)
             child.wait()
-            counted = starts(folder)
+            counted = counts(folder)
             settled |= {run: counted[run] for run in complete(folder) if run not in settled}
             print(f"kill {kill + 1} after {wait:.1f} s: {len(settled)} runs finished", flush=True)
-        code = start(folder, options.runs).wait()
-        ended, whole = starts(folder), complete(folder)
-        twice = [run for run, count in settled.items() if ended[run] != count]
-    print(
-        f"{len(whole)} of {options.runs} runs complete, {len(twice)} run again after they were"
-        f" finished, {sum(ended.values())} starts, exit code {code},"
-        f" {time.monotonic() - begin:.0f} s"
-    )
-    return int(code != 0 or len(whole) != options.runs or bool(twice))
+        wrong = problems(folder, options.runs, settled, start(folder, *sweep).wait())
+        starts = sum(count[0] for count in counts(folder).values())
+    took = f"{time.monotonic() - begin:.0f} s"
+    print(*wrong, f"{options.runs} runs, {len(wrong)} problems, {starts} starts, {took}", sep="\n")
+    return int(bool(wrong))
 
 
 if __name__ == "__main__":

@@ -4,48 +4,38 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from benchmarks import batch_kill
+from benchmarks.batch_kill import complete, counts
 from oocr_lib import finished
-from oocr_lib.paths import ROOT
 from tests import tiny_notebooks
 
-ENVIRONMENT = {**os.environ, "OOCR_PRESET": "full", "PYTHONPATH": str(ROOT)}
+
+@pytest.fixture(scope="module", autouse=True)
+def another_preset() -> Iterator[None]:
+    """What the surroundings say is not what a batch runs: these sweeps are of preset laptop."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OOCR_PRESET", "full")
+        yield
 
 
 def start(folder: Path, *options: str) -> subprocess.Popen[str]:
-    """A batch over ``sweep.ipynb`` in the background."""
-    command = [sys.executable, "-m", "oocr_lib.batch", "sweep.ipynb", "--out", "out"]
-    return subprocess.Popen(
-        [*command, *options], cwd=folder, env=ENVIRONMENT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-    )  # fmt: skip
+    """A batch over ``sweep.ipynb`` in the background, whose output is kept."""
+    return batch_kill.start(folder, *options, output=subprocess.PIPE)
 
 
 def run(folder: Path, *options: str) -> tuple[int, str, str]:
     child = start(folder, *options)
     out, errors = child.communicate(timeout=300)
     return child.returncode, out, errors
-
-
-def counts(folder: Path) -> dict[str, list[int]]:
-    """How often each run was started and ended."""
-    logs = sorted((folder / "out" / "laptop" / "sweep").glob("*/log.txt"))
-    words = {log.parent.name: log.read_text().split() for log in logs}
-    return {name: [w.count("start"), w.count("end")] for name, w in words.items()}
-
-
-def complete(folder: Path) -> set[str]:
-    runs = (folder / "out" / "laptop" / "sweep").glob("*/")
-    return {path.name for path in runs if finished.find(path)}
 
 
 @pytest.fixture(scope="module")
@@ -91,23 +81,31 @@ def test_finished_runs_are_reused_unless_asked(swept: Swept) -> None:
     assert values["seed"] == 1 and values["rate"] == 0.1 and values["blocks"] == [0, 1]
 
 
-def test_a_killed_sweep_goes_on_and_repeats_nothing_finished(tmp_path: Path) -> None:
-    tiny_notebooks.write_logged(tmp_path, "sweep")
-    rng, options = random.Random(0), ("-p", "seed=0..3", "-p", "rate=0.5", "-j", "2")
-    settled: dict[str, list[int]] = {}
-    for _ in range(2):
-        child = start(tmp_path, *options)
-        time.sleep(rng.uniform(3, 6))
-        child.send_signal(signal.SIGKILL)
-        child.communicate(timeout=60)
-        found = counts(tmp_path)
-        settled |= {name: found[name] for name in complete(tmp_path)}
-    code, _, errors = run(tmp_path, *options)
-    assert code == 0, errors
-    ended = counts(tmp_path)
-    assert len(complete(tmp_path)) == 4 and all(count[1] >= 1 for count in ended.values())
-    assert {name: ended[name] for name in settled} == settled
-    assert [path.name for path in (tmp_path / "out").rglob("*partial*")] == []
+def test_a_killed_sweep_goes_on_and_repeats_nothing_finished(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    options = ["--runs", "4", "--kills", "2", "--waits", "3", "6", "--seconds", "0.5"]
+    code, printed = batch_kill.main(options), capsys.readouterr().out
+    assert code == 0, printed
+    assert printed.count("kill ") == 2 and "\n4 runs, 0 problems, " in printed
+
+
+def test_what_goes_wrong_in_a_killed_sweep_is_noticed(tmp_path: Path) -> None:
+    for label, words in (("seed=0", "start end start end"), ("seed=1", "start")):
+        folder = tmp_path / "out" / "laptop" / "sweep" / label
+        (folder / ".partial-1").mkdir(parents=True)
+        (folder / "log.txt").write_text(words.replace(" ", "\n"))
+        for name in ("sweep.ipynb", "metrics.json"):
+            (folder / name).write_text("{}")
+    finished.record(folder, "1", "sweep", {}, 1.0)
+    found = batch_kill.problems(tmp_path, 2, {"seed=0": [1, 1]}, 1)
+    assert found[:4] == [
+        "exit code 1",
+        "1 of 2 runs are complete",
+        "seed=1 never came to its end",
+        "seed=0 was run again",
+    ]
+    assert len(found) == 6 and all("left over" in line for line in found[4:])
 
 
 def test_two_batches_at_once_share_the_work(tmp_path: Path) -> None:
