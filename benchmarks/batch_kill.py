@@ -1,7 +1,7 @@
 """A sweep that is killed again and again must end complete, with nothing run twice.
 
     python -m benchmarks.batch_kill                 24 runs, killed five times
-    python -m benchmarks.batch_kill --runs 6 --kills 2 --waits 3 6
+    python -m benchmarks.batch_kill --runs 6 --kills 2 --mid --waits 0 3
 
 Each run is a small notebook that counts its starts and ends. The batch is killed with SIGKILL at
 random moments and started again with the same command; exit code 1 if a run is missing, damaged, or
@@ -80,6 +80,11 @@ def complete(folder: Path) -> set[str]:
     return {path.name for path in runs if finished.find(path)}
 
 
+def progress(folder: Path, kill: int) -> int:
+    """What grows while the sweep works: finished runs for odd numbers, starts for even ones."""
+    return len(complete(folder)) if kill % 2 else sum(n for n, _ in counts(folder).values())
+
+
 def problems(folder: Path, runs: int, settled: Mapping[str, list[int]], code: int) -> list[str]:
     """What a sweep that went on to its end did wrong, one line each.
 
@@ -107,6 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--waits", type=float, nargs=2, default=(6, 24), metavar=("LEAST", "MOST"),
         help="seconds before a kill",
     )  # fmt: skip
+    parser.add_argument(
+        "--mid", action="store_true",
+        help="wait from when a further run has begun (first, third, ... kill) or is finished",
+    )  # fmt: skip
     options = parser.parse_args(arguments)
     rng, settled, begin = random.Random(options.seed), dict[str, list[int]](), time.monotonic()
     sweep = ("-j", "2", "-p", f"seed=0..{options.runs - 1}", "-p", f"seconds={options.seconds}")
@@ -114,7 +123,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         folder = Path(name)
         write_notebook(folder)
         for kill in range(options.kills):
-            child, wait = start(folder, *sweep), rng.uniform(*options.waits)
+            wait, done = rng.uniform(*options.waits), progress(folder, kill)
+            child = start(folder, *sweep)
+            while options.mid and child.poll() is None and progress(folder, kill) == done:
+                time.sleep(0.05)
             time.sleep(wait)
             child.send_signal(signal.SIGKILL)
             child.wait()
@@ -122,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             settled |= {run: counted[run] for run in complete(folder) if run not in settled}
             print(f"kill {kill + 1} after {wait:.1f} s: {len(settled)} runs finished", flush=True)
         wrong = problems(folder, options.runs, settled, start(folder, *sweep).wait())
-        starts = sum(count[0] for count in counts(folder).values())
+        starts = progress(folder, 0)
     took = f"{time.monotonic() - begin:.0f} s"
     print(*wrong, f"{options.runs} runs, {len(wrong)} problems, {starts} starts, {took}", sep="\n")
     return int(bool(wrong))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -84,10 +85,14 @@ def test_finished_runs_are_reused_unless_asked(swept: Swept) -> None:
 def test_a_killed_sweep_goes_on_and_repeats_nothing_finished(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    options = ["--runs", "4", "--kills", "2", "--waits", "3", "6", "--seconds", "0.5"]
+    """Killed once within the first runs, and once when some are finished."""
+    options = ["--runs", "4", "--kills", "2", "--mid", "--waits", "0", "1", "--seconds", "1.5"]
     code, printed = batch_kill.main(options), capsys.readouterr().out
     assert code == 0, printed
-    assert printed.count("kill ") == 2 and "\n4 runs, 0 problems, " in printed
+    none, some = (int(number) for number in re.findall(r"(\d+) runs finished", printed))
+    assert none == 0 < some < 4, printed
+    (starts,) = re.findall(r"\n4 runs, 0 problems, (\d+) starts", printed)
+    assert int(starts) > 4, "a run that was killed is started again"
 
 
 def test_what_goes_wrong_in_a_killed_sweep_is_noticed(tmp_path: Path) -> None:
