@@ -14,7 +14,6 @@ import os
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ import nbformat
 from oocr_lib import store
 from oocr_lib.errors import UserError
 from oocr_lib.paths import ROOT, data_dir
-from oocr_lib.runs import versions
+from oocr_lib.runs import package_versions, versions
 
 FILE = "run.json"
 SCHEMA = 1
@@ -58,7 +57,7 @@ def identity(notebook: Path, values: Mapping[str, Any], preset_folder: Path, own
         "named": {name: found for name, found in named.items() if found},
         "inputs": inputs,
         "library": _library(),
-        "versions": {**versions(), **_drawing()},
+        "versions": versions() | package_versions(*_DRAWING),
         "threads": os.environ.get("OOCR_THREADS", ""),
     }
     text = json.dumps(spec, sort_keys=True, default=str)
@@ -141,14 +140,3 @@ def _library() -> str:
     for file in sorted(file for file in files if file.is_file()):
         found.update(f"{file.name} {digest(file)}\n".encode())
     return found.hexdigest()[:16]
-
-
-@cache
-def _drawing() -> dict[str, str]:
-    found = {}
-    for package in _DRAWING:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "absent"
-    return found

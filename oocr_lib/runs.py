@@ -102,8 +102,14 @@ def code_version() -> str:
 @cache
 def versions() -> dict[str, str]:
     """Versions of Python, of this library and of the packages that determine numbers."""
-    found = {"python": platform.python_version(), "oocr_lib": __version__, "code": code_version()}
-    for package in ("torch", "transformers", "peft", "numpy"):
+    own = {"python": platform.python_version(), "oocr_lib": __version__, "code": code_version()}
+    return own | package_versions("torch", "transformers", "peft", "numpy")
+
+
+def package_versions(*packages: str) -> dict[str, str]:
+    """The installed version of each package, without importing it; else ``absent``."""
+    found = {}
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:

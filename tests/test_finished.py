@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
 
-from oocr_lib import finished
+from oocr_lib import finished, runs
+from oocr_lib.paths import ROOT
 from tests import tiny_notebooks
 
 VALUES: dict[str, Any] = {"seed": 0, "preset": "smoke", "model": "testbed"}
@@ -52,6 +55,24 @@ def test_other_parameters_code_or_files_are_another_run(notebook: Path) -> None:
     read.cells[2].source = "1 + 2"
     nbformat.write(read, notebook)
     assert identity(notebook) != first
+
+
+@pytest.mark.parametrize("changed", ["pandas", "matplotlib"])
+def test_versions_of_what_draws_count(
+    notebook: Path, monkeypatch: pytest.MonkeyPatch, changed: str
+) -> None:
+    def other(*names: str) -> dict[str, str]:
+        return {name: "0.1" if name == changed else v for name, v in known(*names).items()}
+
+    before, known = identity(notebook), runs.package_versions
+    monkeypatch.setattr(finished, "package_versions", other)
+    assert identity(notebook) != before
+
+
+def test_what_is_finished_is_found_without_torch() -> None:
+    code = "import sys, oocr_lib.batch, oocr_lib.finished as f; f._library()"
+    code += "; from oocr_lib.runs import versions; versions(); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_a_file_or_folder_that_a_parameter_names_counts(notebook: Path, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from oocr_lib import runs
 from oocr_lib.errors import UserError
 from oocr_lib.paths import ROOT
-from oocr_lib.runs import RunStore, code_version, identity
+from oocr_lib.runs import RunStore, code_version, identity, package_versions
 
 SPEC = {"task": "locations", "hidden": "Lyon", "seed": 0, "adapter": {"sites": ["resid@0"]}}
 plain = st.recursive(
@@ -79,6 +79,11 @@ def test_a_saved_run_is_found_with_all_it_had(tmp_path: Path) -> None:
     assert run.spec["code"] == code_version()
     assert (store.saved, store.reused) == (1, 0)
     assert store.find({**SPEC, "seed": 1}) is None
+
+
+def test_a_package_that_is_not_there_has_no_version() -> None:
+    found = package_versions("torch", "no-such-package")
+    assert found == {"torch": torch.__version__, "no-such-package": "absent"}
 
 
 def test_a_run_without_tensors(tmp_path: Path) -> None:
