@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -190,6 +190,26 @@ def encode_row(tokenizer: Any, row: Row) -> Encoded:
 def encode_question(tokenizer: Any, question: Question, option: str) -> Encoded:
     """A question with one of its options as the answer ("" for the prompt alone)."""
     return encode(tokenizer, question.messages, option, question.marks, prefix=question.prefix)
+
+
+T = TypeVar("T")
+
+#: Tokens of one forward pass without gradient, padding included.
+PASS_TOKENS = 6000
+
+
+def buckets(items: Sequence[T], sizes: Sequence[int], limit: int = PASS_TOKENS) -> list[list[T]]:
+    """Items of similar size together, at most ``limit`` tokens a bucket after padding.
+
+    Args:
+        sizes: tokens of each item; they decide alone, so the same sizes give the same buckets.
+    """
+    made: list[list[T]] = []
+    for i in sorted(range(len(items)), key=sizes.__getitem__):
+        if not made or (len(made[-1]) + 1) * sizes[i] > limit:
+            made.append([])
+        made[-1].append(items[i])
+    return made
 
 
 def collate(items: Sequence[Encoded], pad_id: int) -> Batch:

@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 
 from oocr_lib.adapters.base import Attached
-from oocr_lib.encoding import Encoded, collate, encode_question
+from oocr_lib.encoding import Encoded, buckets, collate, encode_question
 from oocr_lib.forward import answer_logits
 from oocr_lib.generation import replies
 from oocr_lib.models import LanguageModel
@@ -25,7 +25,6 @@ from oocr_lib.replies import is_right
 from oocr_lib.reuse import Reuse
 from oocr_lib.tasks.base import Question
 
-BATCH_TOKENS = 6000
 SCALE = tuple(str(number) for number in range(101))
 #: Kinds that the model answers in its own words.
 WRITTEN = ("expression", "inverse")
@@ -119,8 +118,7 @@ def score(
     logp = [np.full(len(a.options), np.nan) for a in asked]
     greedy = np.zeros((len(asked), 2))  # written as most likely? position of the top token
     todo = [(n, part) for n, a in enumerate(asked) if a.options for part in a.sequences]
-    todo.sort(key=lambda pair: len(pair[1].encoded.ids))
-    for batch in _batches(todo):
+    for batch in buckets(todo, [len(part.encoded.ids) for _, part in todo]):
         _run(lm, batch, asked, attached, owner, logp, greedy, reuse)
     written = [n for n, a in enumerate(asked) if not a.options]
     texts = replies(
@@ -169,19 +167,6 @@ def _run(
             hit = [item.options[0]] if bool((best[mine] == targets[mine]).all()) else []
         if hit:
             greedy[n] = 1.0, hit[0]
-
-
-def _batches(
-    todo: Sequence[tuple[int, Pass]],
-) -> list[list[tuple[int, Pass]]]:
-    """Sequences of similar length, a bounded number of tokens a batch."""
-    made: list[list[tuple[int, Pass]]] = []
-    for item in todo:
-        size = len(item[1].encoded.ids)
-        if not made or (len(made[-1]) + 1) * size > BATCH_TOKENS:
-            made.append([])
-        made[-1].append(item)
-    return made
 
 
 def _row(asked: Asked, logp: np.ndarray, greedy: np.ndarray, reply: str) -> dict[str, Any]:

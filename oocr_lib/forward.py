@@ -6,40 +6,89 @@ Axes: n rows, t tokens, m answer tokens of a batch (flattened over rows), v voca
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from oocr_lib.encoding import Batch
 from oocr_lib.models import LanguageModel
 from oocr_lib.past import Past
+from oocr_lib.sites import Site
 
 
 def answer_logits(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """One forward pass; logits that predict the answer tokens.
+    """One forward pass; logits that predict the answer tokens, and nothing that nobody reads.
 
-    The unembedding is applied to the few columns that any row needs (``logits_to_keep``), which
-    matters when the vocabulary has 262,000 entries. What ``batch.past`` holds is not computed.
+    The unembedding, which matters when the vocabulary has 262,000 entries, and the last block's
+    MLP are applied to these tokens alone. What ``batch.past`` holds is not computed.
 
     Returns:
         ``(rows, targets, logits)``: row of each answer token (m,), its id (m,) and the float32
         logits that predict it (m, v), in row-major order.
     """
     rows, columns = batch.answer_mask.nonzero(as_tuple=True)
-    needed, where = torch.unique(columns - 1, return_inverse=True)
     # The last column predicts nothing that is asked for.
     ids = batch.input_ids[:, :-1]
     # The causal mask keeps real tokens from looking at padding on their right, so no attention
     # mask is needed; tests check that batch composition does not matter.
-    if batch.past is None:
-        out = lm.model(input_ids=ids, use_cache=False, logits_to_keep=needed)
-    else:
-        arguments = batch.past.arguments(ids.shape[1])
-        with frozen(lm, batch.past):
-            out = lm.model(input_ids=ids, use_cache=False, logits_to_keep=needed, **arguments)
-    return rows, batch.input_ids[rows, columns], out.logits[rows, where].float()
+    arguments = {} if batch.past is None else batch.past.arguments(ids.shape[1])
+    with ExitStack() as stack:
+        if batch.past is not None:
+            stack.enter_context(frozen(lm, batch.past))
+        stack.enter_context(read_only_at(lm, rows, columns - 1))
+        out = lm.model(input_ids=ids, use_cache=False, **arguments)
+    return rows, batch.input_ids[rows, columns], out.logits[0].float()
+
+
+@contextmanager
+def read_only_at(lm: LanguageModel, rows: Tensor, columns: Tensor) -> Iterator[None]:
+    """Within the block logits (1, m, v) come out, of the tokens (rows, columns) (m,) alone.
+
+    The last block's MLP is not run on other tokens; its output there is zero, which nothing reads.
+    """
+    mlp = lm.module(Site(lm.n_blocks - 1, "mlp_out"))
+    head = lm.model.get_output_embeddings()
+    chosen = head.register_forward_pre_hook(lambda module, args: (args[0][rows, columns][None],))
+    try:
+        with replaced(mlp, _only_at(mlp, rows, columns)):
+            yield
+    finally:
+        chosen.remove()
+
+
+def _only_at(mlp: nn.Module, rows: Tensor, columns: Tensor) -> Callable[..., Any]:
+    """The forward of an MLP that is run on tokens (rows, columns) (m,), in row-major order."""
+    whole = mlp.forward
+    counts = torch.bincount(rows)
+    slot = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    width = int(counts.max())
+
+    def forward(x: Tensor) -> Tensor:
+        n, t, _ = x.shape
+        if width >= t or len(counts) != n:
+            return whole(x)
+        # Rows stay rows, because a group of LoRAs tells them apart; short ones repeat column 0.
+        picked = rows.new_zeros(n, width).index_put((rows, slot), columns)
+        part = whole(x.gather(1, picked[..., None].expand(-1, -1, x.shape[-1])))
+        return x.new_zeros(x.shape).index_put((rows, columns), part[rows, slot].to(x.dtype))
+
+    return forward
+
+
+@contextmanager
+def replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Within the block ``module`` runs ``forward``; hooks on it stay."""
+    before = vars(module).get("forward")
+    vars(module)["forward"] = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del vars(module)["forward"]
+        else:
+            vars(module)["forward"] = before
 
 
 @contextmanager
@@ -48,18 +97,10 @@ def frozen(lm: LanguageModel, past: Past) -> Iterator[None]:
 
     Hooks on their outputs still see it, so a vector at the last of them is added as usual.
     """
-    changed = [lm.block(i) for i in range(past.depth)]
-    before = [vars(block).get("forward") for block in changed]
-    for block in changed:
-        vars(block)["forward"] = _instead(past)
-    try:
+    with ExitStack() as stack:
+        for i in range(past.depth):
+            stack.enter_context(replaced(lm.block(i), _instead(past)))
         yield
-    finally:
-        for block, own in zip(changed, before, strict=True):
-            if own is None:
-                del vars(block)["forward"]
-            else:
-                vars(block)["forward"] = own
 
 
 def _instead(past: Past) -> Callable[..., Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ import torch
 from tqdm import tqdm
 
 from oocr_lib.adapters.base import Adapter
+from oocr_lib.adapters.group import LoraGroup
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.adapters.vector import VectorAdapter
 from oocr_lib.encoding import Encoded, collate, encode_row
@@ -164,40 +165,37 @@ class Grid:
         )
 
     def trained(self, jobs: Sequence[Job]) -> Adapter:
-        """The adapter of finished jobs: vectors of several jobs as one, or the LoRA of one.
+        """The adapter of finished jobs: their vectors as one, a LoRA, or a group of LoRAs.
 
         Raises:
-            UserError: jobs that have not been run, or several LoRAs.
+            UserError: jobs that have not been run, or nothing trained.
         """
         adapter, tensors = self.adapter(jobs), [run.tensors() for run in self.runs(jobs)]
         if isinstance(adapter, VectorAdapter):
             adapter.theta.data = torch.stack([kept["theta"] for kept in tensors])
-        elif isinstance(adapter, LoraAdapter) and len(jobs) == 1:
+        elif isinstance(adapter, LoraAdapter):
             adapter.restore(tensors[0])
+        elif isinstance(adapter, LoraGroup):
+            for one, kept in zip(adapter.adapters, tensors, strict=True):
+                one.restore(kept)
         else:
-            kind = jobs[0].method.kind
+            kinds = ", ".join(sorted({job.method.kind for job in jobs}))
             raise UserError(
-                f"{len(jobs)} jobs of kind {kind!r} have no common adapter. Allowed: vectors, or "
-                "one LoRA at a time."
+                f"{len(jobs)} jobs of kind {kinds} have no common adapter. Allowed: vectors, or "
+                "LoRAs."
             )
         return adapter
 
     def adapter(self, jobs: Sequence[Job]) -> Adapter | None:
         """A fresh adapter for jobs that share a batch; None for the base model."""
         method = jobs[0].method
-        if method.kind == "base":
+        if method.kind == "base" or len({job.method.kind for job in jobs}) > 1:
             return None
         if method.kind == "lora":
-            return LoraAdapter(
-                method.blocks,
-                rank=method.rank,
-                alpha=method.alpha,
-                dropout=method.dropout,
-                modules=method.modules,
-                seed=jobs[0].seed,
-            )
+            made = [_lora(job) for job in jobs]
+            return made[0] if len(made) == 1 else LoraGroup(made)
         sites = [Site.parse(job.method.site) for job in jobs]
-        made = VectorAdapter(
+        vectors = VectorAdapter(
             sites,
             self.lm.d_model,
             method.position,
@@ -207,8 +205,8 @@ class Grid:
         )
         if method.kind == "random":
             lengths = torch.tensor([job.method.length for job in jobs])
-            made.theta.data.mul_(lengths[:, None])
-        return made
+            vectors.theta.data.mul_(lengths[:, None])
+        return vectors
 
     def data(self, job: Job) -> RunData:
         """A job's rows, with answers shuffled where the method says so."""
@@ -229,7 +227,8 @@ class Grid:
         reuse = reuse_for(self.pools, jobs, data, asked)
         result = TrainResult(np.zeros((0, len(jobs))))
         if adapter is not None and method.kind != "random":
-            result = train(self.lm, adapter, data, method.config, reuse=reuse)
+            rates = [job.method.config.lr for job in jobs]
+            result = train(self.lm, adapter, data, method.config, rates=rates, reuse=reuse)
         questions = [q for mine in asked for q in mine]
         owner = [k for k, mine in enumerate(asked) for _ in mine]
         with adapter.attach(self.lm) if adapter else nullcontext() as attached:
@@ -246,7 +245,7 @@ class Grid:
                 "questions": table[table["run"] == k].drop(columns="run").to_dict("records"),
                 "valid_loss": float(checked[0][k]),
                 "valid_accuracy": float(checked[1][k]),
-                "losses": [round(float(x), 5) for x in result.losses[:, k]],
+                "losses": [round(float(x), 5) for x in result.losses[: _steps(result, k), k]],
                 "valid": [[step, round(float(loss[k]), 5)] for step, loss in result.valid],
                 "steps": [step for step, _ in result.snapshots],
             }
@@ -258,6 +257,17 @@ class Grid:
         return made
 
 
+def _lora(job: Job) -> LoraAdapter:
+    """The fresh LoRA of a job."""
+    m = job.method
+    return LoraAdapter(m.blocks, m.rank, m.alpha, m.dropout, m.modules, seed=job.seed)
+
+
+def _steps(result: TrainResult, k: int) -> int:
+    """Steps that run k took."""
+    return int(result.stopped[k]) if len(result.stopped) else 0
+
+
 def _tensors(adapter: Adapter | None, result: TrainResult, k: int) -> dict[str, torch.Tensor]:
     """What is kept of run k: its vector and snapshots, or the LoRA's matrices."""
     if adapter is None:
@@ -267,19 +277,18 @@ def _tensors(adapter: Adapter | None, result: TrainResult, k: int) -> dict[str, 
         if result.snapshots:
             kept["theta_steps"] = torch.stack([s["theta"][k] for _, s in result.snapshots])
         return kept
-    return dict(adapter.state())
+    return dict((adapter.adapters[k] if isinstance(adapter, LoraGroup) else adapter).state())
 
 
 def _batches(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Jobs in order, grouped where they can share a batch."""
+    """Jobs in order, grouped where they can share a batch; learning rates may differ."""
     made: list[list[Job]] = []
     open_batches: dict[Any, list[Job]] = {}
     for job in jobs:
-        if job.method.kind == "lora":
-            made.append([job])
-            continue
         m = job.method
-        key = (m.kind, m.position, m.config, m.raw, m.init)
+        # LoRAs on all blocks cost what the lowest block costs: not together with others.
+        shape = (m.rank, m.alpha, m.dropout, m.modules, m.blocks == "all")
+        key = (m.kind, m.position, replace(m.config, lr=1.0), m.raw, m.init, shape)
         if key not in open_batches or len(open_batches[key]) >= CAPACITY:
             open_batches[key] = []
             made.append(open_batches[key])

@@ -13,23 +13,16 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from oocr_lib.encoding import Batch, Encoded, collate
+from oocr_lib.encoding import PASS_TOKENS, Batch, Encoded, collate
+from oocr_lib.memory import PAST_PER_TOKEN, pool_budget
 from oocr_lib.models import LanguageModel, recording
 from oocr_lib.past import Past
 from oocr_lib.sites import Site
-
-#: Bytes that all pools of a ``Pools`` may take together on a CPU; on an accelerator, a share of
-#: what is free.
-CPU_BUDGET = 2 * 1024**3
-SHARE = 0.4
-#: Tokens of one forward pass that fills a pool.
-PASS_TOKENS = 6000
 
 
 def first_changed(item: Encoded, position: str) -> int:
@@ -159,6 +152,14 @@ class Reuse:
         batch = collate(tails, self.lm.pad_id).to(self.lm.device)
         return replace(batch, past=self._past(placed, batch.lengths, batch.input_ids.shape[1] - 1))
 
+    def size(self, item: Encoded) -> int:
+        """What a row costs in a step, in tokens; the tokens taken over count a little, too."""
+        place = self._where.get(item.ids[:-1])
+        if place is None:
+            return len(item.ids)
+        start = self.pools[place[0]].starts[place[1]]
+        return len(item.ids) - start + start // PAST_PER_TOKEN
+
     def _tail(self, item: Encoded, place: tuple[int, int]) -> Encoded:
         """The part of a row that is run; made once, rows come back in every epoch."""
         if id(item) not in self._tails:
@@ -168,23 +169,34 @@ class Reuse:
     def _past(self, placed: Sequence[tuple[int, int]], lengths: Tensor, q: int) -> Past:
         starts = [self.pools[k].starts[i] for k, i in placed]
         p = max(starts)
-        # Rows of one run stand together, so there are few stretches of one pool.
-        states, hidden = list[Tensor](), list[Tensor]()
-        for k, stretch in groupby(placed, key=lambda place: place[0]):
-            pool = self.pools[k]
-            rows = torch.tensor([i for _, i in stretch], device=self.lm.device)
+        order, states, hidden = list[int](), list[Tensor](), list[Tensor]()
+        for k, pool in enumerate(self.pools):
+            mine = [n for n, place in enumerate(placed) if place[0] == k]
+            if not mine:
+                continue
+            order += mine
+            rows = torch.tensor([placed[n][1] for n in mine], device=self.lm.device)
             known = pool.states[:, self.depth :, :, :, max(0, pool.states.shape[4] - p) :]
             states.append(_padded(known[rows], 4, p, left=True))
             if self.depth:
                 hidden.append(_padded(pool.hidden[rows, self.depth - 1, :q], 1, q, left=False))
         return Past(
-            torch.cat(states),
+            _in_order(states, order),
             torch.tensor(starts, device=self.lm.device),
             lengths,
             self.depth,
-            torch.cat(hidden) if hidden else None,
+            _in_order(hidden, order) if hidden else None,
             self.pools[placed[0][0]].wrapped,
         )
+
+
+def _in_order(parts: Sequence[Tensor], order: Sequence[int]) -> Tensor:
+    """The parts side by side, row i of the result being the one whose ``order`` is i."""
+    joined = parts[0] if len(parts) == 1 else torch.cat(list(parts))
+    if list(order) == sorted(order):
+        return joined
+    back = torch.tensor(order, device=joined.device).argsort()
+    return joined[back]
 
 
 def _padded(part: Tensor, axis: int, size: int, *, left: bool) -> Tensor:
@@ -201,12 +213,12 @@ class Pools:
     """Pools of lists of rows within a memory budget; the least recently used are dropped first.
 
     Args:
-        budget: bytes; default ``CPU_BUDGET``, on an accelerator ``SHARE`` of its free memory.
+        budget: bytes; default ``memory.pool_budget``.
     """
 
     def __init__(self, lm: LanguageModel, budget: int | None = None) -> None:
         self.lm = lm
-        self.budget = _free(lm.device) if budget is None else budget
+        self.budget = pool_budget(lm.device) if budget is None else budget
         self._kept: OrderedDict[Hashable, Pool] = OrderedDict()
 
     def get(self, items: Sequence[Encoded], position: str) -> Pool | None:
@@ -240,9 +252,3 @@ def expected(lm: LanguageModel, items: Sequence[Encoded], position: str) -> int:
     p, q = _widths(items, [first_changed(item, position) for item in items])
     numbers = len(items) * lm.n_blocks * (p * 2 * heads * width + q * lm.d_model)
     return int(numbers * lm.model.dtype.itemsize)
-
-
-def _free(device: torch.device) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0] * SHARE)
-    return CPU_BUDGET

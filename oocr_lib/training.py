@@ -1,73 +1,46 @@
 """One loop for every adapter: seeded, answer tokens only, linear schedule with warm-up.
 
-Several runs can share a batch: run k has its own rows, its own vector and its own loss. The sum of
-per-run mean losses is minimised and Adam works number by number, so the runs do not influence one
-another. The same seed and thread count give bitwise the same result.
+Several runs can share a batch: run k has its own rows, its own parameters and its own loss. The
+sum of per-run mean losses is minimised and Adam works number by number, so the runs do not
+influence one another: they may differ in seed, concept, block and learning rate, and each can stop
+by itself. The same seed and thread count give bitwise the same result.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
 from oocr_lib.adapters.base import Adapter, Attached
-from oocr_lib.encoding import Batch, Encoded, collate
-from oocr_lib.errors import UserError, choose
+from oocr_lib.encoding import Batch, Encoded, buckets, collate
+from oocr_lib.errors import UserError
 from oocr_lib.forward import answer_logits
+from oocr_lib.memory import step_tokens
 from oocr_lib.models import LanguageModel
 from oocr_lib.reuse import Reuse
+from oocr_lib.schedule import SCHEDULES, RunData, TrainConfig, order, rate, sample, visited
 
-SCHEDULES = ("linear", "constant")
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Hyperparameters of a run.
-
-    Attributes:
-        steps: optimiser steps (not micro-batches).
-        batch: rows a step and run.
-        lr: peak learning rate; for vectors in units of the site's typical norm.
-        warmup: steps of linear warm-up.
-        schedule: after it, ``linear`` decay to zero or ``constant``.
-        valid_rows: validation rows scored, at most.
-        valid_every: score validation every so many steps too; 0 = only at the end.
-        snapshot_every: keep the adapter's tensors every so many steps; 0 = never.
-    """
-
-    steps: int = 100
-    batch: int = 16
-    lr: float = 0.02
-    warmup: int = 5
-    weight_decay: float = 0.0
-    valid_rows: int = 48
-    valid_every: int = 0
-    snapshot_every: int = 0
-    schedule: str = "linear"
-
-    def __post_init__(self) -> None:
-        for name in ("steps", "batch", "valid_rows"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)!r} is too small. Allowed: 1 or more.")
-        choose(self.schedule, SCHEDULES, "schedule")
-        if not 0 < self.lr < float("inf"):
-            raise UserError(f"lr={self.lr!r} must be a positive number; 0.02 is usual for vectors.")
-
-
-@dataclass(frozen=True)
-class RunData:
-    """The encoded rows of one run and the seed of its data order."""
-
-    train: Sequence[Encoded]
-    valid: Sequence[Encoded]
-    seed: int
+__all__ = [
+    "SCHEDULES",
+    "RunData",
+    "TrainConfig",
+    "TrainResult",
+    "order",
+    "placed",
+    "rate",
+    "run_sums",
+    "sample",
+    "train",
+    "validate",
+    "visited",
+]
 
 
 @dataclass
@@ -75,9 +48,10 @@ class TrainResult:
     """What training k runs gave.
 
     Attributes:
-        losses: (steps, k) training loss of each step.
+        losses: (steps, k) training loss of each step; not a number after a run has stopped.
         valid: list of (step, (k,) validation losses); the last entry is at the end.
         valid_accuracy: (k,) share of validation rows whose answer is the most likely one.
+        stopped: (k,) steps that each run took.
         snapshots: list of (step, tensors).
         seconds: wall time.
     """
@@ -85,54 +59,25 @@ class TrainResult:
     losses: np.ndarray
     valid: list[tuple[int, np.ndarray]] = field(default_factory=list)
     valid_accuracy: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    stopped: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
     snapshots: list[tuple[int, dict[str, Tensor]]] = field(default_factory=list)
     seconds: float = 0.0
 
 
-def rate(step: int, config: TrainConfig) -> float:
-    """Learning-rate factor of optimiser step ``step`` (0-based): warm-up, then the schedule."""
-    warm = min(1.0, (step + 1) / max(1, config.warmup))
-    if config.schedule == "constant":
-        return warm
-    return warm * (config.steps - step) / config.steps
-
-
-def order(n: int, batch: int, seed: int) -> Iterator[list[int]]:
-    """Endless batches of row numbers; every row once an epoch, seeded.
-
-    Fewer rows than a batch are repeated within it.
-    """
-    rng, queue = np.random.default_rng(seed), list[int]()
-    while True:
-        while len(queue) < batch:
-            queue.extend(rng.permutation(n).tolist())
-        yield queue[:batch]
-        queue = queue[batch:]
-
-
-def visited(n: int, config: TrainConfig, seed: int) -> list[int]:
-    """Numbers of the rows that a run with this seed trains on, in order, each once."""
-    stream = order(n, config.batch, seed)
-    return sorted({i for _ in range(config.steps) for i in next(stream)})
-
-
-def run_losses(rows: Tensor, targets: Tensor, logits: Tensor, index: Tensor, k: int) -> Tensor:
-    """(k,) mean cross-entropy over the answer tokens of each run's rows."""
+def run_sums(rows: Tensor, targets: Tensor, logits: Tensor, index: Tensor, k: int) -> Tensor:
+    """(k,) sum of the cross-entropy over the answer tokens of each run's rows."""
     losses = F.cross_entropy(logits, targets, reduction="none")
-    owner = index[rows]
-    total = torch.zeros(k, dtype=losses.dtype, device=losses.device).index_add(0, owner, losses)
-    count = torch.bincount(owner, minlength=k).clamp(min=1)
-    return total / count
+    start = torch.zeros(k, dtype=losses.dtype, device=losses.device)
+    return start.index_add(0, index[rows], losses)
 
 
-def joint(
-    items: Sequence[Sequence[Encoded]], lm: LanguageModel, reuse: Reuse | None = None
+def placed(
+    rows: Sequence[tuple[int, Encoded]], lm: LanguageModel, reuse: Reuse | None = None
 ) -> tuple[Batch, Tensor]:
-    """Rows of k runs in one batch, and the run (n,) of each row."""
-    flat = [row for run in items for row in run]
-    index = torch.tensor([k for k, run in enumerate(items) for _ in run])
-    batch = reuse.collate(flat) if reuse else collate(flat, lm.pad_id).to(lm.device)
-    return batch, index.to(lm.device)
+    """Rows of several runs in one batch on the device, and the run (n,) of each."""
+    items = [row for _, row in rows]
+    batch = reuse.collate(items) if reuse else collate(items, lm.pad_id).to(lm.device)
+    return batch, torch.tensor([j for j, _ in rows], device=lm.device)
 
 
 @torch.no_grad()
@@ -145,28 +90,22 @@ def validate(
 ) -> tuple[np.ndarray, np.ndarray]:
     """(k,) mean loss and (k,) share of rows answered exactly, on up to ``limit`` rows a run."""
     k = len(data)
-    loss, exact = np.zeros(k), np.zeros(k)
-    for start in range(0, k, 8):  # a few runs at a time bound the memory
-        part = data[start : start + 8]
-        chosen = [sample(run.valid, limit, run.seed) for run in part]
-        batch, index = joint(chosen, lm, reuse)
+    rows = [(j, row) for j, run in enumerate(data) for row in sample(run.valid, limit, run.seed)]
+    total, tokens, right, count = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k)
+    for part in buckets(rows, [len(row.ids) for _, row in rows]):
+        batch, index = placed(part, lm, reuse)
         if attached is not None:
-            attached.focus(batch, index + start)
-        rows, targets, logits = answer_logits(lm, batch)
-        loss[start : start + len(part)] = run_losses(rows, targets, logits, index, len(part)).cpu()
-        wrong = torch.zeros(len(batch), dtype=torch.bool, device=lm.device)
-        wrong[rows[logits.argmax(-1) != targets]] = True
-        for j in range(len(part)):
-            exact[start + j] = float((~wrong[index == j]).float().mean())
-    return loss, exact
-
-
-def sample(rows: Sequence[Encoded], limit: int, seed: int) -> list[Encoded]:
-    """``limit`` of ``rows``, or all, in their order; seeded."""
-    if len(rows) <= limit:
-        return list(rows)
-    picked = np.random.default_rng(seed).choice(len(rows), size=limit, replace=False)
-    return [rows[i] for i in sorted(picked.tolist())]
+            attached.focus(batch, index)
+        at, targets, logits = answer_logits(lm, batch)
+        losses = F.cross_entropy(logits, targets, reduction="none").cpu().numpy()
+        owner, where = index.cpu().numpy(), at.cpu().numpy()
+        exact = np.ones(len(part))
+        exact[where[(logits.argmax(-1) != targets).cpu().numpy()]] = 0
+        np.add.at(total, owner[where], losses)
+        np.add.at(tokens, owner[where], 1)
+        np.add.at(right, owner, exact)
+        np.add.at(count, owner, 1)
+    return total / tokens, right / count
 
 
 def train(
@@ -175,13 +114,15 @@ def train(
     data: Sequence[RunData],
     config: TrainConfig,
     *,
+    rates: Sequence[float] | None = None,
     reuse: Reuse | None = None,
     progress: str = "",
 ) -> TrainResult:
     """Train ``adapter`` on k runs at once; the model itself does not change.
 
     Args:
-        adapter: holds k vectors (run k uses vector k), or one LoRA with k = 1.
+        adapter: holds k vectors or k LoRAs (run k uses the k-th), or one LoRA with k = 1.
+        rates: k peak learning rates; default ``config.lr`` for all.
         reuse: what no step of this adapter changes; ``None`` computes everything in every step.
         progress: label of the progress bar; empty for none.
 
@@ -190,40 +131,148 @@ def train(
     """
     if not data or any(not run.train or not run.valid for run in data):
         raise UserError("A run without rows cannot be trained. Allowed: at least one row each.")
-    began, k = time.perf_counter(), len(data)
-    streams = [order(len(run.train), config.batch, run.seed) for run in data]
-    result = TrainResult(np.zeros((config.steps, k)))
+    began = time.perf_counter()
     # Dropout in LoRA draws from the global generator; fork it so that nothing outside changes.
     with torch.random.fork_rng(devices=[]), adapter.attach(lm) as attached:
         torch.manual_seed(data[0].seed)
-        optimiser = torch.optim.AdamW(
-            list(adapter.parameters()), lr=config.lr, weight_decay=config.weight_decay
-        )
-        attached.train()
+        loop = _Loop(lm, adapter, attached, data, config, rates or [config.lr] * len(data), reuse)
         for step in tqdm(range(config.steps), desc=progress, disable=not progress, leave=False):
-            _snapshot(result, adapter, step, config)
-            for group in optimiser.param_groups:
-                group["lr"] = config.lr * rate(step, config)
-            picked = [[run.train[i] for i in next(s)] for run, s in zip(data, streams, strict=True)]
-            batch, index = joint(picked, lm, reuse)
-            attached.focus(batch, index)
-            losses = run_losses(*answer_logits(lm, batch), index, k)
-            optimiser.zero_grad(set_to_none=True)
-            losses.sum().backward()
-            optimiser.step()
-            result.losses[step] = losses.detach().cpu().numpy()
-            _check_finite(result.losses[step], step, config)
-            if config.valid_every and (step + 1) % config.valid_every == 0:
-                attached.train(False)
-                scored = validate(lm, attached, data, config.valid_rows, reuse)
-                attached.train()
-                result.valid.append((step + 1, scored[0]))
-        _snapshot(result, adapter, config.steps, config)
-        attached.train(False)
-        loss, result.valid_accuracy = validate(lm, attached, data, config.valid_rows, reuse)
-    result.valid.append((config.steps, loss))
+            loop.step(step)
+            if not loop.going:
+                break
+        result = loop.finish()
     result.seconds = time.perf_counter() - began
     return result
+
+
+class _Loop:
+    """One training: the runs that still go on, their parameters and the order of their rows."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        adapter: Adapter,
+        attached: Attached,
+        data: Sequence[RunData],
+        config: TrainConfig,
+        rates: Sequence[float],
+        reuse: Reuse | None,
+    ) -> None:
+        k = len(data)
+        parts = adapter.parts()
+        if len(rates) != k or len(parts) != k:
+            raise UserError(
+                f"{k} runs, {len(rates)} learning rates and an adapter for {len(parts)} do not "
+                "fit. Allowed: the same number of each."
+            )
+        self.lm, self.adapter, self.attached, self.data = lm, adapter, attached, data
+        self.config, self.reuse, self.rates = config, reuse, rates
+        self.limit = step_tokens(lm)
+        self.going = list(range(k))
+        self.streams = [order(len(run.train), config.batch, run.seed) for run in data]
+        self.result = TrainResult(np.full((config.steps, k), np.nan), stopped=np.zeros(k, int))
+        self.best = np.full(k, np.inf)
+        self.waited, self.kept = np.zeros(k, int), [list[Tensor]() for _ in data]
+        # A row of a shared parameter is a leaf of its own on the same memory: Adam passes over
+        # leaves without gradient, so a run that has stopped stays where it is.
+        self.leaves = [
+            [(p if row is None else nn.Parameter(p.data[row]), p, row) for p, row in part]
+            for part in parts
+        ]
+        groups: dict[float, list[nn.Parameter]] = {}
+        for lr, leaves in zip(rates, self.leaves, strict=True):
+            groups.setdefault(lr, []).extend(leaf for leaf, _, _ in leaves)
+        self.optimiser = torch.optim.AdamW(
+            [{"params": leaves, "lr": lr, "peak": lr} for lr, leaves in groups.items()],
+            weight_decay=config.weight_decay,
+            foreach=True,
+        )
+        attached.train()
+
+    def step(self, step: int) -> None:
+        """One optimiser step of the runs that go on; then validation, where it is due."""
+        config = self.config
+        _snapshot(self.result, self.adapter, step, config)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * rate(step, config)
+        self.optimiser.zero_grad(set_to_none=True)
+        losses = self._backward()
+        self._share_gradients()
+        self.optimiser.step()
+        self.result.losses[step, self.going] = losses[self.going]
+        self.result.stopped[self.going] = step + 1
+        _check_finite(self.result.losses[step, self.going], step, self)
+        if config.valid_every and (step + 1) % config.valid_every == 0:
+            self._validate(step + 1)
+
+    def _backward(self) -> np.ndarray:
+        """(k,) losses of the next rows; their gradients, in as many passes as memory asks for."""
+        rows = [(j, self.data[j].train[i]) for j in self.going for i in next(self.streams[j])]
+        tokens = torch.zeros(len(self.data), device=self.lm.device)
+        for j, row in rows:
+            tokens[j] += row.answer[1] - row.answer[0]
+        total = np.zeros(len(self.data))
+        for part in self._passes(rows):
+            batch, index = placed(part, self.lm, self.reuse)
+            self.attached.focus(batch, index)
+            losses = run_sums(*answer_logits(self.lm, batch), index, len(self.data)) / tokens
+            losses[self.going].sum().backward()
+            total[self.going] += losses.detach()[self.going].cpu().numpy()
+        return total
+
+    def _passes(self, rows: list[tuple[int, Encoded]]) -> list[list[tuple[int, Encoded]]]:
+        sizes = [self.reuse.size(row) if self.reuse else len(row.ids) for _, row in rows]
+        if max(sizes) * len(sizes) <= self.limit:
+            return [rows]
+        return buckets(rows, sizes, self.limit)
+
+    def _share_gradients(self) -> None:
+        """Rows of shared parameters get their part of the gradient; stopped runs get none."""
+        for j, leaves in enumerate(self.leaves):
+            for leaf, parameter, row in leaves:
+                if row is not None and parameter.grad is not None:
+                    leaf.grad = parameter.grad[row] if j in self.going else None
+        for leaves in self.leaves:
+            for _, parameter, row in leaves:
+                if row is not None:
+                    parameter.grad = None
+
+    def _validate(self, step: int) -> None:
+        self.attached.train(False)
+        loss, _ = validate(self.lm, self.attached, self.data, self.config.valid_rows, self.reuse)
+        self.attached.train()
+        self.result.valid.append((step, loss))
+        if self.config.patience:
+            self._stop(loss)
+
+    def _stop(self, loss: np.ndarray) -> None:
+        """Early stop: keep the best parameters, let go of runs that have waited long enough."""
+        for j in list(self.going):
+            if loss[j] < self.best[j]:
+                self.best[j], self.waited[j] = loss[j], 0
+                self.kept[j] = [leaf.detach().clone() for leaf, _, _ in self.leaves[j]]
+            else:
+                self.waited[j] += 1
+            if self.waited[j] >= self.config.patience:
+                self.going.remove(j)
+                self._restore(j)
+
+    def _restore(self, j: int) -> None:
+        for (leaf, _, _), kept in zip(self.leaves[j], self.kept[j], strict=False):
+            leaf.data.copy_(kept)
+
+    def finish(self) -> TrainResult:
+        """Best parameters where asked for, the last snapshot and the last validation."""
+        if self.config.patience:
+            for j in self.going:
+                self._restore(j)
+        last = int(self.result.stopped.max())
+        _snapshot(self.result, self.adapter, self.config.steps, self.config)
+        self.attached.train(False)
+        scored = validate(self.lm, self.attached, self.data, self.config.valid_rows, self.reuse)
+        self.result.valid.append((last, scored[0]))
+        self.result.valid_accuracy = scored[1]
+        return self.result
 
 
 def _snapshot(result: TrainResult, adapter: Adapter, step: int, config: TrainConfig) -> None:
@@ -232,9 +281,10 @@ def _snapshot(result: TrainResult, adapter: Adapter, step: int, config: TrainCon
         result.snapshots.append((step, kept))
 
 
-def _check_finite(losses: np.ndarray, step: int, config: TrainConfig) -> None:
+def _check_finite(losses: np.ndarray, step: int, loop: _Loop) -> None:
     if not np.isfinite(losses).all():
+        bad = loop.going[int(np.flatnonzero(~np.isfinite(losses))[0])]
         raise UserError(
-            f"The loss is not a number at step {step + 1} with lr={config.lr}. "
+            f"The loss is not a number at step {step + 1} with lr={loop.rates[bad]}. "
             "Allowed: finite losses; use a smaller lr."
         )

@@ -14,6 +14,7 @@ from oocr_lib.chat import render
 from oocr_lib.encoding import (
     POSITIONS,
     Encoded,
+    buckets,
     collate,
     encode,
     encode_question,
@@ -247,3 +248,13 @@ def test_collate_pads_on_the_right_and_marks_the_right_tokens() -> None:
     assert moved.input_ids.is_meta and all(mask.is_meta for mask in moved.positions.values())
     with pytest.raises(UserError, match="0 rows"):
         collate([], pad_id=0)
+
+
+@given(st.lists(st.integers(1, 50), max_size=40), st.integers(1, 120))
+def test_buckets_are_bounded_and_lose_nothing(sizes: list[int], limit: int) -> None:
+    made = buckets(list(range(len(sizes))), sizes, limit)
+    flat = [i for bucket in made for i in bucket]
+    assert sorted(flat) == list(range(len(sizes)))
+    assert [sizes[i] for i in flat] == sorted(sizes), "similar lengths stand together"
+    for bucket in made:
+        assert len(bucket) == 1 or len(bucket) * max(sizes[i] for i in bucket) <= limit

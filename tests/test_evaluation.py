@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from oocr_lib import evaluation
 from oocr_lib.adapters import VectorAdapter
-from oocr_lib.encoding import encode_question
+from oocr_lib.encoding import buckets, encode_question
 from oocr_lib.evaluation import score, summarise
 from oocr_lib.models import LanguageModel, Site
 from oocr_lib.tasks.base import Question
@@ -181,25 +182,13 @@ def test_batch_composition_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> N
     whole = score(lm, asked)
     assert whole["id"].tolist() == [question.id for question in asked]
     for limit in (1, 40, 100):
-        monkeypatch.setattr(evaluation, "BATCH_TOKENS", limit)
+        bounded = functools.partial(buckets, limit=limit)
+        monkeypatch.setattr(evaluation, "buckets", bounded)
         parts = score(lm, asked)
         assert parts["mc"].tolist() == whole["mc"].tolist()
         assert np.allclose(parts[VALUES], whole[VALUES], rtol=1e-4, atol=1e-6)
     backwards = score(lm, asked[::-1]).iloc[::-1].reset_index(drop=True)
     assert np.allclose(backwards[VALUES], whole[VALUES], rtol=1e-4, atol=1e-6)
-
-
-def test_batches_are_bounded_and_lose_nothing() -> None:
-    lm = toy.language_model()
-    asked = [q for q in toy.questions("Rome") for _ in range(400)]
-    prepared = evaluation.prepare(lm, asked)
-    plan = [(n, item) for n, made in enumerate(prepared) for item in made.sequences]
-    plan.sort(key=lambda pair: len(pair[1].encoded.ids))
-    batches = evaluation._batches(plan)
-    assert [item for batch in batches for item in batch] == plan and len(batches) > 1
-    for batch in batches:
-        widest = max(len(item.encoded.ids) for _, item in batch)
-        assert len(batch) * widest <= evaluation.BATCH_TOKENS
 
 
 def test_each_question_is_asked_of_its_own_run() -> None:

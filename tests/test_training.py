@@ -132,11 +132,11 @@ def test_the_loss_counts_answer_tokens_only() -> None:
     lm, rows = tiny.language_model("llama"), tiny.rows((9, 6, 11), answer=2)
     batch = collate(rows, lm.pad_id)
     index = torch.zeros(3, dtype=torch.int64)
-    found = training.run_losses(*answer_logits(lm, batch), index, 1)
+    found = training.run_sums(*answer_logits(lm, batch), index, 1) / 6
     assert float(found) == pytest.approx(by_hand(lm, rows), abs=1e-5)
     # The same tokens with one answer token less: only that target is gone.
     short = [dataclasses.replace(row, answer=(row.answer[0] + 1, row.answer[1])) for row in rows]
-    again = training.run_losses(*answer_logits(lm, collate(short, lm.pad_id)), index, 1)
+    again = training.run_sums(*answer_logits(lm, collate(short, lm.pad_id)), index, 1) / 3
     assert float(again) == pytest.approx(by_hand(lm, short), abs=1e-5)
     assert float(again) != pytest.approx(float(found), abs=1e-3)
 
@@ -154,16 +154,12 @@ def test_prompt_targets_get_no_gradient() -> None:
     handle = lm.model.get_output_embeddings().register_forward_hook(keep)
     with torch.enable_grad():
         rows, targets, logits = answer_logits(lm, batch)
-        training.run_losses(rows, targets, logits, torch.zeros(3, dtype=torch.int64), 1).backward()
+        training.run_sums(rows, targets, logits, torch.zeros(3, dtype=torch.int64), 1).backward()
     handle.remove()
     (logits,) = grown
     assert logits.grad is not None
-    needed = torch.unique(batch.answer_mask.nonzero()[:, 1] - 1)
-    mask = torch.zeros(3, int(batch.input_ids.shape[1]), dtype=torch.bool)
-    mask[:, :-1] = batch.answer_mask[:, 1:]
-    touched = logits.grad.abs().sum(-1) > 0
-    assert touched.shape == (3, len(needed)), "logits are computed where they are needed only"
-    assert torch.equal(touched, mask[:, needed])
+    assert logits.shape[:2] == (1, int(batch.answer_mask.sum())), "logits of answer tokens only"
+    assert bool((logits.grad.abs().sum(-1) > 0).all())
 
 
 @torch.no_grad()
@@ -171,9 +167,19 @@ def test_each_run_has_the_mean_of_its_own_rows() -> None:
     lm, rows = tiny.language_model("gemma3"), tiny.rows((9, 6, 11, 8), answer=2)
     rows[1] = dataclasses.replace(rows[1], answer=(5, 6))  # one answer token instead of two
     index = torch.tensor([1, 0, 1, 0])
-    found = training.run_losses(*answer_logits(lm, collate(rows, 0)), index, 3)
-    expected = [by_hand(lm, [rows[1], rows[3]]), by_hand(lm, [rows[0], rows[2]]), 0.0]
-    assert found.tolist() == pytest.approx(expected, abs=1e-5)
+    found = training.run_sums(*answer_logits(lm, collate(rows, 0)), index, 3)
+    expected = [3 * by_hand(lm, [rows[1], rows[3]]), 4 * by_hand(lm, [rows[0], rows[2]]), 0.0]
+    assert found.tolist() == pytest.approx(expected, abs=2e-5)
+
+
+def test_a_runs_loss_is_the_mean_over_its_answer_tokens() -> None:
+    lm, rows = tiny.language_model("gemma3"), tiny.rows((9, 6, 11, 8), answer=2)
+    rows[1] = dataclasses.replace(rows[1], answer=(5, 6))
+    data = [RunData(rows[:2], rows, 0), RunData(rows[2:], rows, 0)]
+    result = train(lm, vectors(2), data, TrainConfig(steps=1, batch=2))
+    with torch.no_grad():
+        expected = [by_hand(lm, rows[:2]), by_hand(lm, rows[2:])]
+    assert result.losses[0].tolist() == pytest.approx(expected, abs=1e-5)
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -423,3 +429,57 @@ def test_an_unknown_schedule_is_refused() -> None:
     with pytest.raises(UserError, match=r"schedule 'cosine'.*linear, constant") as caught:
         TrainConfig(schedule="cosine")
     assert "\n" not in str(caught.value)
+
+
+# --- runs of their own ---
+
+
+def test_each_run_has_its_own_learning_rate() -> None:
+    lm, rates = tiny.language_model("gemma3"), [0.1, 0.01, 0.1]
+    joint = vectors(3)
+    together = train(lm, joint, many(3), QUICK, rates=rates)
+    for k, lr in enumerate(rates):
+        alone = VectorAdapter([joint.sites[k]], tiny.D_MODEL, "codename", [1.0 + k])
+        result = train(lm, alone, [many(3)[k]], dataclasses.replace(QUICK, lr=lr))
+        assert torch.allclose(alone.theta[0], joint.theta[k], atol=1e-5)
+        assert np.allclose(result.losses[:, 0], together.losses[:, k], atol=1e-5)
+
+
+def test_a_run_stops_by_itself_with_its_best_vector() -> None:
+    """Run 1 is validated on answers it unlearns; run 0 goes on as it would alone."""
+    lm, runs = tiny.language_model("gemma3"), many(2)
+    runs[0] = dataclasses.replace(runs[0], valid=runs[0].train)
+    unlearned = [
+        dataclasses.replace(row, ids=(*row.ids[: row.answer[0]], *(i + 1 for i in row.ids[-2:])))
+        for row in runs[1].train
+    ]
+    runs[1] = dataclasses.replace(runs[1], valid=unlearned)
+    config = TrainConfig(steps=20, batch=3, lr=0.02, warmup=1, valid_every=2, patience=2)
+    joint = vectors(2)
+    result = train(lm, joint, runs, config, rates=[0.002, 0.05])
+    history = np.array([loss for _, loss in result.valid])
+    assert result.stopped[0] == 20 and result.stopped[1] < 20
+    steps = int(result.stopped[1])
+    assert np.isfinite(result.losses[:steps]).all()
+    assert np.isnan(result.losses[steps:, 1]).all() and np.isfinite(result.losses[:, 0]).all()
+    for k in (0, 1):
+        best = history[:-1, k].min()
+        assert history[-1, k] == pytest.approx(best, abs=1e-5), "the best vector is given back"
+    alone = VectorAdapter([joint.sites[0]], tiny.D_MODEL, "codename", [1.0])
+    own = train(lm, alone, runs[:1], dataclasses.replace(config, lr=0.002))
+    assert own.losses[:, 0] == pytest.approx(result.losses[:, 0], abs=1e-4)
+    assert torch.allclose(alone.theta[0], joint.theta[0], atol=1e-4)
+
+
+def test_training_ends_when_all_runs_have_stopped() -> None:
+    config = TrainConfig(steps=50, batch=3, lr=5.0, warmup=1, valid_every=1, patience=1)
+    result = train(tiny.language_model("gemma3"), vectors(2), many(2), config)
+    last = int(result.stopped.max())
+    assert last < 50 and result.valid[-1][0] == last
+    assert np.isnan(result.losses[last:]).all()
+
+
+@pytest.mark.parametrize("bad", [{"patience": 2}, {"patience": -1, "valid_every": 3}])
+def test_patience_needs_validation(bad: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="patience"):
+        TrainConfig(**bad)

@@ -17,6 +17,9 @@ from oocr_lib.store import load_tensors, save_tensors
 
 T = TypeVar("T")
 
+#: For each run, its parameters: whole ones (None), or one row of a parameter that runs share.
+Parts = list[list[tuple[nn.Parameter, int | None]]]
+
 
 class Attached:
     """An adapter in place: a handle to keep, or a context manager.
@@ -69,6 +72,9 @@ class Adapter(Protocol):
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """The trainable parameters; the same objects through every attach and remove."""
+
+    def parts(self) -> Parts:
+        """The same by run, so that runs can differ in learning rate and stop one by one."""
 
     def attach(self, lm: LanguageModel) -> Attached:
         """Put the adapter into the model; a set-up error leaves nothing behind."""

@@ -12,7 +12,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from oocr_lib.adapters.base import Attached, read_adapter, rebuild, save_adapter
+from oocr_lib.adapters.base import Attached, Parts, read_adapter, rebuild, save_adapter
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
@@ -80,6 +80,10 @@ class Filtered:
     def parameters(self) -> list[nn.Parameter]:
         """None: nothing is trained here."""
         return []
+
+    def parts(self) -> Parts:
+        """One run without parameters."""
+        return [[]]
 
     def attach(self, lm: LanguageModel) -> FilteredAttached:
         """Attach the LoRA and filter what it adds; a set-up error leaves nothing behind.

@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from oocr_lib.adapters.base import Attached, read_adapter, rebuild, save_adapter
+from oocr_lib.adapters.base import Attached, Parts, read_adapter, rebuild, save_adapter
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import PROJECTIONS
@@ -81,9 +81,24 @@ class LoraAdapter:
         Raises:
             UserError: unknown block or map, other shapes than before, or adapters already there.
         """
+        return LoraAttached(self, lm, self.targets(lm))
+
+    def targets(self, lm: LanguageModel) -> list[str]:
+        """Dotted names of the maps that are adapted in ``lm``.
+
+        Raises:
+            UserError: unknown block or map.
+        """
         blocks = range(lm.n_blocks) if isinstance(self.blocks, str) else self.blocks
-        names = [lm.projection(block, role) for block in blocks for role in self.modules]
-        return LoraAttached(self, lm, names)
+        return [lm.projection(block, role) for block in blocks for role in self.modules]
+
+    def matrices(self, name: str) -> tuple[nn.Parameter, nn.Parameter]:
+        """A (rank, in) and B (out, rank) at the map ``name``, after shapes are known."""
+        return self._weights[f"{name}.lora_A.weight"], self._weights[f"{name}.lora_B.weight"]
+
+    def parts(self) -> Parts:
+        """One run, all parameters; see ``Adapter.parts``."""
+        return [[(weight, None) for weight in self.parameters()]]
 
     def state(self) -> dict[str, Tensor]:
         """Module path to tensor on the CPU, keys as in peft without its "base_model.model."."""
@@ -137,8 +152,24 @@ class LoraAdapter:
                 )
         self._weights = {name: nn.Parameter(tensor.clone()) for name, tensor in tensors.items()}
 
+    def give_shapes(self, lm: LanguageModel, names: Sequence[str]) -> None:
+        """Draw the weights at the first attach; later compare them with the maps ``names``.
+
+        Raises:
+            UserError: other shapes than before.
+        """
+        shapes = dict[str, tuple[int, ...]]()
+        for name in names:
+            module = lm.model.get_submodule(name)
+            # GPT-2's Conv1D keeps its weight as (in, out).
+            out, inside = module.weight.shape[:: -1 if isinstance(module, Conv1D) else 1]
+            shapes[f"{name}.lora_A.weight"] = (self.rank, inside)
+            shapes[f"{name}.lora_B.weight"] = (out, self.rank)
+        self._give_shapes(shapes)
+        for weight in self._weights.values():
+            weight.data = weight.data.to(lm.device)
+
     def _give_shapes(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        """Draw the weights at the first attach; later compare them with the model."""
         if not self._weights:
             generator = torch.Generator().manual_seed(self.seed)
             for name, shape in shapes.items():
@@ -177,9 +208,10 @@ class LoraAttached(Attached):
             for name, module in originals.items():
                 parent, _, child = name.rpartition(".")
                 undo.callback(setattr, lm.model.get_submodule(parent), child, module)
+            adapter.give_shapes(lm, names)
             _inject(adapter, lm.model, originals)
             self._wrappers = [lm.model.get_submodule(name) for name in names]
-            _share_weights(adapter, dict(zip(names, self._wrappers, strict=True)), lm.device)
+            _share_weights(adapter, dict(zip(names, self._wrappers, strict=True)))
             super().__init__(undo.pop_all())
         self.train(False)
 
@@ -206,15 +238,8 @@ def _inject(adapter: LoraAdapter, model: Any, targets: Mapping[str, nn.Module]) 
         model.__dict__.pop("peft_config", None)
 
 
-def _share_weights(adapter: LoraAdapter, wrappers: Mapping[str, Any], device: torch.device) -> None:
+def _share_weights(adapter: LoraAdapter, wrappers: Mapping[str, Any]) -> None:
     """Put the adapter's own parameters into peft's modules, so that they outlive them."""
-    slots = {
-        f"{name}.{part}.weight": getattr(wrapper, part)[_NAME]
-        for name, wrapper in wrappers.items()
-        for part in ("lora_A", "lora_B")
-    }
-    adapter._give_shapes({name: tuple(slot.weight.shape) for name, slot in slots.items()})
-    for name, slot in slots.items():
-        weight = adapter._weights[name]
-        weight.data = weight.data.to(device)
-        slot.weight = weight
+    for name, wrapper in wrappers.items():
+        a, b = adapter.matrices(name)
+        wrapper.lora_A[_NAME].weight, wrapper.lora_B[_NAME].weight = a, b

@@ -13,7 +13,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from oocr_lib.adapters.base import Attached, read_adapter, rebuild, save_adapter
+from oocr_lib.adapters.base import Attached, Parts, read_adapter, rebuild, save_adapter
 from oocr_lib.encoding import POSITIONS, Batch
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
@@ -78,6 +78,10 @@ class VectorAdapter(nn.Module):
     def vectors(self) -> Tensor:
         """What is really added, scales * theta (k, d), in the site's raw units; no gradient."""
         return (self.scales[:, None] * self.theta).detach()
+
+    def parts(self) -> Parts:
+        """Run k is row k of theta; see ``Adapter.parts``."""
+        return [[(self.theta, k)] for k in range(len(self.sites))]
 
     def attach(self, lm: LanguageModel) -> VectorAttached:
         """Hook every distinct site of ``lm``. Nothing can be run before ``focus``.

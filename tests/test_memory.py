@@ -1,0 +1,66 @@
+"""Budgets bound what is held; the estimate of a token's graph is near what autograd keeps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from oocr_lib import memory, training
+from oocr_lib.training import RunData, TrainConfig, train
+from tests import tiny, toy
+from tests.adapter_cases import vector
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_the_estimate_is_near_what_autograd_keeps(family: str) -> None:
+    """Within a factor of two; shared storages count once, weights not at all."""
+    lm, ids = tiny.language_model(family), torch.arange(5, 165).reshape(8, 20)
+    weights = {p.untyped_storage().data_ptr() for p in lm.model.parameters()}
+    held, alive = dict[int, int](), list[torch.Tensor]()
+
+    def pack(tensor: torch.Tensor) -> torch.Tensor:
+        alive.append(tensor)  # or another tensor would come to lie at the same place
+        held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    start = lm.model.get_input_embeddings()(ids).detach().requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        lm.decoder(inputs_embeds=start, use_cache=False)
+    kept = sum(size for place, size in held.items() if place not in weights)
+    assert 0.5 < kept / (memory.token_bytes(lm) * ids.numel()) < 2
+
+
+def test_a_step_is_bounded_by_its_budget() -> None:
+    lm = tiny.language_model()
+    one = memory.token_bytes(lm)
+    assert memory.step_tokens(lm, 10 * one) == 10
+    assert memory.step_tokens(lm, 1) == 1, "a single row always runs"
+    assert memory.step_tokens(lm) == memory.CPU_STEP // one
+    assert memory.pool_budget(torch.device("cpu")) == memory.CPU_POOLS
+
+
+@pytest.mark.parametrize("limit", [1, 25, 60])
+def test_a_step_in_several_passes_is_the_same_step(
+    limit: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm, rows = toy.language_model(), tiny.rows((9, 6, 11, 14, 7, 20))
+    made, passes = [], list[int]()
+    for bounded in (False, True):
+        if bounded:
+            monkeypatch.setattr(training, "step_tokens", lambda lm: limit)
+            original = training.answer_logits
+
+            def counted(lm: Any, batch: Any, run: Any = original) -> Any:
+                if torch.is_grad_enabled():
+                    passes.append(batch.input_ids.numel())
+                return run(lm, batch)
+
+            monkeypatch.setattr(training, "answer_logits", counted)
+        adapter = vector("resid")
+        result = train(lm, adapter, [RunData(rows, rows, 0)], TrainConfig(3, 5, lr=0.05))
+        made.append((result.losses, adapter.theta.detach()))
+    assert made[0][0] == pytest.approx(made[1][0], abs=1e-5)
+    assert torch.allclose(made[0][1], made[1][1], atol=1e-5)
+    assert len(passes) > 3 and all(size <= max(limit, 20) for size in passes)
