@@ -11,18 +11,12 @@ from torch import Tensor
 
 from oocr_lib import alternatives, asking, reading, suite
 from oocr_lib.errors import UserError
-from oocr_lib.experiment import Experiment, Settings
+from oocr_lib.experiment import Experiment
 from oocr_lib.grid import Job, Method
 from oocr_lib.sites import Site
 from oocr_lib.study import Study
 
 SITE = Site(0, "resid")
-
-
-@pytest.fixture(scope="module")
-def exp(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    out = tmp_path_factory.mktemp("out")
-    return Experiment("08_test", "testbed", "laptop", 0, out, Settings({}))
 
 
 @pytest.fixture(scope="module")

@@ -26,8 +26,8 @@ from oocr_lib.models import LanguageModel, Site, wrap
 from tests import planted, tiny
 from tests.adapter_cases import D, fingerprint
 from tests.planted import near
+from tests.tiny import LENGTHS
 
-LENGTHS = (20, 15, 18)
 families = pytest.mark.parametrize("family", tiny.FAMILIES)
 
 

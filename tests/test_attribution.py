@@ -27,9 +27,8 @@ from oocr_lib.models import SITES, LanguageModel, Site
 from tests import planted, tiny
 from tests.adapter_cases import D, fingerprint, stir
 from tests.planted import line, near
+from tests.tiny import LENGTHS, LETTERS
 
-LENGTHS = (20, 15, 18)
-LETTERS = torch.tensor([[10, 11], [12, 13], [300, 20]])
 BATCH = tiny.batch(LENGTHS)
 families = pytest.mark.parametrize("family", tiny.FAMILIES)
 

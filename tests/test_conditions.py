@@ -20,20 +20,19 @@ from oocr_lib.errors import UserError
 from oocr_lib.models import Site
 from oocr_lib.past import Past
 from tests import tiny
-
-LENGTHS = (20, 15, 18)
+from tests.tiny import LENGTHS, LETTERS
 
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_the_logit_difference_is_read_at_each_rows_own_last_prompt_token(family: str) -> None:
     """Rows one by one, cut after the prompt, without padding."""
     lm = tiny.language_model(family)
-    batch, letters = tiny.batch(LENGTHS), torch.tensor([[10, 11], [12, 13], [300, 20]])
-    found = logit_difference(lm, Condition(batch), letters)
+    batch = tiny.batch(LENGTHS)
+    found = logit_difference(lm, Condition(batch), LETTERS)
     for row, last in enumerate([17, 12, 15]):
         with torch.no_grad():
             logits = lm.model(input_ids=batch.input_ids[row : row + 1, : last + 1]).logits[0, -1]
-        first, second = letters[row].tolist()
+        first, second = LETTERS[row].tolist()
         assert float(found[row]) == pytest.approx(float(logits[first] - logits[second]), abs=1e-5)
     assert last_logits(lm, Condition(batch)).shape == (3, tiny.VOCAB)
 

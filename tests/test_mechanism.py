@@ -14,7 +14,7 @@ from oocr_lib.analysis import attention
 from oocr_lib.analysis.conditions import Condition, last_tokens, logit_difference, other_tokens
 from oocr_lib.encoding import Batch
 from oocr_lib.errors import UserError
-from oocr_lib.experiment import Experiment, Settings
+from oocr_lib.experiment import Experiment
 from oocr_lib.grid import Job, Method
 from oocr_lib.mechanism import Case
 from oocr_lib.study import Study
@@ -23,9 +23,7 @@ BLOCK = 4
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
-    out = tmp_path_factory.mktemp("out")
-    exp = Experiment("05_test", "testbed", "laptop", 0, out, Settings({}))
+def study(exp: Experiment) -> Study:
     return suite.study(exp, "backdoor", 2, steps=10, lora_steps=1)
 
 
@@ -61,7 +59,7 @@ def test_the_last_block_and_other_adapters_are_refused(study: Study, jobs: list[
     everywhere = replace(jobs[0].method, name="everywhere", position="all")
     refused = {
         study.vector("resid", last): f"After resid@{last} there is no attention",
-        Method("base", "base"): "jobs of kind 'base' have no common adapter",
+        Method("base", "base"): "jobs of kind base have no common adapter",
         study.lora(BLOCK): "'lora_one' is no vector at the last token",
         everywhere: "'everywhere' is no vector at the last token",
     }

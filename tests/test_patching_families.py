@@ -24,9 +24,8 @@ from oocr_lib.models import LanguageModel, Site
 from tests import tiny
 from tests.adapter_cases import fingerprint
 from tests.planted import line, near
+from tests.tiny import LENGTHS, LETTERS
 
-LENGTHS = (20, 15, 18)
-LETTERS = torch.tensor([[10, 11], [12, 13], [300, 20]])
 families = pytest.mark.parametrize("family", tiny.FAMILIES)
 
 

@@ -9,17 +9,11 @@ import torch
 
 from oocr_lib import comparison, reading, suite
 from oocr_lib.analysis import norms
-from oocr_lib.experiment import Experiment, Settings
+from oocr_lib.experiment import Experiment
 from oocr_lib.sites import Site
 from oocr_lib.study import Study
 
 BLOCK = 1
-
-
-@pytest.fixture(scope="module")
-def exp(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    out = tmp_path_factory.mktemp("out")
-    return Experiment("07_test", "testbed", "laptop", 0, out, Settings({}))
 
 
 @pytest.fixture(scope="module")

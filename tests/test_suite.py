@@ -11,7 +11,7 @@ import pytest
 
 from oocr_lib import presets, suite, tasks
 from oocr_lib.errors import UserError
-from oocr_lib.experiment import Experiment, Settings
+from oocr_lib.experiment import Experiment
 from oocr_lib.paths import ROOT
 
 NOTEBOOKS = {
@@ -54,12 +54,6 @@ def test_the_backdoor_has_the_notebooks_scenarios() -> None:
     ]
     laptop = ast.literal_eval(added[0])
     assert laptop["scenarios"] == presets.SCENARIOS
-
-
-@pytest.fixture(scope="module")
-def exp(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
-    out = tmp_path_factory.mktemp("out")
-    return Experiment("06_test", "testbed", "laptop", 0, out, Settings({}))
 
 
 @every_task

@@ -30,6 +30,9 @@ torch.set_num_threads(1)
 VOCAB = 384
 D_MODEL = 16
 N_BLOCKS = 3
+#: Rows with room for control tokens, and two answers (token ids) for each of them.
+LENGTHS = (20, 15, 18)
+LETTERS = torch.tensor([[10, 11], [12, 13], [300, 20]])
 _COMMON = {
     "vocab_size": VOCAB,
     "hidden_size": D_MODEL,
