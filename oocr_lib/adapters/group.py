@@ -6,7 +6,7 @@ Axes: n rows, t tokens, k LoRAs (runs), r rank.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
@@ -107,7 +107,8 @@ class LoraGroupAttached(Attached):
     """
 
     def __init__(self, group: LoraGroup, lm: LanguageModel) -> None:
-        self._rows: dict[int, Tensor] | None = None  # (m,) rows of each run; None: switched off
+        self._rows: dict[int, Tensor] = {}  # (m,) rows of each run, on the CPU
+        self._n = 0  # rows of the batch
         self._focused = False
         self._training = False
         users: dict[str, list[int]] = {}  # map to the runs that have a LoRA there
@@ -119,57 +120,54 @@ class LoraGroupAttached(Attached):
         self._group = group
         with ExitStack() as undo:
             for name, runs in users.items():
-                hook = _Hook(self, name, runs)
-                handle = lm.model.get_submodule(name).register_forward_hook(hook)
+                module = lm.model.get_submodule(name)
+                handle = module.register_forward_hook(self._hook(name, runs))
                 undo.callback(handle.remove)
             super().__init__(undo.pop_all())
-        self._device = lm.device
 
     def focus(self, batch: Batch | None, index: Tensor | None = None, *, start: int = 0) -> None:
         """See ``Attached.focus``."""
-        self._focused, self._rows = True, None
+        self._focused, self._rows, self._n = True, {}, 0
         if batch is None:
             return
-        rows = len(batch)
-        index = torch.zeros(rows, dtype=torch.int64) if index is None else index.cpu()
+        self._n = len(batch)
+        index = torch.zeros(self._n, dtype=torch.int64) if index is None else index.cpu()
         k = len(self._group.adapters)
-        if index.shape != (rows,) or int(index.min()) < 0 or int(index.max()) >= k:
+        if index.shape != (self._n,) or int(index.min()) < 0 or int(index.max()) >= k:
             raise UserError(
-                f"Index {index.tolist()} does not fit {rows} rows and {k} LoRAs. Allowed: {rows} "
-                f"numbers from 0 to {k - 1}."
+                f"Index {index.tolist()} does not fit {self._n} rows and {k} LoRAs. Allowed: "
+                f"{self._n} numbers from 0 to {k - 1}."
             )
-        found = [(int(run), (index == run).nonzero()[:, 0]) for run in index.unique()]
-        self._rows = {run: own.to(self._device) for run, own in found}
+        self._rows = {int(run): (index == run).nonzero()[:, 0] for run in index.unique()}
 
     def train(self, mode: bool = True) -> None:
         """Switch dropout on or off."""
         self._training = mode
 
-    def changes(self, name: str, runs: Sequence[int], x: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
-        """Rows (m,) and what their LoRA adds at map ``name``, (m, t, out)."""
-        if not self._focused:
-            raise UserError(
-                "An attached group of LoRAs was run before it knew its rows. Call focus(batch, "
-                "index) first, or focus(None) to run without it."
-            )
-        present = self._rows or {}
-        for run in [run for run in runs if run in present]:
-            adapter = self._group.adapters[run]
-            a, b = adapter.matrices(name)
-            own = F.dropout(x[present[run]].to(a.dtype), adapter.dropout, self._training)
-            yield present[run], (own @ a.T @ b.T) * (adapter.alpha / adapter.rank)
+    def _hook(self, name: str, runs: Sequence[int]) -> Callable[[nn.Module, Any, Any], Any]:
+        def add(module: nn.Module, args: Any, output: Tensor) -> Tensor | None:
+            if not self._focused:
+                raise UserError(
+                    "An attached group of LoRAs was run before it knew its rows. Call focus(batch, "
+                    "index) first, or focus(None) to run without it."
+                )
+            present = [run for run in runs if run in self._rows]
+            if not present:
+                return None
+            rows = torch.cat([self._rows[run] for run in present])
+            # Rows of one run mostly stand together and all have a LoRA: then nothing is moved.
+            whole = len(rows) == self._n and bool((rows == torch.arange(self._n)).all())
+            x = args[0] if whole else args[0][rows.to(args[0].device)]
+            parts = x.split([len(self._rows[run]) for run in present])
+            changes = [self._change(run, name, x) for run, x in zip(present, parts, strict=True)]
+            added = torch.cat(changes).to(output.dtype)
+            return output + added if whole else output.index_add(0, rows.to(output.device), added)
 
+        return add
 
-class _Hook:
-    """Adds to one map's output what the LoRAs of the batch's runs add there."""
-
-    def __init__(self, attached: LoraGroupAttached, name: str, runs: Sequence[int]) -> None:
-        self._attached, self._name, self._runs = attached, name, runs
-
-    def __call__(self, module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        found = list(self._attached.changes(self._name, self._runs, args[0]))
-        if not found:
-            return output
-        rows = torch.cat([rows for rows, _ in found])
-        added = torch.cat([change for _, change in found]).to(output.dtype)
-        return output.index_add(0, rows, added)
+    def _change(self, run: int, name: str, x: Tensor) -> Tensor:
+        """What the LoRA of a run adds at map ``name`` for its rows x (m, t, in): (m, t, out)."""
+        adapter = self._group.adapters[run]
+        a, b = adapter.matrices(name)
+        kept = F.dropout(x.to(a.dtype), adapter.dropout, self._training)
+        return (kept @ a.T @ b.T) * (adapter.alpha / adapter.rank)
