@@ -18,15 +18,17 @@ PYTHONS := $(if $(PYTHON),$(PYTHON),python3.11 python3.12 python3.13 python3 pyt
 
 # The testbed needs no network. For a model from the hub: make reproduce HF_HUB_OFFLINE=0
 export HF_HUB_OFFLINE ?= 1
-# Results are bitwise equal only for the same number of threads.
-export OOCR_THREADS ?= 2
+# Results are bitwise equal only for the same number of threads. Two notebooks side by side, with
+# one thread each, are faster than one with two.
+export OOCR_THREADS ?= 1
+JOBS ?= 2
 
 # One thing at a time, also under make -j: all of it shares the same few cores.
 .NOTPARALLEL:
 .PHONY: help reproduce workflow test lint unit smoke lab book testbed notebooks reference clean
 
 help:
-	@echo "make reproduce   run every notebook with papermill into results/ (PRESET=laptop)"
+	@echo "make reproduce   run every notebook with papermill into results/ (PRESET=laptop JOBS=2)"
 	@echo "make workflow    the same as a Snakemake workflow, see workflow/config.yaml"
 	@echo "make test        lint, types, unit tests, every notebook in preset smoke"
 	@echo "make lab         open the notebooks in JupyterLab"
@@ -55,7 +57,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $@
 
 reproduce: $(STAMP)
-	@$(PY) -m oocr_lib.batch --all --preset $(PRESET) --out $(OUT)
+	@$(PY) -m oocr_lib.batch --all --preset $(PRESET) --out $(OUT) -j $(JOBS)
 
 $(VENV)/.workflow: $(STAMP)
 	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[workflow]'
@@ -106,11 +108,11 @@ testbed: $(STAMP)
 	$(PY) -m oocr_lib.testbed.pretrain --out data/testbed
 
 notebooks: $(STAMP)
-	$(PY) -m oocr_lib.batch --all --preset laptop --out $(OUT) --in-place
+	$(PY) -m oocr_lib.batch --all --preset laptop --out $(OUT) -j $(JOBS) --in-place
 
 reference: $(STAMP)
 	rm -rf $(SMOKE)
-	$(PY) -m oocr_lib.batch --all --preset smoke --out $(SMOKE)
+	$(PY) -m oocr_lib.batch --all --preset smoke --out $(SMOKE) -j $(JOBS)
 	$(PY) -m oocr_lib.metrics refresh --from $(SMOKE)/smoke --to data/reference/smoke
 
 clean:

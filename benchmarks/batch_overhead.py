@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--times", type=int, default=3)
     options = parser.parse_args(arguments)
     taken: dict[str, list[float]] = {"papermill": [], "batch": []}
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OOCR_THREADS": "2"}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OOCR_THREADS": "1"}
     for k in range(options.times):
         for name in sorted(taken, reverse=k % 2 == 0):
             with tempfile.TemporaryDirectory() as out:

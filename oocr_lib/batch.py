@@ -17,7 +17,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -105,23 +105,40 @@ def _jobs(
     ]
 
 
+def waits_for(jobs: Sequence[Job]) -> list[set[int]]:
+    """For each job, the jobs that must have ended before it starts."""
+    readers = {i for i, job in enumerate(jobs) if finished.reads(job.source)}
+    others = set(range(len(jobs))) - readers
+    made = []
+    for i, job in enumerate(jobs):
+        names = set(finished.after(job.source)) - {job.name}
+        made.append(others if i in readers else {j for j in others if jobs[j].name in names})
+    return made
+
+
 def run_all(
     jobs: Sequence[Job], parallel: int, cell_timeout: int | None, rerun: bool = False
 ) -> list[Outcome]:
     """Run the jobs, ``parallel`` at a time, with progress; outcomes in the order of the jobs.
 
-    Jobs that read other notebooks' results start when all others have ended.
+    Jobs that others wait for start first, so that no worker is idle at the end.
     """
+    before = waits_for(jobs)
+    first = sorted(range(len(jobs)), key=lambda i: -sum(i in waited for waited in before))
+    ended: dict[int, Outcome] = {}
     with Progress([job.title for job in jobs], parallel) as progress:
         worker = Worker(cell_timeout, progress, rerun)
         with ThreadPoolExecutor(parallel) as pool:
+            running: dict[Future[Outcome], int] = {}
             try:
-                outcomes: list[Outcome] = []
-                for last in (False, True):
-                    part = [job for job in jobs if bool(finished.reads(job.source)) is last]
-                    futures = [pool.submit(worker.run, job) for job in part]
-                    outcomes += [future.result() for future in futures]
-                return outcomes
+                while len(ended) < len(jobs):
+                    begun = {*ended, *running.values()}
+                    ready = [i for i in first if i not in begun and before[i] <= ended.keys()]
+                    for i in ready[: parallel - len(running)]:
+                        running[pool.submit(worker.run, jobs[i])] = i
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        ended[running.pop(future)] = future.result()
+                return [ended[i] for i in range(len(jobs))]
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)
                 worker.stop()

@@ -8,7 +8,7 @@
 Environment variables, for runs of a committed notebook with another preset (tests, the runner):
 ``OOCR_PRESET`` and ``OOCR_OUT`` override the notebook's ``preset`` and ``out_dir``;
 ``OOCR_LABEL`` puts a run of a sweep into a folder of its own;
-``OOCR_THREADS`` sets the number of CPU threads (2); ``OOCR_PROGRESS=1`` shows progress bars.
+``OOCR_THREADS`` sets the number of CPU threads (1); ``OOCR_PROGRESS=1`` shows progress bars.
 """
 
 from __future__ import annotations

@@ -66,8 +66,20 @@ def identity(notebook: Path, values: Mapping[str, Any], preset_folder: Path, own
 
 def reads(notebook: Path) -> tuple[str, ...]:
     """Patterns of files of other notebooks that this one reads; it runs after them."""
+    return _says(notebook, "reads")
+
+
+def after(notebook: Path) -> tuple[str, ...]:
+    """Notebooks whose training runs this one finds again (metadata ``oocr.after``).
+
+    It runs without them, too, but would train twice what runs at the same time.
+    """
+    return _says(notebook, "after")
+
+
+def _says(notebook: Path, key: str) -> tuple[str, ...]:
     metadata = nbformat.read(notebook, as_version=4).metadata
-    return tuple(metadata.get("oocr", {}).get("reads", ()))
+    return tuple(metadata.get("oocr", {}).get(key, ()))
 
 
 def record(

@@ -33,11 +33,11 @@ def set_up(seed: int) -> int:
 
 
 def threads() -> int:
-    """CPU threads to use: ``OOCR_THREADS``, by default 2, at most as many as there are CPUs.
+    """CPU threads to use: ``OOCR_THREADS``, by default 1, at most as many as there are CPUs.
 
     The same thread count is needed for bitwise equal results.
     """
-    text = os.environ.get("OOCR_THREADS") or "2"
+    text = os.environ.get("OOCR_THREADS") or "1"
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"OOCR_THREADS is {text!r}. Give a whole number, 1 or more.")
     return min(int(text), os.cpu_count() or 1)
