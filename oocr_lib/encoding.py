@@ -54,6 +54,10 @@ class Batch:
             the prompt, without answer and padding.
         past: what is known before the first column and below the first block that is run;
             ``None`` when everything is computed.
+        owner: (n, t) int64, in packed rows the item that each token belongs to (of the list that
+            was collated); ``None`` where row i is item i.
+        targets: (n, t) int64, in packed rows the token that is predicted at column j - 1, where
+            ``answer_mask`` says so at j; ``None`` where it stands in ``input_ids`` at j.
     """
 
     input_ids: Tensor
@@ -61,6 +65,8 @@ class Batch:
     answer_mask: Tensor
     positions: dict[str, Tensor]
     past: Past | None = None
+    owner: Tensor | None = None
+    targets: Tensor | None = None
 
     def __len__(self) -> int:
         return int(self.input_ids.shape[0])
@@ -73,6 +79,8 @@ class Batch:
             self.answer_mask.to(device),
             {name: mask.to(device) for name, mask in self.positions.items()},
             None if self.past is None else self.past.to(device),
+            None if self.owner is None else self.owner.to(device),
+            None if self.targets is None else self.targets.to(device),
         )
 
 

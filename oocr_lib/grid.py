@@ -37,8 +37,10 @@ from oocr_lib.training import RunData, TrainResult, train, validate
 
 __all__ = ["Grid", "Job", "Method", "best_by_validation", "cross", "with_config"]
 
-#: Runs that share a batch; bounds memory and lets a killed sweep lose little.
+#: Runs that share a batch; a killed sweep loses as many. More at the last token, where runs cost
+#: one token a row and share their prompts.
 CAPACITY = 12
+LAST_CAPACITY = 40
 
 
 @dataclass
@@ -289,7 +291,9 @@ def _batches(jobs: Sequence[Job]) -> list[list[Job]]:
         # LoRAs on all blocks cost what the lowest block costs: not together with others.
         shape = (m.rank, m.alpha, m.dropout, m.modules, m.blocks == "all")
         key = (m.kind, m.position, replace(m.config, lr=1.0), m.raw, m.init, shape)
-        if key not in open_batches or len(open_batches[key]) >= CAPACITY:
+        narrow = m.kind == "vector" and m.position == "last"
+        capacity = LAST_CAPACITY if narrow else CAPACITY
+        if key not in open_batches or len(open_batches[key]) >= capacity:
             open_batches[key] = []
             made.append(open_batches[key])
         open_batches[key].append(job)

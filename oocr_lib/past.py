@@ -1,12 +1,16 @@
 """What a forward pass may take over instead of computing it: earlier tokens, lower blocks.
 
+Rows of several runs that share their earlier tokens can be *packed* into one: their own tokens
+stand side by side in slots that do not see each other.
+
 Axes: n rows, p earlier tokens, q tokens that are run, h key/value heads, e head width, d model
-width, b blocks that are run.
+width, b blocks that are run, s slots of q / s tokens each.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -23,7 +27,8 @@ class Past:
     Attributes:
         states: (n, b, 2, h, p, e) keys and values of blocks ``depth`` and up.
         lengths: (n,) int64, earlier tokens of each row; the rest of p is not attended to.
-        tails: (n,) int64, tokens of each row that are run; the rest of q is padding.
+        tails: (n,) int64, tokens of each row that are run; the rest of q is padding. In packed rows
+            (n, s), of each slot.
         depth: blocks that are not run; 0 = all are.
         hidden: (n, q, d) output of block ``depth - 1``; ``None`` at depth 0.
         wrapped: whether the model's blocks return a tuple.
@@ -47,21 +52,57 @@ class Past:
         moved = (self.states.to(device), self.lengths.to(device), self.tails.to(device))
         return Past(*moved, self.depth, hidden, self.wrapped)
 
-    def arguments(self, q: int) -> dict[str, object]:
-        """What the model's ``forward`` needs for ``q`` more tokens; nothing without a past."""
+    @property
+    def slots(self) -> int:
+        """s, 1 where rows are not packed."""
+        return 1 if self.tails.ndim == 1 else int(self.tails.shape[1])
+
+    def arguments(self, q: int, config: Any = None) -> dict[str, object]:
+        """What the model's ``forward`` needs for ``q`` more tokens; nothing without a past.
+
+        Args:
+            config: of the model's text part; packed rows need it for their attention mask.
+        """
         if self.length == 0:
             return {}
-        ahead = torch.arange(q, device=self.lengths.device)
+        ahead = torch.arange(q // self.slots, device=self.lengths.device)
         # Padding repeats the last real position: learned positions have no row beyond the end.
-        within = torch.minimum(ahead[None], (self.tails - 1).clamp(min=0)[:, None])
+        within = torch.minimum(ahead, (self.tails - 1).clamp(min=0)[..., None])
+        positions = self.lengths[:, None] + within.reshape(len(self.lengths), q)
         place = torch.arange(self.length, device=self.lengths.device)
         known = place[None] >= self.length - self.lengths[:, None]
-        run = torch.ones(len(self.lengths), q, dtype=torch.bool, device=known.device)
+        if self.slots > 1:
+            before = place[None] - self.length + self.lengths[:, None]
+            mask = self._masks(known, torch.cat([before, positions], 1), config)
+        else:
+            run = torch.ones(len(self.lengths), q, dtype=torch.bool, device=known.device)
+            mask = torch.cat([known, run], 1).long()
         return {
             "past_key_values": self._cache(),
-            "position_ids": self.lengths[:, None] + within,
-            "attention_mask": torch.cat([known, run], 1).long(),
+            "position_ids": positions,
+            "attention_mask": mask,
         }
+
+    def _masks(self, known: Tensor, positions: Tensor, config: Any) -> Tensor | dict[str, Tensor]:
+        """Additive masks (n, 1, q, p + q); by kind of block where the model has several kinds."""
+        n, q = len(known), positions.shape[1] - self.length
+        slot = torch.arange(self.slots, device=known.device).repeat_interleave(q // self.slots)
+        own = (slot[:, None] == slot) & torch.ones(
+            q, q, dtype=torch.bool, device=slot.device
+        ).tril()
+        seen = torch.cat([known[:, None].expand(n, q, -1), own.expand(n, q, q)], 2)
+        distance = positions[:, self.length :, None] - positions[:, None]
+        window = getattr(config, "sliding_window", None) or positions.shape[1]
+        near = seen & (distance < window)
+        kinds = getattr(config, "layer_types", None)
+        if kinds:
+            return {k: self._additive(near if "sliding" in k else seen) for k in set(kinds)}
+        return self._additive(near)
+
+    def _additive(self, seen: Tensor) -> Tensor:
+        least = torch.finfo(self.states.dtype).min
+        mask = torch.zeros(seen.shape, dtype=self.states.dtype, device=seen.device)
+        return mask.masked_fill(~seen, least)[:, None]
 
     def _cache(self) -> DynamicCache:
         """A fresh cache. Blocks that are not run get a placeholder: block 0 tells the length."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from oocr_lib import packing
 from oocr_lib.encoding import PASS_TOKENS, Batch, Encoded, collate
 from oocr_lib.memory import PAST_PER_TOKEN, pool_budget
 from oocr_lib.models import LanguageModel, recording
@@ -149,7 +150,12 @@ class Reuse:
         if not items or len(placed) < len(items):
             return collate(items, self.lm.pad_id).to(self.lm.device)
         tails = [self._tail(item, place) for item, place in zip(items, placed, strict=True)]
-        batch = collate(tails, self.lm.pad_id).to(self.lm.device)
+        slots = packing.slots(placed)
+        if packing.pays(slots, tails) and all(self.pools[k].starts[i] for k, i in placed):
+            batch = packing.collate(tails, slots, self.lm.pad_id).to(self.lm.device)
+            placed = list(dict.fromkeys(placed))
+        else:
+            batch = collate(tails, self.lm.pad_id).to(self.lm.device)
         return replace(batch, past=self._past(placed, batch.lengths, batch.input_ids.shape[1] - 1))
 
     def size(self, item: Encoded) -> int:
@@ -168,45 +174,33 @@ class Reuse:
 
     def _past(self, placed: Sequence[tuple[int, int]], lengths: Tensor, q: int) -> Past:
         starts = [self.pools[k].starts[i] for k, i in placed]
-        p = max(starts)
-        order, states, hidden = list[int](), list[Tensor](), list[Tensor]()
+        p, slots = max(starts), 1 if lengths.ndim == 1 else lengths.shape[1]
+        shape, device = self.pools[placed[0][0]].states.shape[1:], self.lm.device
+        states = torch.zeros(
+            *(len(placed), shape[0] - self.depth, *shape[1:3], p, shape[4]),
+            dtype=self.lm.model.dtype,
+            device=device,
+        )
+        hidden = states.new_zeros(len(placed), q // slots, self.lm.d_model)
         for k, pool in enumerate(self.pools):
             mine = [n for n, place in enumerate(placed) if place[0] == k]
             if not mine:
                 continue
-            order += mine
-            rows = torch.tensor([placed[n][1] for n in mine], device=self.lm.device)
+            at = torch.tensor(mine, device=device)
+            rows = torch.tensor([placed[n][1] for n in mine], device=device)
             known = pool.states[:, self.depth :, :, :, max(0, pool.states.shape[4] - p) :]
-            states.append(_padded(known[rows], 4, p, left=True))
+            states[at, ..., p - known.shape[4] :, :] = known[rows]
             if self.depth:
-                hidden.append(_padded(pool.hidden[rows, self.depth - 1, :q], 1, q, left=False))
+                after = pool.hidden[rows, self.depth - 1, : q // slots]
+                hidden[at, : after.shape[1]] = after
         return Past(
-            _in_order(states, order),
-            torch.tensor(starts, device=self.lm.device),
+            states,
+            torch.tensor(starts, device=device),
             lengths,
             self.depth,
-            _in_order(hidden, order) if hidden else None,
+            hidden.repeat(1, slots, 1) if self.depth else None,
             self.pools[placed[0][0]].wrapped,
         )
-
-
-def _in_order(parts: Sequence[Tensor], order: Sequence[int]) -> Tensor:
-    """The parts side by side, row i of the result being the one whose ``order`` is i."""
-    joined = parts[0] if len(parts) == 1 else torch.cat(list(parts))
-    if list(order) == sorted(order):
-        return joined
-    back = torch.tensor(order, device=joined.device).argsort()
-    return joined[back]
-
-
-def _padded(part: Tensor, axis: int, size: int, *, left: bool) -> Tensor:
-    """``part`` with zeros along ``axis``, up to ``size``."""
-    missing = list(part.shape)
-    missing[axis] = size - part.shape[axis]
-    if not missing[axis]:
-        return part
-    zeros = part.new_zeros(missing)
-    return torch.cat([zeros, part] if left else [part, zeros], axis)
 
 
 class Pools:

@@ -58,6 +58,7 @@ SOURCES = (
     "memory.py",
     "methods.py",
     "models.py",
+    "packing.py",
     "past.py",
     "replies.py",
     "reuse.py",

@@ -12,8 +12,8 @@ from oocr_lib.reuse import Pool, Pools, Reuse, first_changed
 from oocr_lib.sites import Site
 from oocr_lib.training import RunData, sample, visited
 
-#: Share of a row's tokens from which a cache pays.
-MOST = 0.5
+#: Share of a row's tokens from which a cache pays; it needs a mask, which makes attention slower.
+MOST = 0.25
 #: Of tokens taken over, a training step saves the backward pass as well.
 BACKWARD = 2
 #: What the jobs of one batch must save, in times of what filling a pool costs. Below 1, because
@@ -48,9 +48,8 @@ def reuse_for(
 ) -> Reuse | None:
     """The pools that pay for these jobs, which share a batch; ``None`` when nothing is shared.
 
-    Earlier tokens are taken over when they are most of a row (a cache needs a mask, which makes
-    attention slower). What is pooled depends on the jobs and not on what was run before, so that a
-    continued sweep computes the same numbers.
+    Earlier tokens are taken over when they are a good part of a row. What is pooled depends on the
+    jobs and not on what was run before, so that a continued sweep computes the same numbers.
     """
     method = jobs[0].method
     if pools is None or method.kind == "base":

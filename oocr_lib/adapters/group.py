@@ -130,6 +130,10 @@ class LoraGroupAttached(Attached):
         self._focused, self._rows, self._n = True, {}, 0
         if batch is None:
             return
+        if batch.owner is not None:
+            raise UserError(
+                "Packed rows share tokens that a LoRA changes. Give rows by themselves."
+            )
         self._n = len(batch)
         index = torch.zeros(self._n, dtype=torch.int64) if index is None else index.cpu()
         k = len(self._group.adapters)

@@ -144,7 +144,7 @@ class VectorAttached(Attached):
         self._device = lm.device
         self._sites = sorted(set(adapter.sites))
         self._focused = False
-        self._index: Tensor | None = None  # (n,) int64; None: switched off
+        self._index: Tensor | None = None  # (n, 1) or, packed, (n, t) int64; None: switched off
         self._weights: dict[Site, Tensor | None] = {}  # (n, t) mask * scale; None: no row here
         self._tails: dict[Site, Tensor] = {}  # (n, 1) weight of tokens generated later
         self._start = 0
@@ -178,7 +178,8 @@ class VectorAttached(Attached):
             self._start = batch.past.length
         adapter = self._adapter
         mask = batch.positions[adapter.position].to(self._device)
-        rows = mask.shape[0]
+        packed = batch.owner is not None
+        rows = mask.shape[0] if batch.owner is None else int(batch.owner.max()) + 1
         index = torch.zeros(rows, dtype=torch.int64) if index is None else index
         k = len(adapter.sites)
         fits = index.shape == (rows,) and index.dtype == torch.int64
@@ -188,12 +189,13 @@ class VectorAttached(Attached):
                 f"Allowed: {rows} int64 numbers from 0 to {k - 1}."
             )
         index = index.to(self._device)
-        scale = adapter.scales[index][:, None]
-        row_site = self._own_site[index]
+        index = index[:, None] if batch.owner is None else index[batch.owner.to(self._device)]
+        scale, row_site = adapter.scales[index], self._own_site[index]
         for number, site in enumerate(self._sites):
-            here = (row_site == number)[:, None]
+            here = row_site == number
             self._weights[site] = mask * (scale * here) if bool(here.any()) else None
-            self._tails[site] = scale * here * (adapter.position == "all")
+            # Packed rows are never continued.
+            self._tails[site] = (scale * here * (adapter.position == "all" and not packed))[:, :1]
         self._index, self._focused = index, True
 
     def _hook(self, site: Site) -> Callable[[nn.Module, Any, Any], Any]:
@@ -208,8 +210,9 @@ class VectorAttached(Attached):
                 return None
             hidden = output_tensor(output)
             weight = self._columns(marked, self._tails[site], hidden)
-            theta = self._adapter.theta.index_select(0, self._index)
-            added = weight[..., None] * theta[:, None, :]
+            index = self._index[:, : hidden.shape[1]]
+            theta = self._adapter.theta.index_select(0, index.flatten())
+            added = weight[..., None] * theta.view(*index.shape, -1)
             return replace_output(output, hidden + added.to(hidden.dtype))
 
         return add

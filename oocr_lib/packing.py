@@ -1,0 +1,74 @@
+"""Runs that share their earlier tokens in one row: their own tokens stand side by side in slots.
+
+A sweep trains at many blocks, with many seeds, on the same prompts. At the last token they differ
+in one token each; packed, the prompt's keys and values are gathered once for all of them, and
+attention is one matrix product instead of many small ones. Axes: n packed rows, s slots, w tokens
+of a slot.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+
+import torch
+
+from oocr_lib.encoding import POSITIONS, Batch, Encoded
+
+#: Longest tail (tokens that are run) from which slots that must not see each other cost too much.
+LONGEST = 4
+#: Empty slots that are put up with, as a share of all items.
+WASTE = 0.25
+
+
+def slots(places: Sequence[Hashable]) -> list[tuple[int, int]]:
+    """Row and slot of every item: items with the same earlier tokens (place) share a row."""
+    rows: dict[Hashable, int] = {}
+    used: defaultdict[int, int] = defaultdict(int)
+    made = []
+    for place in places:
+        row = rows.setdefault(place, len(rows))
+        made.append((row, used[row]))
+        used[row] += 1
+    return made
+
+
+def pays(places: Sequence[tuple[int, int]], tails: Sequence[Encoded]) -> bool:
+    """Whether packing is faster: short tails, and nearly as many items in every row."""
+    rows, per_row = (max(numbers) + 1 for numbers in zip(*places, strict=True))
+    longest = max(len(tail.ids) - 1 for tail in tails)
+    return per_row > 1 and longest <= LONGEST and rows * per_row <= (1 + WASTE) * len(places)
+
+
+def collate(tails: Sequence[Encoded], places: Sequence[tuple[int, int]], pad_id: int) -> Batch:
+    """Tails in the slots of their rows; columns are slot after slot, and a last one not run.
+
+    Returns:
+        A batch with ``owner`` and ``targets``; ``lengths`` (n, s) count the tokens of each slot.
+    """
+    n, s = (max(numbers) + 1 for numbers in zip(*places, strict=True))
+    w = max(len(tail.ids) - 1 for tail in tails)
+    shape = (n, s * w + 1)
+    ids, owner = torch.full(shape, pad_id), torch.zeros(shape, dtype=torch.int64)
+    targets, answers = torch.zeros_like(owner), torch.zeros(shape, dtype=torch.bool)
+    positions = {name: torch.zeros(shape, dtype=torch.bool) for name in POSITIONS}
+    lengths = torch.zeros(n, s, dtype=torch.int64)
+    at, asked = list[tuple[int, int, int, int]](), list[tuple[int, int, int]]()
+    marked: dict[str, list[tuple[int, int]]] = {name: [] for name in POSITIONS}
+    for i, (tail, (row, slot)) in enumerate(zip(tails, places, strict=True)):
+        first, run = slot * w, len(tail.ids) - 1
+        at += [(row, first + j, tail.ids[j], i) for j in range(run)]
+        # The token that predicts answer token j stands at j - 1; masks point one column further.
+        asked += [(row, first + j, tail.ids[j]) for j in range(*tail.answer)]
+        marked["all"] += [(row, first + j) for j in range(min(run, tail.answer[0]))]
+        for kind, span in tail.spans.items():
+            marked[kind] += [(row, first + j) for j in span if j < run]
+        lengths[row, slot] = run + 1
+    rows, columns, tokens, items = torch.tensor(at).T
+    ids[rows, columns], owner[rows, columns] = tokens, items
+    rows, columns, tokens = torch.tensor(asked).T
+    targets[rows, columns], answers[rows, columns] = tokens, True
+    for kind, found in marked.items():
+        if found:
+            positions[kind][tuple(torch.tensor(found).T)] = True
+    return Batch(ids, lengths, answers, positions, owner=owner, targets=targets)

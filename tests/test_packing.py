@@ -1,0 +1,106 @@
+"""Runs packed into one row see what each would see alone, for every architecture."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from oocr_lib import packing
+from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
+from oocr_lib.encoding import Encoded, collate
+from oocr_lib.errors import UserError
+from oocr_lib.forward import answer_logits
+from oocr_lib.models import SITES, LanguageModel, Site
+from oocr_lib.reuse import Reuse, fill
+from oocr_lib.training import RunData, TrainConfig, train
+from tests import tiny
+from tests.adapter_cases import D
+
+CONFIG = TrainConfig(steps=6, batch=4, lr=0.05)
+
+
+@functools.cache
+def model(family: str) -> LanguageModel:
+    return tiny.language_model(family)
+
+
+def rows() -> list[Encoded]:
+    """Many lengths, answers of one and of three tokens."""
+    return [*tiny.rows((9, 6, 14, 20), answer=1), *tiny.rows((11, 8), seed=3, answer=3)]
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+@pytest.mark.parametrize("site", SITES)
+def test_packed_runs_train_as_they_do_alone(family: str, site: str) -> None:
+    """Four runs on the same rows in the same order, at two blocks; windows of 4 tokens included."""
+    lm, made = model(family), []
+    data = [RunData(rows(), rows(), 0) for _ in range(4)]
+    for packed in (False, True):
+        sites = [Site(1 + k % 2, site) for k in range(4)]
+        adapter = VectorAdapter(sites, D, "last", [2.5] * 4, init=0.1)
+        depth = 2 if site == "resid" else 1
+        reuse = Reuse(lm, [fill(lm, rows(), "last")], depth) if packed else None
+        if reuse:
+            batch = reuse.collate([row for row in rows()[:4] for _ in range(4)])
+            assert batch.owner is not None and len(batch) == 4 and batch.input_ids.shape[1] == 5
+        result = train(lm, adapter, data, CONFIG, rates=[0.05, 0.05, 0.02, 0.01], reuse=reuse)
+        made.append((result, adapter.theta.detach()))
+    (plain, a), (short, b) = made
+    assert plain.losses == pytest.approx(short.losses, abs=1e-5)
+    assert plain.valid[-1][1] == pytest.approx(short.valid[-1][1], abs=1e-5)
+    assert plain.valid_accuracy.tolist() == short.valid_accuracy.tolist()
+    assert torch.allclose(a, b, atol=1e-5)
+    assert plain.losses[0] != pytest.approx(plain.losses[-1], abs=1e-4), "nothing was learned"
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_slots_do_not_see_each_other(family: str) -> None:
+    """Items that share a prompt but not their answers, in an order of their own."""
+    lm, base = model(family), rows()
+    others = [replace(row, ids=(*row.ids[:-1], row.ids[-1] + 1)) for row in base]
+    mixed = [base[4], others[0], base[0], base[5], others[4], others[5], base[0], base[5], base[4]]
+    reuse = Reuse(lm, [fill(lm, base[:3], "last"), fill(lm, base[3:], "last")], 1)
+    batch = reuse.collate(mixed)
+    assert batch.owner is not None and len(batch) == 3
+    items, targets, logits = answer_logits(lm, batch)
+    rows_, targets_, logits_ = answer_logits(lm, collate(mixed, lm.pad_id))
+    for i in range(len(mixed)):
+        mine, alone = items == i, rows_ == i
+        assert targets[mine].tolist() == targets_[alone].tolist()
+        assert torch.allclose(logits[mine], logits_[alone], atol=1e-5)
+
+
+def test_long_or_single_tails_are_not_packed() -> None:
+    lm = model("llama")
+    long = tiny.rows((12, 10), answer=packing.LONGEST + 1)
+    for items in (long * 3, rows(), [*rows(), rows()[0]]):
+        batch = Reuse(lm, [fill(lm, items, "last")], 1).collate(items)
+        assert batch.owner is None and batch.past is not None
+    whole = Reuse(lm, [fill(lm, rows(), "all")], 1).collate(rows() * 3)
+    assert whole.owner is None, "nothing before the first token could be shared"
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=30))
+def test_every_item_has_a_slot_of_its_own(places: list[int]) -> None:
+    made = packing.slots(places)
+    assert len(set(made)) == len(places)
+    for (row, _), place in zip(made, places, strict=True):
+        assert list(dict.fromkeys(places))[row] == place
+    counts = [sorted(slot for row, slot in made if row == r) for r in {row for row, _ in made}]
+    assert all(own == list(range(len(own))) for own in counts)
+
+
+def test_a_group_of_loras_refuses_packed_rows() -> None:
+    lm = model("llama")
+    batch = Reuse(lm, [fill(lm, rows(), "last")], 1).collate(rows() * 2)
+    with (
+        LoraGroup([LoraAdapter([1])]).attach(lm) as attached,
+        pytest.raises(UserError, match="Packed rows"),
+    ):
+        attached.focus(batch)
