@@ -148,11 +148,12 @@ def _run(
     reuse: Reuse | None,
 ) -> None:
     """One forward pass; fills log-probabilities and what greedy decoding writes."""
-    items = [item.encoded for _, item in part]
-    batch = reuse.collate(items) if reuse else collate(items, lm.pad_id).to(lm.device)
+    if reuse:
+        part = sorted(part, key=lambda pair: reuse.depth_of(owner[pair[0]]))
+    items, runs = [item.encoded for _, item in part], [owner[n] for n, _ in part]
+    batch = reuse.collate(items, runs) if reuse else collate(items, lm.pad_id).to(lm.device)
     if attached is not None:
-        runs = torch.tensor([owner[n] for n, _ in part])
-        attached.focus(batch, runs.to(lm.device))
+        attached.focus(batch, torch.tensor(runs, device=lm.device))
     rows, targets, logits = answer_logits(lm, batch)
     log_probs = torch.log_softmax(logits, -1)
     best = log_probs.argmax(-1)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from oocr_lib.encoding import Batch
 from oocr_lib.models import LanguageModel
 from oocr_lib.past import Past
-from oocr_lib.sites import Site
+from oocr_lib.sites import Site, output_tensor, replace_output
 
 
 def answer_logits(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -99,11 +99,15 @@ def replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
 def frozen(lm: LanguageModel, past: Past) -> Iterator[None]:
     """Within the block, blocks below ``past.depth`` are not run: ``past.hidden`` comes out there.
 
-    Hooks on their outputs still see it, so a vector at the last of them is added as usual.
+    Blocks above run what has entered by then, and the rest comes out as it will enter. Hooks on
+    their outputs see all of it, so a vector at the last block below is added as usual.
     """
     with ExitStack() as stack:
         for i in range(past.depth):
             stack.enter_context(replaced(lm.block(i), _instead(past)))
+        for i, count in enumerate(past.active, past.depth):
+            block = lm.block(i)
+            stack.enter_context(replaced(block, _partly(block.forward, past, count)))
         yield
 
 
@@ -112,5 +116,21 @@ def _instead(past: Past) -> Callable[..., Any]:
 
     def forward(*args: Any, **kwargs: Any) -> Any:
         return (hidden,) if past.wrapped else hidden
+
+    return forward
+
+
+def _partly(whole: Callable[..., Any], past: Past, count: int) -> Callable[..., Any]:
+    """A block's forward for the first ``count`` rows (packed: columns); the rest enters later."""
+    axis = 0 if past.slots == 1 else 1
+    assert past.hidden is not None
+    later = past.hidden[count:] if axis == 0 else past.hidden[:, count:]
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        given = past.first(list(args), count)
+        named = {name: past.first(value, count) for name, value in kwargs.items()}
+        output = whole(*given, **named)
+        joined = torch.cat([output_tensor(output), later], axis)
+        return replace_output(output, joined)
 
     return forward

@@ -40,6 +40,14 @@ def pays(places: Sequence[tuple[int, int]], tails: Sequence[Encoded]) -> bool:
     return per_row > 1 and longest <= LONGEST and rows * per_row <= (1 + WASTE) * len(places)
 
 
+def depths(places: Sequence[tuple[int, int]], own: Sequence[int]) -> list[int]:
+    """Block at which each slot is entered: the lowest of its items, which are sorted by it."""
+    found: dict[int, int] = {}
+    for (_, slot), depth in zip(places, own, strict=True):
+        found[slot] = min(depth, found.get(slot, depth))
+    return [found[slot] for slot in range(len(found))]
+
+
 def collate(tails: Sequence[Encoded], places: Sequence[tuple[int, int]], pad_id: int) -> Batch:
     """Tails in the slots of their rows; columns are slot after slot, and a last one not run.
 

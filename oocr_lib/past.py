@@ -9,7 +9,7 @@ width, b blocks that are run, s slots of q / s tokens each.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,8 +30,11 @@ class Past:
         tails: (n,) int64, tokens of each row that are run; the rest of q is padding. In packed rows
             (n, s), of each slot.
         depth: blocks that are not run; 0 = all are.
-        hidden: (n, q, d) output of block ``depth - 1``; ``None`` at depth 0.
+        hidden: (n, q, d) residual stream that enters each row (packed: column) at its own depth;
+            ``None`` when all enter at block 0.
         wrapped: whether the model's blocks return a tuple.
+        active: how many rows (packed: columns) blocks ``depth``, ``depth + 1``, ... run; from the
+            end of this list on, all. They are sorted by depth, so the first ones are run.
     """
 
     states: Tensor
@@ -40,6 +43,7 @@ class Past:
     depth: int = 0
     hidden: Tensor | None = None
     wrapped: bool = False
+    active: tuple[int, ...] = ()
 
     @property
     def length(self) -> int:
@@ -50,7 +54,7 @@ class Past:
         """The same on another device."""
         hidden = None if self.hidden is None else self.hidden.to(device)
         moved = (self.states.to(device), self.lengths.to(device), self.tails.to(device))
-        return Past(*moved, self.depth, hidden, self.wrapped)
+        return replace(self, states=moved[0], lengths=moved[1], tails=moved[2], hidden=hidden)
 
     @property
     def slots(self) -> int:
@@ -106,7 +110,24 @@ class Past:
 
     def _cache(self) -> DynamicCache:
         """A fresh cache. Blocks that are not run get a placeholder: block 0 tells the length."""
-        n, _, _, heads, p, width = self.states.shape
+        n, blocks, _, heads, p, width = self.states.shape
         empty = self.states.new_zeros(()).expand(n, heads, p, width)
-        kept = [(self.states[:, b, 0], self.states[:, b, 1]) for b in range(self.states.shape[1])]
+        rows = [n] * blocks if self.slots > 1 else [*self.active, *[n] * blocks][:blocks]
+        kept = [(self.states[:m, b, 0], self.states[:m, b, 1]) for b, m in enumerate(rows)]
         return DynamicCache([(empty, empty)] * self.depth + kept)
+
+    def first(self, value: Any, count: int) -> Any:
+        """The first ``count`` rows (packed: columns) of what a block is given, whatever its shape.
+
+        ``value`` may be hidden states or position embeddings (n, q, ...), positions (n, q), a mask
+        (n, 1, q, p + q), or anything that holds some; the rest comes back as it is.
+        """
+        if isinstance(value, (tuple, list)):
+            return type(value)(self.first(inner, count) for inner in value)
+        if not isinstance(value, Tensor) or value.ndim < 2:
+            return value
+        if self.slots == 1:
+            return value[:count] if value.shape[0] == len(self.lengths) else value
+        if value.ndim == 4:
+            return value[:, :, :count, : self.length + count]
+        return value[:, :count]

@@ -133,30 +133,45 @@ class Reuse:
     """Batches that start from pools: rows of several pools side by side.
 
     Args:
-        depth: blocks that no adapter of these batches touches; their output is taken over.
+        depth: blocks that no adapter of these batches touches, whose output is taken over; or as
+            many for each run.
     """
 
-    def __init__(self, lm: LanguageModel, pools: Sequence[Pool], depth: int = 0) -> None:
-        self.lm, self.pools, self.depth = lm, pools, depth
+    def __init__(
+        self, lm: LanguageModel, pools: Sequence[Pool], depth: int | Sequence[int] = 0
+    ) -> None:
+        self.lm, self.pools = lm, pools
+        self.depths = (depth,) if isinstance(depth, int) else tuple(depth)
+        self.depth = min(self.depths)
         self._where = {
             read: (k, i) for k, pool in enumerate(pools) for read, i in pool.rows.items()
         }
         self._tails = dict[int, tuple[Encoded, Encoded]]()  # by id, with the row that owns the id
 
-    def collate(self, items: Sequence[Encoded]) -> Batch:
-        """What ``encoding.collate`` makes, shorter where something is known; on the device."""
+    def depth_of(self, run: int) -> int:
+        """Blocks that the adapter of a run does not touch."""
+        return self.depths[run] if len(self.depths) > 1 else self.depth
+
+    def collate(self, items: Sequence[Encoded], runs: Sequence[int] | None = None) -> Batch:
+        """What ``encoding.collate`` makes, shorter where something is known; on the device.
+
+        Args:
+            runs: run of each item, sorted by ``depth_of``: each then enters at its own depth.
+        """
         found = [self._where.get(item.ids[:-1]) for item in items]
-        placed = [place for place in found if place is not None]
-        if not items or len(placed) < len(items):
+        known = [place for place in found if place is not None]
+        if not items or len(known) < len(items):
             return collate(items, self.lm.pad_id).to(self.lm.device)
-        tails = [self._tail(item, place) for item, place in zip(items, placed, strict=True)]
-        slots = packing.slots(placed)
-        if packing.pays(slots, tails) and all(self.pools[k].starts[i] for k, i in placed):
+        tails = [self._tail(item, place) for item, place in zip(items, known, strict=True)]
+        depths = [self.depth] * len(items) if runs is None else [self.depth_of(r) for r in runs]
+        slots = packing.slots(known)
+        if packing.pays(slots, tails) and all(self.pools[k].starts[i] for k, i in known):
             batch = packing.collate(tails, slots, self.lm.pad_id).to(self.lm.device)
-            placed = list(dict.fromkeys(placed))
+            known, depths = list(dict.fromkeys(known)), packing.depths(slots, depths)
         else:
             batch = collate(tails, self.lm.pad_id).to(self.lm.device)
-        return replace(batch, past=self._past(placed, batch.lengths, batch.input_ids.shape[1] - 1))
+        past = self._past(known, batch.lengths, batch.input_ids.shape[1] - 1, depths)
+        return replace(batch, past=past)
 
     def size(self, item: Encoded) -> int:
         """What a row costs in a step, in tokens; the tokens taken over count a little, too."""
@@ -172,35 +187,45 @@ class Reuse:
             self._tails[id(item)] = item, tail(item, self.pools[place[0]].starts[place[1]])
         return self._tails[id(item)][1]
 
-    def _past(self, placed: Sequence[tuple[int, int]], lengths: Tensor, q: int) -> Past:
-        starts = [self.pools[k].starts[i] for k, i in placed]
+    def _past(
+        self, places: Sequence[tuple[int, int]], lengths: Tensor, q: int, depths: Sequence[int]
+    ) -> Past:
+        """Of rows (n,), or packed rows and their slots; ``depths`` of rows or slots, ascending."""
+        starts = [self.pools[k].starts[i] for k, i in places]
         p, slots = max(starts), 1 if lengths.ndim == 1 else lengths.shape[1]
-        shape, device = self.pools[placed[0][0]].states.shape[1:], self.lm.device
-        states = torch.zeros(
-            *(len(placed), shape[0] - self.depth, *shape[1:3], p, shape[4]),
-            dtype=self.lm.model.dtype,
-            device=device,
-        )
-        hidden = states.new_zeros(len(placed), q // slots, self.lm.d_model)
+        like, device, w = self.pools[places[0][0]], self.lm.device, q // slots
+        _, blocks, _, heads, _, width = like.states.shape
+        states = like.states.new_zeros(len(places), blocks - depths[0], 2, heads, p, width)
+        hidden = like.hidden.new_zeros(len(places), slots, w, self.lm.d_model)
         for k, pool in enumerate(self.pools):
-            mine = [n for n, place in enumerate(placed) if place[0] == k]
+            mine = [n for n, place in enumerate(places) if place[0] == k]
             if not mine:
                 continue
             at = torch.tensor(mine, device=device)
-            rows = torch.tensor([placed[n][1] for n in mine], device=device)
-            known = pool.states[:, self.depth :, :, :, max(0, pool.states.shape[4] - p) :]
+            rows = torch.tensor([places[n][1] for n in mine], device=device)
+            known = pool.states[:, depths[0] :, :, :, max(0, pool.states.shape[4] - p) :]
             states[at, ..., p - known.shape[4] :, :] = known[rows]
-            if self.depth:
-                after = pool.hidden[rows, self.depth - 1, : q // slots]
-                hidden[at, : after.shape[1]] = after
+            # Rows enter at depths of their own; in packed rows each slot does.
+            own = [depths[n] for n in mine] if slots == 1 else depths
+            below = (torch.tensor(own, device=device) - 1).clamp(min=0)
+            picked = (rows, below) if slots == 1 else (rows[:, None], below[None])
+            after = pool.hidden[:, :, :w][picked].view(len(mine), slots, -1, self.lm.d_model)
+            hidden[at, :, : after.shape[2]] = after
         return Past(
             states,
             torch.tensor(starts, device=device),
             lengths,
-            self.depth,
-            hidden.repeat(1, slots, 1) if self.depth else None,
-            self.pools[placed[0][0]].wrapped,
+            depths[0],
+            hidden.flatten(1, 2) if depths[-1] else None,
+            like.wrapped,
+            _active(depths, 1 if slots == 1 else w),
         )
+
+
+def _active(depths: Sequence[int], size: int) -> tuple[int, ...]:
+    """How many rows (of size 1) or columns (``size`` a slot) have entered, by block."""
+    blocks = range(depths[0], depths[-1])
+    return tuple(size * sum(depth <= block for depth in depths) for block in blocks)
 
 
 class Pools:

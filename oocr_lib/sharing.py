@@ -67,7 +67,7 @@ def reuse_for(
             if rows and saved * uses * together >= PAYS * len(rows):
                 pool = pools.get(rows, position)
                 made += [pool] if pool is not None and pool not in made else []
-    return Reuse(pools.lm, made, depth) if made else None
+    return Reuse(pools.lm, made, [untouched_blocks(job.method) for job in jobs]) if made else None
 
 
 def _parts(

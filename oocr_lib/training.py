@@ -75,9 +75,11 @@ def placed(
     rows: Sequence[tuple[int, Encoded]], lm: LanguageModel, reuse: Reuse | None = None
 ) -> tuple[Batch, Tensor]:
     """Rows of several runs in one batch on the device, and the run (n,) of each."""
-    items = [row for _, row in rows]
-    batch = reuse.collate(items) if reuse else collate(items, lm.pad_id).to(lm.device)
-    return batch, torch.tensor([j for j, _ in rows], device=lm.device)
+    if reuse:
+        rows = sorted(rows, key=lambda pair: reuse.depth_of(pair[0]))
+    items, runs = [row for _, row in rows], [j for j, _ in rows]
+    batch = reuse.collate(items, runs) if reuse else collate(items, lm.pad_id).to(lm.device)
+    return batch, torch.tensor(runs, device=lm.device)
 
 
 @torch.no_grad()

@@ -67,10 +67,10 @@ def test_a_group_trains_as_peft_does_one_by_one(family: str) -> None:
 def test_a_group_starts_from_a_pool_of_lower_blocks(family: str) -> None:
     lm, made = model(family), []
     for reused in (False, True):
-        own = [LoraAdapter([1], rank=2), LoraAdapter([2], rank=2, seed=1)]
-        rows = [row for run in data(2) for row in [*run.train, *run.valid]]
-        reuse = Reuse(lm, [fill(lm, rows, "all")], 1) if reused else None
-        result = train(lm, LoraGroup(own), data(2), CONFIG, reuse=reuse)
+        own = [LoraAdapter([block], rank=2, seed=block) for block in (2, 0, 1)]
+        rows = [row for run in data(3) for row in [*run.train, *run.valid]]
+        reuse = Reuse(lm, [fill(lm, rows, "all")], [2, 0, 1]) if reused else None
+        result = train(lm, LoraGroup(own), data(3), CONFIG, reuse=reuse)
         made.append((result.losses, torch.cat([weights(a) for a in own])))
     assert made[0][0] == pytest.approx(made[1][0], abs=1e-5)
     assert torch.allclose(made[0][1], made[1][1], atol=1e-5)

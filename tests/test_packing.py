@@ -37,17 +37,19 @@ def rows() -> list[Encoded]:
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @pytest.mark.parametrize("site", SITES)
 def test_packed_runs_train_as_they_do_alone(family: str, site: str) -> None:
-    """Four runs on the same rows in the same order, at two blocks; windows of 4 tokens included."""
+    """Four runs on the same rows in the same order, at three blocks, each entering at its own."""
     lm, made = model(family), []
     data = [RunData(rows(), rows(), 0) for _ in range(4)]
     for packed in (False, True):
-        sites = [Site(1 + k % 2, site) for k in range(4)]
+        sites = [Site((1, 2, 0, 2)[k], site) for k in range(4)]
         adapter = VectorAdapter(sites, D, "last", [2.5] * 4, init=0.1)
-        depth = 2 if site == "resid" else 1
-        reuse = Reuse(lm, [fill(lm, rows(), "last")], depth) if packed else None
+        depths = [s.block + (site == "resid") for s in sites]
+        reuse = Reuse(lm, [fill(lm, rows(), "last")], depths) if packed else None
         if reuse:
             batch = reuse.collate([row for row in rows()[:4] for _ in range(4)])
             assert batch.owner is not None and len(batch) == 4 and batch.input_ids.shape[1] == 5
+            ran = widths(lm, reuse)
+            assert ran == ([0, 1, 2] if site == "resid" else [1, 2, 4])
         result = train(lm, adapter, data, CONFIG, rates=[0.05, 0.05, 0.02, 0.01], reuse=reuse)
         made.append((result, adapter.theta.detach()))
     (plain, a), (short, b) = made
@@ -56,6 +58,24 @@ def test_packed_runs_train_as_they_do_alone(family: str, site: str) -> None:
     assert plain.valid_accuracy.tolist() == short.valid_accuracy.tolist()
     assert torch.allclose(a, b, atol=1e-5)
     assert plain.losses[0] != pytest.approx(plain.losses[-1], abs=1e-4), "nothing was learned"
+
+
+@torch.no_grad()
+def widths(lm: LanguageModel, reuse: Reuse) -> list[int]:
+    """Columns that each block runs, of four runs in one row; 0 where it is not run."""
+    seen = dict.fromkeys(range(lm.n_blocks), 0)
+    hooks = [
+        lm.module(Site(i, "attn_out")).register_forward_pre_hook(
+            lambda m, args, kw, i=i: seen.update({i: (*args, *kw.values())[0].shape[1]}),
+            with_kwargs=True,
+        )
+        for i in seen
+    ]
+    runs = sorted(range(4), key=reuse.depth_of)
+    answer_logits(lm, reuse.collate([rows()[0]] * 4, runs))
+    for hook in hooks:
+        hook.remove()
+    return list(seen.values())
 
 
 @torch.no_grad()

@@ -53,13 +53,14 @@ def assert_same(plain: TrainResult, reused: TrainResult, a: Tensor, b: Tensor) -
 @pytest.mark.parametrize("site", SITES)
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_a_reused_pool_trains_the_same_vectors(family: str, site: str, position: str) -> None:
-    """Two runs in one batch, at different blocks, from the lower one's depth."""
+    """Three runs in one batch, at different blocks, each entering at its own depth."""
     lm, made = model(family), []
     for reused in (False, True):
-        adapter = VectorAdapter([Site(1, site), Site(2, site)], D, position, [2.5, 2.5], init=0.1)
-        depth = 2 if site == "resid" else 1
-        reuse = Reuse(lm, [fill(lm, items(), position)], depth) if reused else None
-        made.append((trained(lm, adapter, 2, reuse), adapter.theta.detach()))
+        sites = [Site(2, site), Site(0, site), Site(1, site)]
+        adapter = VectorAdapter(sites, D, position, [2.5] * 3, init=0.1)
+        depths = [s.block + (site == "resid") for s in sites]
+        reuse = Reuse(lm, [fill(lm, items(), position)], depths) if reused else None
+        made.append((trained(lm, adapter, 3, reuse), adapter.theta.detach()))
     assert_same(made[0][0], made[1][0], made[0][1], made[1][1])
 
 

@@ -108,7 +108,6 @@ class LoraGroupAttached(Attached):
 
     def __init__(self, group: LoraGroup, lm: LanguageModel) -> None:
         self._rows: dict[int, Tensor] = {}  # (m,) rows of each run, on the CPU
-        self._n = 0  # rows of the batch
         self._focused = False
         self._training = False
         users: dict[str, list[int]] = {}  # map to the runs that have a LoRA there
@@ -127,20 +126,20 @@ class LoraGroupAttached(Attached):
 
     def focus(self, batch: Batch | None, index: Tensor | None = None, *, start: int = 0) -> None:
         """See ``Attached.focus``."""
-        self._focused, self._rows, self._n = True, {}, 0
+        self._focused, self._rows = True, {}
         if batch is None:
             return
         if batch.owner is not None:
             raise UserError(
                 "Packed rows share tokens that a LoRA changes. Give rows by themselves."
             )
-        self._n = len(batch)
-        index = torch.zeros(self._n, dtype=torch.int64) if index is None else index.cpu()
+        rows = len(batch)
+        index = torch.zeros(rows, dtype=torch.int64) if index is None else index.cpu()
         k = len(self._group.adapters)
-        if index.shape != (self._n,) or int(index.min()) < 0 or int(index.max()) >= k:
+        if index.shape != (rows,) or int(index.min()) < 0 or int(index.max()) >= k:
             raise UserError(
-                f"Index {index.tolist()} does not fit {self._n} rows and {k} LoRAs. Allowed: "
-                f"{self._n} numbers from 0 to {k - 1}."
+                f"Index {index.tolist()} does not fit {rows} rows and {k} LoRAs. Allowed: "
+                f"{rows} numbers from 0 to {k - 1}."
             )
         self._rows = {int(run): (index == run).nonzero()[:, 0] for run in index.unique()}
 
@@ -160,8 +159,9 @@ class LoraGroupAttached(Attached):
                 return None
             rows = torch.cat([self._rows[run] for run in present])
             # Rows of one run mostly stand together and all have a LoRA: then nothing is moved.
-            whole = len(rows) == self._n and bool((rows == torch.arange(self._n)).all())
-            x = args[0] if whole else args[0][rows.to(args[0].device)]
+            x = args[0]
+            whole = len(rows) == len(x) and bool((rows == torch.arange(len(x))).all())
+            x = x if whole else x[rows.to(x.device)]
             parts = x.split([len(self._rows[run]) for run in present])
             changes = [self._change(run, name, x) for run, x in zip(present, parts, strict=True)]
             added = torch.cat(changes).to(output.dtype)

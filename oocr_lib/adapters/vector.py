@@ -148,6 +148,7 @@ class VectorAttached(Attached):
         self._weights: dict[Site, Tensor | None] = {}  # (n, t) mask * scale; None: no row here
         self._tails: dict[Site, Tensor] = {}  # (n, 1) weight of tokens generated later
         self._start = 0
+        self._partial = False  # blocks may be run with fewer rows
         self._past: int | None = None  # tokens already in the cache, while the decoder runs
         adapter.to(lm.device)
         own_site = torch.tensor([self._sites.index(s) for s in adapter.sites])
@@ -172,10 +173,11 @@ class VectorAttached(Attached):
             UserError: an index of another shape or outside the k vectors.
         """
         self._focused, self._index, self._start = batch is None, None, start
+        self._partial = False
         if batch is None:
             return
         if batch.past is not None:
-            self._start = batch.past.length
+            self._start, self._partial = batch.past.length, bool(batch.past.active)
         adapter = self._adapter
         mask = batch.positions[adapter.position].to(self._device)
         packed = batch.owner is not None
@@ -210,7 +212,7 @@ class VectorAttached(Attached):
                 return None
             hidden = output_tensor(output)
             weight = self._columns(marked, self._tails[site], hidden)
-            index = self._index[:, : hidden.shape[1]]
+            index = self._index[: len(hidden), : hidden.shape[1]]
             theta = self._adapter.theta.index_select(0, index.flatten())
             added = weight[..., None] * theta.view(*index.shape, -1)
             return replace_output(output, hidden + added.to(hidden.dtype))
@@ -221,6 +223,8 @@ class VectorAttached(Attached):
         """Weights (n, t) for the tokens that ``hidden`` (n, t, d) stands for."""
         rows, tokens = hidden.shape[:2]
         known = weight.shape[1]
+        if self._partial:  # inside a block that only the first rows have entered
+            weight, tail = weight[:rows], tail[:rows]
         if rows != weight.shape[0]:
             raise UserError(
                 f"The vector is focused on {weight.shape[0]} rows, but {rows} were run. "
