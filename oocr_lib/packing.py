@@ -22,14 +22,18 @@ WASTE = 0.25
 
 
 def slots(places: Sequence[Hashable]) -> list[tuple[int, int]]:
-    """Row and slot of every item: items with the same earlier tokens (place) share a row."""
-    rows: dict[Hashable, int] = {}
-    used: defaultdict[int, int] = defaultdict(int)
+    """Row and slot of every item: items with the same earlier tokens (place) share a row.
+
+    Rows hold as many items as a place has on average; a place with more gets more rows.
+    """
+    size = max(1, round(len(places) / len(set(places))))
+    rows: dict[tuple[Hashable, int], int] = {}
+    used: defaultdict[Hashable, int] = defaultdict(int)
     made = []
     for place in places:
-        row = rows.setdefault(place, len(rows))
-        made.append((row, used[row]))
-        used[row] += 1
+        row = rows.setdefault((place, used[place] // size), len(rows))
+        made.append((row, used[place] % size))
+        used[place] += 1
     return made
 
 

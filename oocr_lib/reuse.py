@@ -167,7 +167,8 @@ class Reuse:
         slots = packing.slots(known)
         if packing.pays(slots, tails) and all(self.pools[k].starts[i] for k, i in known):
             batch = packing.collate(tails, slots, self.lm.pad_id).to(self.lm.device)
-            known, depths = list(dict.fromkeys(known)), packing.depths(slots, depths)
+            known = [place for place, (_, slot) in zip(known, slots, strict=True) if slot == 0]
+            depths = packing.depths(slots, depths)
         else:
             batch = collate(tails, self.lm.pad_id).to(self.lm.device)
         past = self._past(known, batch.lengths, batch.input_ids.shape[1] - 1, depths)

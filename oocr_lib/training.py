@@ -210,9 +210,10 @@ class _Loop:
     def _backward(self) -> np.ndarray:
         """(k,) losses of the next rows; their gradients, in as many passes as memory asks for."""
         rows = [(j, self.data[j].train[i]) for j in self.going for i in next(self.streams[j])]
-        tokens = torch.zeros(len(self.data), device=self.lm.device)
+        counted = np.zeros(len(self.data), dtype=np.float32)
         for j, row in rows:
-            tokens[j] += row.answer[1] - row.answer[0]
+            counted[j] += row.answer[1] - row.answer[0]
+        tokens = torch.tensor(counted, device=self.lm.device)
         total = np.zeros(len(self.data))
         for part in self._passes(rows):
             batch, index = placed(part, self.lm, self.reuse)

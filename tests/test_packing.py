@@ -110,10 +110,21 @@ def test_long_or_single_tails_are_not_packed() -> None:
 def test_every_item_has_a_slot_of_its_own(places: list[int]) -> None:
     made = packing.slots(places)
     assert len(set(made)) == len(places)
+    found: dict[int, set[int]] = {}
     for (row, _), place in zip(made, places, strict=True):
-        assert list(dict.fromkeys(places))[row] == place
-    counts = [sorted(slot for row, slot in made if row == r) for r in {row for row, _ in made}]
+        found.setdefault(row, set()).add(place)
+    assert all(len(own) == 1 for own in found.values()), "a row has one past"
+    assert list(found) == list(range(len(found))), "rows are numbered as they appear"
+    counts = [sorted(slot for row, slot in made if row == r) for r in found]
     assert all(own == list(range(len(own))) for own in counts)
+    size = round(len(places) / len(set(places)))
+    assert max(len(own) for own in counts) <= size
+
+
+def test_a_prompt_that_comes_twice_gets_a_second_row() -> None:
+    """Of two seeds that happen to draw the same prompt, neither stops the other's sharing."""
+    made = packing.slots("aabbccddaa")
+    assert made == [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (2, 1), (3, 0), (3, 1), (4, 0), (4, 1)]
 
 
 def test_a_group_of_loras_refuses_packed_rows() -> None:
