@@ -62,7 +62,7 @@ def hook_loop(
     return losses, theta.detach()
 
 
-class _Clock(TrainerCallback):  # type: ignore[misc]
+class _Clock(TrainerCallback):
     """Wall time of every step but the first."""
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ def trainer(
             Trainer(
                 model=wrapped,
                 args=arguments,
-                train_dataset=list(items),  # type: ignore[arg-type]
+                train_dataset=list(items),
                 data_collator=lambda rows: _batch(lm, rows),
                 callbacks=[clock],
             ).train()
@@ -117,12 +117,12 @@ def trainer(
 
 
 def beft(lm: LanguageModel, block: int) -> Any:
-    """peft's trained bias at the down projection of one block: a constant vector, all tokens."""
+    """A bias trained by peft at one down projection: a constant vector, at all tokens."""
     return BeftConfig(target_modules=[lm.down_projection(block)], task_type="CAUSAL_LM")
 
 
 def lora(lm: LanguageModel, block: int, rank: int) -> Any:
-    """peft's LoRA on the down projection of one block."""
+    """A LoRA of peft on one down projection."""
     return LoraConfig(
         r=rank, lora_alpha=32, target_modules=[lm.down_projection(block)], task_type="CAUSAL_LM"
     )

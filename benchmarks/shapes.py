@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-from oocr_lib import tasks
-from oocr_lib.encoding import Encoded, encode_row
-from oocr_lib.evaluation import Asked, prepare
 from oocr_lib.models import LanguageModel, load_model, wrap
-from oocr_lib.tasks import locations
 
 
 def testbed() -> LanguageModel:
@@ -68,21 +63,3 @@ MODELS: dict[str, Callable[[], LanguageModel]] = {
     "100m": gemma_100m,
     "12b": gemma_12b,
 }
-
-
-@dataclass(frozen=True)
-class Rows:
-    """One task as tokens."""
-
-    train: list[Encoded]
-    valid: list[Encoded]
-    asked: list[Asked]
-
-
-def rows(lm: LanguageModel, task: str, seed: int) -> Rows:
-    """Rows of a concept with a seed; ``task`` is risk, locations or functions."""
-    concept = {"risk": "risky", "locations": "Paris", "functions": "affine_3x_2"}[task]
-    more = {"all_hidden": locations.HIDDEN} if task == "locations" else {}
-    made = tasks.factory(task, "testbed", **more)(concept, seed)
-    train, valid = ([encode_row(lm.tokenizer, row) for row in r] for r in (made.train, made.valid))
-    return Rows(train, valid, prepare(lm, made.questions))

@@ -12,86 +12,114 @@ seconds a step and run, what must be computed once included, spread over the ste
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from matplotlib.figure import Figure
 
 from benchmarks import counting
-from benchmarks.cases import CASES, Case, Measured, ours, rivals
+from benchmarks.cases import CASES, Bench, Measured
 from benchmarks.shapes import MODELS
-from oocr_lib import machine, store
-from oocr_lib.models import LanguageModel
+from oocr_lib import store
 
 #: Seconds after which a case is not measured in another round.
 PATIENCE = 150.0
+NAMES = {"testbed": "testbed", "gemma3-100m": "100m", "gemma3-12b": "12b"}
 
 
-def measure(
-    case: Case, lm: LanguageModel, rounds: int, rate: float, peaks: bool
-) -> list[Measured]:
-    """All contestants of one case."""
-    contestants: dict[str, Callable[[], float]] = {"ours": lambda: ours(case, lm)}
-    contestants |= {name: run for name, run in rivals(case, lm).items()}
+def measure(bench: Bench, rounds: int, rate: float, threads: int, peaks: bool) -> list[Measured]:
+    """All contestants of one case, in turns."""
+    contestants = bench.contestants()
     times: dict[str, list[float]] = {name: [] for name in contestants}
-    spent = 0.0
+    began = pd.Timestamp.now()
     for number in range(rounds):
-        for name in sorted(contestants, reverse=number % 2 == 1):
+        # The order turns round, so that nobody always runs on a warm or a tired machine.
+        for name in list(contestants)[:: -1 if number % 2 else 1]:
             times[name].append(contestants[name]())
-        spent += sum(taken[-1] for taken in times.values())
-        if spent * case.weight(lm) > PATIENCE:
+        if (pd.Timestamp.now() - began).total_seconds() > PATIENCE:
             break
-    work = case.work(lm)
-    found = []
+    work, gap, found = bench.work(), bench.gap(), []
     for name, taken in times.items():
         ratios = np.array(taken) / np.array(times["ours"])
         seconds = float(np.median(taken))
-        share = work[name] / seconds / rate if name in work else float("nan")
-        numbers = (float(np.median(ratios)), float(ratios.min()), float(ratios.max()))
-        peak = _peak(case, lm.name, name) if peaks and name in ("ours", "loop") else float("nan")
-        size = case.tokens(lm) / seconds
         counted = work.get(name, float("nan"))
-        found.append(Measured(lm.name, case.name, name, seconds, *numbers, size, counted, share, peak))
+        peak = _peak(bench, name, threads) if peaks and name in ("ours", "loop") else float("nan")
+        found.append(
+            Measured(
+                *(bench.lm.name, bench.case.name, name, seconds),
+                *(float(np.median(ratios)), float(ratios.min()), float(ratios.max())),
+                tokens=bench.tokens() / seconds,
+                work=counted,
+                share=counted / seconds / rate,
+                peak=peak,
+                gap=gap if name == "loop" else float("nan"),
+            )
+        )
     return found
 
 
-def _peak(case: Case, model: str, name: str) -> float:
+def _peak(bench: Bench, name: str, threads: int) -> float:
     """Peak memory of one contestant, in a process of its own."""
-    short = {"gemma3-100m": "100m", "gemma3-12b": "12b"}.get(model, model)
-    command = [sys.executable, "-m", "benchmarks.speed", "--peak", case.name, name, short]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    asked = [bench.case.name, name, NAMES[bench.lm.name]]
+    command = [sys.executable, "-m", "benchmarks.speed", "--threads", str(threads), "--peak"]
+    done = subprocess.run([*command, *asked], capture_output=True, text=True, check=True)
     return float(done.stdout.split()[-1])
 
 
-def one_peak(case_name: str, name: str, model: str) -> float:
+def one_peak(case: str, name: str, model: str) -> float:
     """The same, within that process: bytes above the loaded model and its rows."""
-    machine.prepare(0)
-    lm, case = MODELS[model](), CASES[case_name]
-    call = (lambda: ours(case, lm)) if name == "ours" else rivals(case, lm)[name]
-    return counting.peak_bytes(call, lm.device)
+    bench = Bench(CASES[case], MODELS[model]())
+    return counting.peak_bytes(bench.contestants()[name], bench.lm.device)
 
 
 def table(found: Sequence[Measured]) -> str:
     """A table for REPRODUCE.md."""
-    lines = [
-        "| model | work | who | s a step and run | tokens a second | times ours | counted GFLOP |"
-        " share of matmul rate | peak memory |",
-        "|---|---|---|---|---|---|---|---|---|",
+    titles = [
+        *("model", "work", "who", "ms a step and run", "tokens a second", "times ours"),
+        *("counted GFLOP", "of the matmul rate", "peak memory", "differs by"),
     ]
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
     for m in found:
-        share = "–" if np.isnan(m.share) else f"{m.share:.0%}"
-        peak = "–" if np.isnan(m.peak) else f"{m.peak / 2**20:.0f} MB"
-        flops = "–" if np.isnan(m.work) else f"{m.work / 1e9:.3g}"
         ratio = "1" if m.who == "ours" else f"{m.ratio:.1f} [{m.low:.1f}, {m.high:.1f}]"
-        cells = [m.model, m.case, m.who, f"{m.seconds:.3g}", f"{m.tokens:.0f}", ratio]
-        lines.append("| " + " | ".join([*cells, flops, share, peak]) + " |")
+        cells = [m.model, m.case, m.who, f"{1000 * m.seconds:.3g}", f"{m.tokens:.3g}", ratio]
+        cells += [_shown(m.work / 1e9, ".3g"), _shown(m.share, ".0%")]
+        cells += [_shown(m.peak / 2**20, ".0f", " MB"), _shown(m.gap, ".0e")]
+        lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def plain(measured: Measured) -> dict[str, object]:
+    """As JSON: what was not measured is null."""
+    return {k: None if v != v else v for k, v in asdict(measured).items()}
+
+
+def _shown(value: float, form: str, unit: str = "") -> str:
+    return "–" if np.isnan(value) else f"{value:{form}}{unit}"
+
+
+def draw(found: Sequence[Measured]) -> Figure:
+    """How many times as long the rivals take, by case; whiskers are the range over rounds."""
+    figure = Figure(figsize=(9, 0.36 * len(found) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    shown = [m for m in found if m.who != "ours"][::-1]
+    colors = {"loop": "#0072B2", "BEFT + Trainer": "#E69F00", "peft + Trainer": "#009E73"}
+    for row, m in enumerate(shown):
+        axes.barh(row, m.ratio, color=colors[m.who], height=0.7)
+        axes.plot([m.low, m.high], [row, row], color="black", linewidth=1.2)
+    axes.set_yticks(
+        range(len(shown)), [f"{m.who}: {m.case} ({m.model})" for m in shown], fontsize=8
+    )
+    axes.set_xscale("log")
+    axes.axvline(1, color="black", linestyle="--", linewidth=1)
+    axes.set_xlabel("times as long as this library (log scale; dashed: equal)")
+    axes.set_title("Time a step and run; whiskers: range over rounds")
+    return figure
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -106,23 +134,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("results/speed"))
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
+    torch.set_num_threads(options.threads)
     if options.peak:
         print(one_peak(*options.peak))
         return 0
-    torch.set_num_threads(options.threads)
     found: list[Measured] = []
     for model in options.models:
         lm = MODELS[model]()
         rate = counting.matmul_rate(lm.device, lm.model.dtype)
         print(f"{lm.name}: matrix products at {rate / 1e9:.0f} GFLOP/s", flush=True)
         for name in options.cases:
-            if not CASES[name].fits(lm):
-                continue
-            found += measure(CASES[name], lm, options.rounds, rate, not options.no_peaks)
-            print(table(found[-4:]).splitlines()[-1], flush=True)
-    options.out.mkdir(parents=True, exist_ok=True)
-    store.write_json(options.out / "speed.json", [asdict(m) for m in found])
+            bench = Bench(CASES[name], lm)
+            own = measure(bench, options.rounds, rate, options.threads, not options.no_peaks)
+            found += own
+            print("\n".join(table(own).splitlines()[2:]), flush=True)
+            options.out.mkdir(parents=True, exist_ok=True)
+            store.write_json(options.out / "speed.json", [plain(m) for m in found])
     (options.out / "speed.md").write_text(table(found) + "\n")
-    draw(pd.DataFrame([asdict(m) for m in found]), options.out / "speed.png")
-    print(table(found))
+    draw(found).savefig(options.out / "speed.png", dpi=150)
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

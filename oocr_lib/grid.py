@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from oocr_lib.adapters.base import Adapter
+from oocr_lib.adapters.base import Adapter, Attached
 from oocr_lib.adapters.group import LoraGroup
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.adapters.vector import VectorAdapter
@@ -27,7 +27,7 @@ from oocr_lib.errors import UserError
 from oocr_lib.evaluation import Asked, prepare, score, summarise
 from oocr_lib.methods import Job, Method, cross, with_config
 from oocr_lib.models import LanguageModel, typical_norm
-from oocr_lib.reuse import Pools
+from oocr_lib.reuse import Pools, Reuse
 from oocr_lib.run_table import best_by_validation, rows
 from oocr_lib.runs import Run, RunStore
 from oocr_lib.sharing import reuse_for
@@ -131,9 +131,8 @@ class Grid:
             units of the site's norm.
         """
         found: dict[Job, Run] = {}
-        batches = _batches(jobs)
         with tqdm(total=len(jobs), desc=label, disable=not self.progress) as bar:
-            for batch in batches:
+            for batch in batches(jobs):
                 done = {job: self.store.find(self.spec(job)) for job in batch}
                 if any(run is None for run in done.values()):
                     done = dict(zip(batch, self._compute(batch), strict=True))
@@ -221,16 +220,27 @@ class Grid:
             rows = encoded.shuffled
         return RunData(rows, encoded.valid, job.seed)
 
-    def _compute(self, jobs: Sequence[Job]) -> list[Run]:
-        """Train (where there is something to train) and evaluate jobs that share a batch."""
+    def train(self, jobs: Sequence[Job]) -> tuple[Adapter | None, TrainResult, Reuse | None]:
+        """Train jobs that share a batch (``batches``), nothing saved.
+
+        Returns:
+            Their adapter, what training gave (no steps where nothing is trained), and what was
+            computed once, for scoring.
+        """
         method, data = jobs[0].method, [self.data(job) for job in jobs]
         adapter = self.adapter(jobs)
         asked = [self.task(j.concept, j.seed).questions for j in jobs]
         reuse = reuse_for(self.pools, jobs, data, asked)
-        result = TrainResult(np.zeros((0, len(jobs))))
-        if adapter is not None and method.kind != "random":
-            rates = [job.method.config.lr for job in jobs]
-            result = train(self.lm, adapter, data, method.config, rates=rates, reuse=reuse)
+        if adapter is None or method.kind == "random":
+            return adapter, TrainResult(np.zeros((0, len(jobs)))), reuse
+        rates = [job.method.config.lr for job in jobs]
+        result = train(self.lm, adapter, data, method.config, rates=rates, reuse=reuse)
+        return adapter, result, reuse
+
+    def _compute(self, jobs: Sequence[Job]) -> list[Run]:
+        """Train (where there is something to train) and evaluate jobs that share a batch."""
+        adapter, result, reuse = self.train(jobs)
+        asked = [self.task(j.concept, j.seed).questions for j in jobs]
         questions = [q for mine in asked for q in mine]
         owner = [k for k, mine in enumerate(asked) for _ in mine]
         with adapter.attach(self.lm) if adapter else nullcontext() as attached:
@@ -238,7 +248,7 @@ class Grid:
             checked = (
                 (result.valid[-1][1], result.valid_accuracy)
                 if result.valid
-                else validate(self.lm, attached, data, method.config.valid_rows, reuse)
+                else self._validate(jobs, attached, reuse)
             )
         made = []
         for k, job in enumerate(jobs):
@@ -257,6 +267,12 @@ class Grid:
             seconds = result.seconds / len(jobs)
             made.append(self.store.save(self.spec(job), results, tensors, seconds))
         return made
+
+    def _validate(
+        self, jobs: Sequence[Job], attached: Attached | None, reuse: Reuse | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        rows = jobs[0].method.config.valid_rows
+        return validate(self.lm, attached, [self.data(job) for job in jobs], rows, reuse)
 
 
 def _lora(job: Job) -> LoraAdapter:
@@ -282,7 +298,7 @@ def _tensors(adapter: Adapter | None, result: TrainResult, k: int) -> dict[str, 
     return dict((adapter.adapters[k] if isinstance(adapter, LoraGroup) else adapter).state())
 
 
-def _batches(jobs: Sequence[Job]) -> list[list[Job]]:
+def batches(jobs: Sequence[Job]) -> list[list[Job]]:
     """Jobs in order, grouped where they can share a batch; learning rates may differ."""
     made: list[list[Job]] = []
     open_batches: dict[Any, list[Job]] = {}

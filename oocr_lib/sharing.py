@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 
 from oocr_lib.encoding import Encoded
@@ -56,18 +56,19 @@ def reuse_for(
         return None
     known = known_share(data[0].valid, touched(method))
     position = touched(method) if known >= MOST else "all"
-    depth = min(untouched_blocks(job.method) for job in jobs)
     rest = 1 - known if known >= MOST else 1.0
-    saved = 1 - rest * (1 - depth / pools.lm.n_blocks)
+    depths = [untouched_blocks(job.method) for job in jobs]
+    # Jobs with the same rows save together; one at the lowest block may save nothing itself.
+    saved = defaultdict[tuple[str, int], float](float)
+    for job, depth in zip(jobs, depths, strict=True):
+        saved[job.concept, job.seed] += 1 - rest * (1 - depth / pools.lm.n_blocks)
     made = list[Pool]()
-    sharing = Counter((job.concept, job.seed) for job in jobs)
     for job, run, questions in zip(jobs, data, asked, strict=True):
-        together = sharing[job.concept, job.seed]
         for rows, uses in _parts(job, run, questions, position):
-            if rows and saved * uses * together >= PAYS * len(rows):
+            if rows and saved[job.concept, job.seed] * uses >= PAYS * len(rows):
                 pool = pools.get(rows, position)
                 made += [pool] if pool is not None and pool not in made else []
-    return Reuse(pools.lm, made, [untouched_blocks(job.method) for job in jobs]) if made else None
+    return Reuse(pools.lm, made, depths) if made else None
 
 
 def _parts(

@@ -224,9 +224,9 @@ def test_vectors_share_batches_across_sites_concepts_and_seeds(
 
 def test_the_capacity_keeps_batches_small() -> None:
     jobs = cross([VECTOR], [f"city {n}" for n in range(30)], (0,))
-    sizes = [len(batch) for batch in module._batches(jobs)]
+    sizes = [len(batch) for batch in module.batches(jobs)]
     assert sizes == [12, 12, 6] and module.CAPACITY == 12
-    assert [job for batch in module._batches(jobs) for job in batch] == jobs
+    assert [job for batch in module.batches(jobs) for job in batch] == jobs
 
 
 def test_loras_share_batches_except_across_shapes(grid: Grid, trained: list[int]) -> None:

@@ -54,8 +54,8 @@ def pooled(*methods: Method, rows: list[Encoded] | None = None) -> tuple[int, li
 
 
 def test_jobs_at_several_blocks_start_below_the_lowest() -> None:
-    """Both seeds see the same four rows: one pool. Scoring two rows once does not pay."""
-    assert pooled(LATE, replace(LATE, site="resid@2")) == (2, [4])
+    """Both seeds see the same rows: one pool. Scoring rows once pays where all is known."""
+    assert pooled(LATE, replace(LATE, site="resid@2")) == (2, [4, 2])
     assert pooled(replace(LATE, site="mlp_out@2")) == (2, [4])
 
 
@@ -76,6 +76,17 @@ def test_lower_blocks_alone_pay_only_when_rows_come_often() -> None:
     lora = Method("l", "lora", blocks=(1,), config=TrainConfig(1, 4))
     assert pooled(lora) is None
     assert pooled(replace(lora, config=TrainConfig(9, 4))) == (1, [4])
+
+
+def test_a_lora_at_the_lowest_block_does_not_stop_the_others() -> None:
+    """Blocks 0, 1, 2 of 3 save nothing, a third, two thirds: together they pay for one pool."""
+    loras = [Method("l", "lora", blocks=(b,), config=TrainConfig(1, 4)) for b in (2, 0, 1)]
+    jobs = [Job(method, "c", 0) for method in loras]
+    data = [RunData(ROWS, VALID, 0) for _ in jobs]
+    made = reuse_for(Pools(tiny.language_model()), jobs, data, [[] for _ in jobs])
+    assert made is not None and made.depths == (2, 0, 1)
+    assert [len(pool.rows) for pool in made.pools] == [4, 2]
+    assert pooled(loras[1]) is None
 
 
 def test_reuse_can_be_switched_off() -> None:
