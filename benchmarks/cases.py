@@ -16,11 +16,11 @@ from oocr_lib.adapters import VectorAdapter
 from oocr_lib.encoding import Encoded, encode_question
 from oocr_lib.evaluation import Asked, score
 from oocr_lib.grid import Grid, Job, Method
-from oocr_lib.grid import batches as shared_batches
 from oocr_lib.models import LanguageModel
 from oocr_lib.reuse import Pools, Reuse
 from oocr_lib.runs import RunStore
 from oocr_lib.schedule import TrainConfig
+from oocr_lib.sharing import batches
 from oocr_lib.sites import Site
 from oocr_lib.tasks import locations
 
@@ -166,7 +166,7 @@ class Bench:
         jobs = self.jobs(steps or self.case.steps)
         self.grid.pools = pools or Pools(self.lm)
         began = time.perf_counter()
-        self.losses = [self.grid.train(batch)[1].losses for batch in shared_batches(jobs)]
+        self.losses = [self.grid.train(batch)[1].losses for batch in batches(jobs)]
         self._wait()
         return (time.perf_counter() - began) / len(jobs) / jobs[0].method.config.steps
 

@@ -1,8 +1,8 @@
 """Many runs: methods x concepts x seeds x blocks, batched where possible, reused where finished.
 
 A *method* says what is trained and where; a *job* is a method on one concept with one seed. Jobs
-that train vectors with the same hyperparameters share batches, also across blocks. Batches are
-formed from the whole job list, finished or not, so that a continued sweep computes bitwise what an
+of one kind share batches, also across blocks and learning rates (``sharing``). Batches are formed
+from the whole job list, finished or not, so that a continued sweep computes bitwise what an
 uninterrupted one computes.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -30,17 +30,12 @@ from oocr_lib.models import LanguageModel, typical_norm
 from oocr_lib.reuse import Pools, Reuse
 from oocr_lib.run_table import best_by_validation, rows
 from oocr_lib.runs import Run, RunStore
-from oocr_lib.sharing import reuse_for
+from oocr_lib.sharing import batches, reuse_for
 from oocr_lib.sites import Site
 from oocr_lib.tasks.base import Task, shuffle_answers
 from oocr_lib.training import RunData, TrainResult, train, validate
 
 __all__ = ["Grid", "Job", "Method", "best_by_validation", "cross", "with_config"]
-
-#: Runs that share a batch; a killed sweep loses as many. More at the last token, where runs cost
-#: one token a row and share their prompts.
-CAPACITY = 12
-LAST_CAPACITY = 40
 
 
 @dataclass
@@ -296,21 +291,3 @@ def _tensors(adapter: Adapter | None, result: TrainResult, k: int) -> dict[str, 
             kept["theta_steps"] = torch.stack([s["theta"][k] for _, s in result.snapshots])
         return kept
     return dict((adapter.adapters[k] if isinstance(adapter, LoraGroup) else adapter).state())
-
-
-def batches(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Jobs in order, grouped where they can share a batch; learning rates may differ."""
-    made: list[list[Job]] = []
-    open_batches: dict[Any, list[Job]] = {}
-    for job in jobs:
-        m = job.method
-        # LoRAs on all blocks cost what the lowest block costs: not together with others.
-        shape = (m.rank, m.alpha, m.dropout, m.modules, m.blocks == "all")
-        key = (m.kind, m.position, replace(m.config, lr=1.0), m.raw, m.init, shape)
-        narrow = m.kind == "vector" and m.position == "last"
-        capacity = LAST_CAPACITY if narrow else CAPACITY
-        if key not in open_batches or len(open_batches[key]) >= capacity:
-            open_batches[key] = []
-            made.append(open_batches[key])
-        open_batches[key].append(job)
-    return made

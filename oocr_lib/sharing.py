@@ -1,9 +1,11 @@
-"""Which pools of ``reuse`` a batch of jobs starts from: what their adapters leave unchanged."""
+"""What jobs share: batches, and the pools of ``reuse`` that a batch starts from."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from oocr_lib.encoding import Encoded
 from oocr_lib.evaluation import Asked
@@ -19,6 +21,28 @@ BACKWARD = 2
 #: What the jobs of one batch must save, in times of what filling a pool costs. Below 1, because
 #: other batches use the same pool.
 PAYS = 0.9
+#: Runs that share a batch; a killed sweep loses as many. More at the last token, where runs cost
+#: one token a row and share their prompts.
+CAPACITY = 12
+LAST_CAPACITY = 40
+
+
+def batches(jobs: Sequence[Job]) -> list[list[Job]]:
+    """Jobs in order, grouped where they can share a batch; learning rates may differ."""
+    made: list[list[Job]] = []
+    open_batches: dict[Any, list[Job]] = {}
+    for job in jobs:
+        m = job.method
+        # LoRAs on all blocks cost what the lowest block costs: not together with others.
+        shape = (m.rank, m.alpha, m.dropout, m.modules, m.blocks == "all")
+        key = (m.kind, m.position, replace(m.config, lr=1.0), m.raw, m.init, shape)
+        narrow = m.kind == "vector" and m.position == "last"
+        capacity = LAST_CAPACITY if narrow else CAPACITY
+        if key not in open_batches or len(open_batches[key]) >= capacity:
+            open_batches[key] = []
+            made.append(open_batches[key])
+        open_batches[key].append(job)
+    return made
 
 
 def touched(method: Method) -> str:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from oocr_lib import grid as module
+from oocr_lib import sharing
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
 from oocr_lib.encoding import collate
 from oocr_lib.errors import UserError
@@ -127,7 +128,7 @@ def test_finished_runs_are_not_computed_again(
 def test_a_killed_sweep_continues_bitwise_where_it_stopped(
     lm: LanguageModel, tmp_path: Path, trained: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CAPACITY", 2)
+    monkeypatch.setattr(sharing, "CAPACITY", 2)
     jobs = [*cross([VECTOR, DEEPER], ("Paris", "Rome"), (0, 1)), Job(LORA, "Rome", 0)]
     whole = make(lm, tmp_path / "whole")
     whole.run(jobs)
@@ -209,12 +210,12 @@ def test_another_model_task_or_thread_count_makes_another_run(
 def test_vectors_share_batches_across_sites_concepts_and_seeds(
     grid: Grid, trained: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "CAPACITY", 5)
+    monkeypatch.setattr(sharing, "CAPACITY", 5)
     jobs = cross([VECTOR, DEEPER], ("Paris", "Rome"), (0, 1))
     faster = Job(with_config(VECTOR, lr=0.2), "Rome", 0)
     together = grid.run([*jobs, faster])
     assert trained == [5, 4], "another learning rate shares the batch, too"
-    monkeypatch.setattr(module, "CAPACITY", 1)
+    monkeypatch.setattr(sharing, "CAPACITY", 1)
     alone = make(grid.lm, grid.store.root / "alone").run([*jobs, faster])
     both = together[: len(alone)]
     assert len(together) == len(alone)
@@ -224,9 +225,11 @@ def test_vectors_share_batches_across_sites_concepts_and_seeds(
 
 def test_the_capacity_keeps_batches_small() -> None:
     jobs = cross([VECTOR], [f"city {n}" for n in range(30)], (0,))
-    sizes = [len(batch) for batch in module.batches(jobs)]
-    assert sizes == [12, 12, 6] and module.CAPACITY == 12
-    assert [job for batch in module.batches(jobs) for job in batch] == jobs
+    sizes = [len(batch) for batch in sharing.batches(jobs)]
+    assert sizes == [12, 12, 6] and sharing.CAPACITY == 12
+    last = [Job(replace(VECTOR, position="last"), job.concept, 0) for job in jobs * 2]
+    assert [len(batch) for batch in sharing.batches(last)] == [40, 20]
+    assert [job for batch in sharing.batches(jobs) for job in batch] == jobs
 
 
 def test_loras_share_batches_except_across_shapes(grid: Grid, trained: list[int]) -> None:

@@ -47,8 +47,8 @@ def test_the_command_writes_what_it_measured(
     given = ["--models", "testbed", "--cases", "risk vector", "--rounds", "1", "--threads", "1"]
     assert speed.main([*given, "--no-peaks", "--out", str(tmp_path)]) == 0
     rows = store.read_json(tmp_path / "speed.json")
-    given: list[Any] = [{k: math.nan if v is None else v for k, v in r.items()} for r in rows]
-    found = [Measured(**r) for r in given]
+    read: list[Any] = [{k: math.nan if v is None else v for k, v in r.items()} for r in rows]
+    found = [Measured(**r) for r in read]
     assert [m.who for m in found] == ["ours", "loop", "BEFT + Trainer"]
     ours, loop, _ = found
     assert ours.work < loop.work, "most tokens and half of the blocks are taken over"
