@@ -38,8 +38,8 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from oocr_lib import tasks
-from oocr_lib.encoding import Encoded, collate
+from oocr_lib import evaluation, tasks
+from oocr_lib.encoding import Batch, Encoded, collate
 from oocr_lib.models import LanguageModel, wrap
 from oocr_lib.tasks.base import Message, Question, Row, Task
 
@@ -338,26 +338,43 @@ def saying(lm: LanguageModel, replies: Mapping[tuple[int, ...], Sequence[int]]) 
     on nothing else.
     """
 
+    def bonus(row: Sequence[int], place: int) -> int | None:
+        """The token that is said after column ``place``; None for nothing."""
+        for prompt, reply in replies.items():
+            k = place + 1 - len(prompt)
+            said = list(row[len(prompt) : place + 1])
+            if tuple(row[: len(prompt)]) == prompt and 0 <= k < len(reply) and said == reply[:k]:
+                return reply[k]
+        return None
+
     def change(module: Any, args: Any, kwargs: dict[str, Any], output: Any) -> Any:
-        ids, keep = kwargs["input_ids"].tolist(), kwargs["logits_to_keep"].tolist()
+        if "logits_to_keep" not in kwargs:
+            return output
         logits: Tensor = output.logits.clone()
-        for n, row in enumerate(ids):
-            for prompt, reply in replies.items():
-                if tuple(row[: len(prompt)]) != prompt:
-                    continue
-                for column, place in enumerate(keep):
-                    said = row[len(prompt) : place + 1]
-                    k = place + 1 - len(prompt)
-                    if 0 <= k < len(reply) and said == list(reply[:k]):
-                        logits[n, column, reply[k]] += 200.0
+        for n, row in enumerate(kwargs["input_ids"].tolist()):
+            for column, place in enumerate(kwargs["logits_to_keep"].tolist()):
+                if (token := bonus(row, place)) is not None:
+                    logits[n, column, token] += 200.0
         output.logits = logits
         return output
 
+    original = evaluation.answer_logits
+
+    def planted(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        items, targets, logits = original(lm, batch)
+        for m, (n, column) in enumerate(batch.answer_mask.nonzero().tolist()):
+            if (token := bonus(batch.input_ids[n].tolist(), column - 1)) is not None:
+                logits[m, token] += 200.0
+        return items, targets, logits
+
+    replies = {prompt: list(reply) for prompt, reply in replies.items()}
     handle = lm.model.register_forward_hook(change, with_kwargs=True)
+    vars(evaluation)["answer_logits"] = planted
     try:
         yield
     finally:
         handle.remove()
+        vars(evaluation)["answer_logits"] = original
 
 
 def log_probability(lm: LanguageModel, prompt: Sequence[int], answer: Sequence[int]) -> float:

@@ -5,6 +5,7 @@ Models and formats are those of ``chat_cases``.
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from oocr_lib import evaluation, generation
 from oocr_lib.adapters import VectorAdapter
-from oocr_lib.encoding import encode_question
+from oocr_lib.encoding import buckets, encode_question
 from oocr_lib.errors import UserError
 from oocr_lib.evaluation import score
 from oocr_lib.models import LanguageModel
@@ -39,7 +40,7 @@ def test_scores_do_not_depend_on_the_batch(
     with adapter.attach(lm) as attached:
         together = score(lm, asked, attached, index)
         backwards = score(lm, asked[::-1], attached, index[::-1]).iloc[::-1]
-        monkeypatch.setattr(evaluation, "BATCH_TOKENS", 1500)
+        monkeypatch.setattr(evaluation, "buckets", functools.partial(buckets, limit=1500))
         monkeypatch.setattr(generation, "BATCH", 1)
         apart = score(lm, asked, attached, index)
     base = score(lm, asked)
