@@ -51,7 +51,7 @@ def test_the_command_writes_what_it_measured(
     found = [Measured(**r) for r in read]
     assert [m.who for m in found] == ["ours", "loop", "BEFT + Trainer"]
     ours, loop, _ = found
-    assert ours.work < loop.work, "most tokens and half of the blocks are taken over"
+    assert ours.work < loop.work / 4, "most tokens and half of the blocks are taken over"
     assert loop.ratio == pytest.approx(loop.seconds / ours.seconds)
     assert (tmp_path / "speed.png").stat().st_size > 10_000
     assert (tmp_path / "speed.md").read_text().count("\n") == 5
