@@ -97,13 +97,13 @@ def _reuse(
         return None
     passes = [[part.encoded for q in mine for part in q.sequences] for mine in asked]
     listed = [rows for rows in [*passes, *checked] if rows]
-    depth = min(site.block + (site.kind == "resid") for site in adapter.sites)
+    depths = [site.block + (site.kind == "resid") for site in adapter.sites]
     known = known_share(listed[0], adapter.position) >= MOST
-    if not known and depth < _DEEP:
+    if not known and min(depths) < _DEEP:
         return None
     pools = [grid.pools.get(rows, adapter.position if known else "all") for rows in listed]
     made = list(dict.fromkeys(pool for pool in pools if pool is not None))
-    return Reuse(grid.lm, made, depth) if made else None
+    return Reuse(grid.lm, made, depths) if made else None
 
 
 def fixed(vectors: Tensor, site: Site, position: str) -> VectorAdapter:

@@ -17,12 +17,12 @@ import pandas as pd
 import torch
 
 from oocr_lib.adapters.base import Attached
-from oocr_lib.encoding import Encoded, buckets, collate, encode_question
+from oocr_lib.encoding import Encoded, buckets, encode_question
 from oocr_lib.forward import answer_logits
 from oocr_lib.generation import replies
 from oocr_lib.models import LanguageModel
 from oocr_lib.replies import is_right
-from oocr_lib.reuse import Reuse
+from oocr_lib.reuse import Reuse, placed
 from oocr_lib.tasks.base import Question
 
 SCALE = tuple(str(number) for number in range(101))
@@ -148,12 +148,12 @@ def _run(
     reuse: Reuse | None,
 ) -> None:
     """One forward pass; fills log-probabilities and what greedy decoding writes."""
-    if reuse:
-        part = sorted(part, key=lambda pair: reuse.depth_of(owner[pair[0]]))
-    items, runs = [item.encoded for _, item in part], [owner[n] for n, _ in part]
-    batch = reuse.collate(items, runs) if reuse else collate(items, lm.pad_id).to(lm.device)
+    # Sorted as ``placed`` sorts, so that item j of the batch is part[j].
+    depth = reuse.depth_of if reuse else lambda run: 0
+    part = sorted(part, key=lambda pair: depth(owner[pair[0]]))
+    batch, runs = placed(lm, [(owner[n], item.encoded) for n, item in part], reuse)
     if attached is not None:
-        attached.focus(batch, torch.tensor(runs, device=lm.device))
+        attached.focus(batch, runs)
     rows, targets, logits = answer_logits(lm, batch)
     log_probs = torch.log_softmax(logits, -1)
     best = log_probs.argmax(-1)

@@ -229,6 +229,20 @@ def _active(depths: Sequence[int], size: int) -> tuple[int, ...]:
     return tuple(size * sum(depth <= block for depth in depths) for block in blocks)
 
 
+def placed(
+    lm: LanguageModel, rows: Sequence[tuple[int, Encoded]], reuse: Reuse | None = None
+) -> tuple[Batch, Tensor]:
+    """Rows of several runs (run, row) in one batch on the device, and the run (n,) of each.
+
+    With ``reuse`` they are sorted by the depth at which their runs enter.
+    """
+    if reuse:
+        rows = sorted(rows, key=lambda pair: reuse.depth_of(pair[0]))
+    items, runs = [row for _, row in rows], [run for run, _ in rows]
+    batch = reuse.collate(items, runs) if reuse else collate(items, lm.pad_id).to(lm.device)
+    return batch, torch.tensor(runs, device=lm.device)
+
+
 class Pools:
     """Pools of lists of rows within a memory budget; the least recently used are dropped first.
 

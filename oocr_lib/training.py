@@ -19,12 +19,12 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from oocr_lib.adapters.base import Adapter, Attached
-from oocr_lib.encoding import Batch, Encoded, buckets, collate
+from oocr_lib.encoding import Encoded, buckets
 from oocr_lib.errors import UserError
 from oocr_lib.forward import answer_logits
 from oocr_lib.memory import step_tokens
 from oocr_lib.models import LanguageModel
-from oocr_lib.reuse import Reuse
+from oocr_lib.reuse import Reuse, placed
 from oocr_lib.schedule import SCHEDULES, RunData, TrainConfig, order, rate, sample, visited
 
 __all__ = [
@@ -33,7 +33,6 @@ __all__ = [
     "TrainConfig",
     "TrainResult",
     "order",
-    "placed",
     "rate",
     "run_sums",
     "sample",
@@ -71,17 +70,6 @@ def run_sums(rows: Tensor, targets: Tensor, logits: Tensor, index: Tensor, k: in
     return start.index_add(0, index[rows], losses)
 
 
-def placed(
-    rows: Sequence[tuple[int, Encoded]], lm: LanguageModel, reuse: Reuse | None = None
-) -> tuple[Batch, Tensor]:
-    """Rows of several runs in one batch on the device, and the run (n,) of each."""
-    if reuse:
-        rows = sorted(rows, key=lambda pair: reuse.depth_of(pair[0]))
-    items, runs = [row for _, row in rows], [j for j, _ in rows]
-    batch = reuse.collate(items, runs) if reuse else collate(items, lm.pad_id).to(lm.device)
-    return batch, torch.tensor(runs, device=lm.device)
-
-
 @torch.no_grad()
 def validate(
     lm: LanguageModel,
@@ -95,7 +83,7 @@ def validate(
     rows = [(j, row) for j, run in enumerate(data) for row in sample(run.valid, limit, run.seed)]
     total, tokens, right, count = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k)
     for part in buckets(rows, [len(row.ids) for _, row in rows]):
-        batch, index = placed(part, lm, reuse)
+        batch, index = placed(lm, part, reuse)
         if attached is not None:
             attached.focus(batch, index)
         at, targets, logits = answer_logits(lm, batch)
@@ -213,10 +201,10 @@ class _Loop:
         counted = np.zeros(len(self.data), dtype=np.float32)
         for j, row in rows:
             counted[j] += row.answer[1] - row.answer[0]
-        tokens = torch.tensor(counted, device=self.lm.device)
+        tokens = torch.tensor(counted, device=self.lm.device).clamp(min=1)  # 0 of stopped runs
         total = np.zeros(len(self.data))
         for part in self._passes(rows):
-            batch, index = placed(part, self.lm, self.reuse)
+            batch, index = placed(self.lm, part, self.reuse)
             self.attached.focus(batch, index)
             losses = run_sums(*answer_logits(self.lm, batch), index, len(self.data)) / tokens
             losses[self.going].sum().backward()

@@ -107,21 +107,6 @@ def test_nothing_stays_behind() -> None:
     assert fingerprint(lm.model) == before
 
 
-def test_dropout_is_on_in_training_only() -> None:
-    lm, batch = model("llama"), tiny.batch()
-    group = LoraGroup([LoraAdapter([1], dropout=0.5)])
-    group.attach(lm).remove()
-    stir(group)
-    with torch.no_grad(), group.attach(lm) as attached:
-        attached.focus(batch)
-        still = logits(lm, batch)
-        assert torch.equal(still, logits(lm, batch))
-        attached.train()
-        assert not torch.equal(logits(lm, batch), logits(lm, batch))
-        attached.train(False)
-        assert torch.equal(still, logits(lm, batch))
-
-
 def test_a_saved_group_comes_back(tmp_path: Path) -> None:
     lm, group = model("gemma3"), LoraGroup(loras())
     group.attach(lm).remove()

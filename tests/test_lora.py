@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from oocr_lib.adapters import LoraAdapter, count_parameters
+from oocr_lib.adapters import LoraAdapter, LoraGroup, count_parameters
 from oocr_lib.errors import UserError
 from tests import tiny
 from tests.adapter_cases import D, fingerprint, logits, outputs, stir, vector
@@ -46,11 +46,14 @@ def test_lora_starts_from_its_seed() -> None:
     assert count_parameters(adapter) == 2 * (24 + D)
 
 
-def test_dropout_is_off_until_train() -> None:
-    lm, batch, adapter = tiny.language_model(), tiny.batch(), LoraAdapter([1], dropout=0.5)
+@pytest.mark.parametrize("grouped", [False, True])
+def test_dropout_is_off_until_train(grouped: bool) -> None:
+    lm, batch, one = tiny.language_model(), tiny.batch(), LoraAdapter([1], dropout=0.5)
+    adapter = LoraGroup([one]) if grouped else one
     adapter.attach(lm).remove()
     stir(adapter)
     with torch.no_grad(), adapter.attach(lm) as attached:
+        attached.focus(batch)
         still = logits(lm, batch)
         assert torch.equal(still, logits(lm, batch))
         attached.train()

@@ -98,18 +98,17 @@ def count_parameters(adapter: Adapter) -> int:
     return sum(parameter.numel() for parameter in adapter.parameters())
 
 
-def save_adapter(
-    adapter: Adapter,
-    path: str | os.PathLike[str],
-    extra_metadata: Mapping[str, Any] | None = None,
-) -> None:
-    """Write an adapter's state, with kind, config and ``extra_metadata`` in the header."""
-    metadata = {
-        **(extra_metadata or {}),
-        "kind": adapter.kind,
-        "config": adapter.config(),
-    }
-    save_tensors(path, adapter.state(), metadata)
+class Saved:
+    """Every adapter is saved the same way."""
+
+    def save(
+        self: Adapter,
+        path: str | os.PathLike[str],
+        extra_metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write state, and kind, config and ``extra_metadata`` in the header, to safetensors."""
+        metadata = {**(extra_metadata or {}), "kind": self.kind, "config": self.config()}
+        save_tensors(path, self.state(), metadata)
 
 
 def read_adapter(

@@ -6,13 +6,13 @@ Axes: n rows, t tokens, d model width.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self
 
 from torch import Tensor, nn
 
-from oocr_lib.adapters.base import Attached, Parts, read_adapter, rebuild, save_adapter
+from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
@@ -22,7 +22,7 @@ MODES = ("project_out", "keep_only", "replace_by_mean")
 _INNER = "inner."  # before the names of the LoRA's tensors in a file
 
 
-class Filtered:
+class Filtered(Saved):
     """y[n,t] = x[n,t] + f(a[n,t]),  a = MLP with the LoRA - x,  x = MLP without, on the same input.
 
     With u = direction / |direction|, f(a) is
@@ -118,14 +118,6 @@ class Filtered:
     def config(self) -> dict[str, Any]:
         """The LoRA's config as ``inner``, the site and the mode; JSON-able."""
         return {"inner": self.inner.config(), "site": str(self.site), "mode": self.mode}
-
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        extra_metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write LoRA, vectors and config to one safetensors file."""
-        save_adapter(self, path, extra_metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

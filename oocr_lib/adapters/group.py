@@ -6,7 +6,7 @@ Axes: n rows, t tokens, k LoRAs (runs), r rank.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
@@ -14,14 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oocr_lib.adapters.base import Attached, Parts, read_adapter, rebuild, save_adapter
+from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.encoding import Batch
 from oocr_lib.errors import UserError
 from oocr_lib.models import LanguageModel
 
 
-class LoraGroup:
+class LoraGroup(Saved):
     """y[n,t] = W x[n,t] + (alpha_k / r_k) * B_k A_k dropout(x[n,t]),  k = index[n].
 
     A_k (r_k, in) and B_k (out, r_k) are those of ``adapters[k]``, at the maps that it names; rows
@@ -73,14 +73,6 @@ class LoraGroup:
     def config(self) -> dict[str, Any]:
         """The LoRAs' configs as ``adapters``; JSON-able."""
         return {"adapters": [adapter.config() for adapter in self.adapters]}
-
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        extra_metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write all LoRAs to one safetensors file."""
-        save_adapter(self, path, extra_metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -13,7 +13,7 @@ from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
-from oocr_lib.adapters.base import Attached, Parts, read_adapter, rebuild, save_adapter
+from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import PROJECTIONS
@@ -21,7 +21,7 @@ from oocr_lib.sites import PROJECTIONS
 _NAME = "oocr_lib"  # one name for all, so that a second adapter leaves the first one active
 
 
-class LoraAdapter:
+class LoraAdapter(Saved):
     """y = W x + (alpha / rank) * B A dropout(x),  A (rank, in) random, B (out, rank) zeros.
 
     W (out, in) is a linear map of the MLP, one of ``modules`` in one of ``blocks``; every token
@@ -116,14 +116,6 @@ class LoraAdapter:
             "modules": list(self.modules),
             "seed": self.seed,
         }
-
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        extra_metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write A, B and the config to one safetensors file."""
-        save_adapter(self, path, extra_metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -6,21 +6,21 @@ Axes: n rows, t tokens, d model width, k vectors (runs).
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from oocr_lib.adapters.base import Attached, Parts, read_adapter, rebuild, save_adapter
+from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
 from oocr_lib.encoding import POSITIONS, Batch
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import Site, output_tensor, replace_output
 
 
-class VectorAdapter(nn.Module):
+class VectorAdapter(Saved, nn.Module):
     """y[n,t] = x[n,t] + 1[position[n,t]] * scales[k] * theta[k],  k = index[n], at sites[k].
 
     x (n, t, d) is the site's output, theta (k, d) is trained, scales (k,) is fixed. With the
@@ -103,14 +103,6 @@ class VectorAdapter(nn.Module):
     def config(self) -> dict[str, Any]:
         """Arguments of the constructor, JSON-able."""
         return dict(self._config)
-
-    def save(
-        self,
-        path: str | os.PathLike[str],
-        extra_metadata: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Write theta and the config to one safetensors file."""
-        save_adapter(self, path, extra_metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
