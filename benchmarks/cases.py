@@ -166,7 +166,7 @@ class Bench:
         jobs = self.jobs(steps or self.case.steps)
         self.grid.pools = pools or Pools(self.lm)
         began = time.perf_counter()
-        self.losses = [self.grid.train(batch)[1].losses for batch in batches(jobs)]
+        self.losses = [self.grid.train(batch, scored=False)[1].losses for batch in batches(jobs)]
         self._wait()
         return (time.perf_counter() - began) / len(jobs) / jobs[0].method.config.steps
 
@@ -220,8 +220,8 @@ class Bench:
         adapter, lm, case = self.adapter(), self.lm, self.case
         began = time.perf_counter()
         passes = [part.encoded for asked in self.asked for part in asked.sequences]
-        pool = Pools(lm).get(passes, case.position)
         depths = [site.block + 1 for site in adapter.sites]
+        pool = Pools(lm).get(passes, case.position, min(depths))
         reuse = Reuse(lm, [pool], depths) if pool else None
         k = len(depths)
         with adapter.attach(lm) as attached:
@@ -275,7 +275,7 @@ class Bench:
         steps = 4
         method = replace(self.case.method(self.lm.n_blocks // 2, steps))
         self.grid.pools = Pools(self.lm)
-        losses = self.grid.train([Job(method, self.concept, 0)])[1].losses[:, 0]
+        losses = self.grid.train([Job(method, self.concept, 0)], scored=False)[1].losses[:, 0]
         self.loop(steps)
         return float(np.abs(losses - np.array(self.plain_losses)).max())
 

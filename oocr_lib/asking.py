@@ -101,7 +101,8 @@ def _reuse(
     known = known_share(listed[0], adapter.position) >= MOST
     if not known and min(depths) < _DEEP:
         return None
-    pools = [grid.pools.get(rows, adapter.position if known else "all") for rows in listed]
+    position = adapter.position if known else "all"
+    pools = [grid.pools.get(rows, position, min(depths)) for rows in listed]
     made = list(dict.fromkeys(pool for pool in pools if pool is not None))
     return Reuse(grid.lm, made, depths) if made else None
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from oocr_lib.encoding import Batch
+from oocr_lib.fused import fused
 from oocr_lib.models import LanguageModel
 from oocr_lib.past import Past
 from oocr_lib.sites import Site, output_tensor, replace_output
@@ -36,10 +37,10 @@ def answer_logits(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tens
     # mask is needed; tests check that batch composition does not matter.
     config = lm.model.config.get_text_config()
     arguments = {} if batch.past is None else batch.past.arguments(ids.shape[1], config)
-    with ExitStack() as stack:
+    with fused(lm.model), ExitStack() as stack:
         if batch.past is not None:
             stack.enter_context(frozen(lm, batch.past))
-        stack.enter_context(read_only_at(lm, rows, columns - 1))
+        stack.enter_context(readonly_at(lm, rows, columns - 1))
         out = lm.model(input_ids=ids, use_cache=False, **arguments)
     targets = (batch.input_ids if batch.targets is None else batch.targets)[rows, columns]
     items = rows if batch.owner is None else batch.owner[rows, columns - 1]
@@ -47,7 +48,7 @@ def answer_logits(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tens
 
 
 @contextmanager
-def read_only_at(lm: LanguageModel, rows: Tensor, columns: Tensor) -> Iterator[None]:
+def readonly_at(lm: LanguageModel, rows: Tensor, columns: Tensor) -> Iterator[None]:
     """Within the block logits (1, m, v) come out, of the tokens (rows, columns) (m,) alone.
 
     The last block's MLP is not run on other tokens; its output there is zero, which nothing reads.
@@ -56,13 +57,13 @@ def read_only_at(lm: LanguageModel, rows: Tensor, columns: Tensor) -> Iterator[N
     head = lm.model.get_output_embeddings()
     chosen = head.register_forward_pre_hook(lambda module, args: (args[0][rows, columns][None],))
     try:
-        with replaced(mlp, _only_at(mlp, rows, columns)):
+        with replaced(mlp, only_at(mlp, rows, columns)):
             yield
     finally:
         chosen.remove()
 
 
-def _only_at(mlp: nn.Module, rows: Tensor, columns: Tensor) -> Callable[..., Any]:
+def only_at(mlp: nn.Module, rows: Tensor, columns: Tensor) -> Callable[..., Any]:
     """The forward of an MLP that is run on tokens (rows, columns) (m,), in row-major order."""
     whole = mlp.forward
     counts = torch.bincount(rows)

@@ -13,6 +13,7 @@ import torch
 
 from oocr_lib.adapters.base import Attached
 from oocr_lib.encoding import Encoded, collate
+from oocr_lib.fused import fused
 from oocr_lib.models import LanguageModel
 
 BATCH = 64
@@ -66,7 +67,8 @@ def _decode(
             attached.focus(batch, owner[going])
         last = batch.lengths - 1
         needed, where = torch.unique(last, return_inverse=True)
-        out = lm.model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=needed)
+        with fused(lm.model):
+            out = lm.model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=needed)
         best = out.logits[torch.arange(len(going), device=lm.device), where].argmax(-1).tolist()
         for i, token in zip(list(going), best, strict=True):
             if token in ends:

@@ -215,8 +215,13 @@ class Grid:
             rows = encoded.shuffled
         return RunData(rows, encoded.valid, job.seed)
 
-    def train(self, jobs: Sequence[Job]) -> tuple[Adapter | None, TrainResult, Reuse | None]:
+    def train(
+        self, jobs: Sequence[Job], scored: bool = True
+    ) -> tuple[Adapter | None, TrainResult, Reuse | None]:
         """Train jobs that share a batch (``batches``), nothing saved.
+
+        Args:
+            scored: the questions will be asked as well, so what they share is computed, too.
 
         Returns:
             Their adapter, what training gave (no steps where nothing is trained), and what was
@@ -224,7 +229,7 @@ class Grid:
         """
         method, data = jobs[0].method, [self.data(job) for job in jobs]
         adapter = self.adapter(jobs)
-        asked = [self.task(j.concept, j.seed).questions for j in jobs]
+        asked = [self.task(j.concept, j.seed).questions if scored else [] for j in jobs]
         reuse = reuse_for(self.pools, jobs, data, asked)
         if adapter is None or method.kind == "random":
             return adapter, TrainResult(np.zeros((0, len(jobs)))), reuse

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import torch
 
+from oocr_lib.encoding import PASS_TOKENS
 from oocr_lib.models import LanguageModel
 
 #: Bytes on a CPU: all pools of a ``reuse.Pools`` together; the graph of one step.
 CPU_POOLS = 2 * 1024**3
 CPU_STEP = 512 * 1024**2
+#: Tokens of a training pass on a CPU: larger passes are no faster there, and smaller ones can be
+#: formed of rows of one length, so that less padding is run.
+CPU_PASS = 1500
 #: Shares of an accelerator's free memory for the same.
 SHARE_POOLS = 0.4
 SHARE_STEP = 0.4
@@ -35,7 +39,13 @@ def step_tokens(lm: LanguageModel, budget: int | None = None) -> int:
         budget: bytes; default the share of the device.
     """
     held = _share(lm.device, SHARE_STEP, CPU_STEP) if budget is None else budget
-    return max(1, held // token_bytes(lm))
+    fits = max(1, held // token_bytes(lm))
+    return fits if lm.device.type == "cuda" else min(fits, CPU_PASS)
+
+
+def pass_tokens(device: torch.device) -> int:
+    """Tokens of one pass without gradient whose outputs at every block are kept for a while."""
+    return PASS_TOKENS if device.type == "cuda" else CPU_PASS
 
 
 def token_bytes(lm: LanguageModel) -> int:

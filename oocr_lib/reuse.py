@@ -10,8 +10,10 @@ Axes: r rows of a pool, otherwise as in ``past``.
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
 import torch
@@ -19,8 +21,11 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from oocr_lib import packing
-from oocr_lib.encoding import PASS_TOKENS, Batch, Encoded, collate
-from oocr_lib.memory import PAST_PER_TOKEN, pool_budget
+from oocr_lib.encoding import Batch, Encoded, collate
+from oocr_lib.errors import UserError
+from oocr_lib.forward import only_at, replaced
+from oocr_lib.fused import fused
+from oocr_lib.memory import PAST_PER_TOKEN, pass_tokens, pool_budget
 from oocr_lib.models import LanguageModel, recording
 from oocr_lib.past import Past
 from oocr_lib.sites import Site
@@ -48,8 +53,10 @@ class Pool:
     Attributes:
         rows: number of a row by what the model reads of it: all tokens but the last.
         starts: (r,) tokens before the part that must be run, as numbers.
-        states: (r, blocks, 2, h, p, e) keys and values before it, aligned on the right.
-        hidden: (r, blocks, q, d) output of every block on it, without the last token.
+        states: (r, b, 2, h, p, e) keys and values before it of blocks ``lowest`` and up, aligned on
+            the right.
+        hidden: (r, b', q, d) output on it, without the last token, of blocks ``below`` and up.
+        lowest: blocks that nobody who uses the pool runs.
         wrapped: whether the model's blocks return a tuple.
     """
 
@@ -57,7 +64,13 @@ class Pool:
     starts: tuple[int, ...]
     states: Tensor
     hidden: Tensor
-    wrapped: bool
+    lowest: int = 0
+    wrapped: bool = False
+
+    @property
+    def below(self) -> int:
+        """Lowest block whose output is held: the one below ``lowest``, where there is one."""
+        return max(0, self.lowest - 1)
 
     @property
     def size(self) -> int:
@@ -65,62 +78,73 @@ class Pool:
         return sum(t.numel() * t.element_size() for t in (self.states, self.hidden))
 
 
-def fill(lm: LanguageModel, items: Sequence[Encoded], position: str) -> Pool:
+def fill(lm: LanguageModel, items: Sequence[Encoded], position: str, lowest: int = 0) -> Pool:
     """Run ``items`` once and keep what adapters at ``position`` cannot change.
 
     Rows that differ in their last token alone are one. The passes depend on the list alone, so the
     same list gives bitwise the same pool.
+
+    Args:
+        lowest: blocks that are never run from this pool; less is kept.
     """
     found = {item.ids[:-1]: item for item in items}
-    items = list(found.values())
+    items, lowest = list(found.values()), min(lowest, lm.n_blocks - 1)
     starts = [first_changed(item, position) for item in items]
-    p, q = _widths(items, starts)
-    rows = max(1, PASS_TOKENS // max(len(item.ids) for item in items))
-    parts = [
-        _run(lm, items[i : i + rows], torch.tensor(starts[i : i + rows]), p, q)
-        for i in range(0, len(items), rows)
+    shapes = _shapes(lm, items, starts, lowest)
+    states, hidden = (torch.zeros(s, dtype=lm.model.dtype, device=lm.device) for s in shapes)
+    pool = Pool({read: i for i, read in enumerate(found)}, tuple(starts), states, hidden, lowest)
+    rows = max(1, pass_tokens(lm.device) // max(len(item.ids) for item in items))
+    wrapped = [
+        _run(lm, items[i : i + rows], pool, slice(i, i + rows)) for i in range(0, len(items), rows)
     ]
-    return Pool(
-        {read: i for i, read in enumerate(found)},
-        tuple(starts),
-        torch.cat([part[0] for part in parts]),
-        torch.cat([part[1] for part in parts]),
-        parts[0][2],
-    )
+    return replace(pool, wrapped=wrapped[0])
 
 
-def _widths(items: Sequence[Encoded], starts: Sequence[int]) -> tuple[int, int]:
-    """How wide a pool is: most tokens before the part that is run, and in it but the last."""
+def _shapes(
+    lm: LanguageModel, items: Sequence[Encoded], starts: Sequence[int], lowest: int
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Of a pool's states and hidden.
+
+    As wide as the most tokens before the part that is run, and in it but the last.
+    """
+    config = lm.model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or lm.d_model // config.num_attention_heads
     rest = [len(item.ids) - start - 1 for item, start in zip(items, starts, strict=True)]
-    return max(starts), max(rest)
+    blocks, r = lm.n_blocks - lowest, len(items)
+    outputs = blocks + (lowest > 0)
+    return (r, blocks, 2, heads, max(starts), width), (r, outputs, max(rest), lm.d_model)
 
 
 @torch.no_grad()
-def _run(
-    lm: LanguageModel, items: Sequence[Encoded], starts: Tensor, p: int, q: int
-) -> tuple[Tensor, Tensor, bool]:
-    """States (n, blocks, 2, h, p, e), hidden (n, blocks, q, d) and whether blocks give tuples."""
+def _run(lm: LanguageModel, items: Sequence[Encoded], pool: Pool, mine: slice) -> bool:
+    """Fill rows ``mine`` of a pool with ``items``; whether the blocks return tuples."""
     ids = collate(items, lm.pad_id).input_ids[:, :-1].to(lm.device)
     cache, tuples = DynamicCache(), list[bool]()
-    sites = [Site(i, "resid") for i in range(lm.n_blocks)]
-    hook = lm.block(0).register_forward_hook(
-        lambda module, args, output: tuples.append(isinstance(output, tuple))
-    )
-    try:
-        with recording(lm, sites) as seen:
-            lm.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
-    finally:
-        hook.remove()
-    starts = starts.to(lm.device)[:, None]
+    sites = [Site(i, "resid") for i in range(pool.below, lm.n_blocks)]
+    starts = torch.tensor(pool.starts[mine], device=lm.device)[:, None]
+    p, q = pool.states.shape[4], pool.hidden.shape[2]
     # Columns outside a row are some real column of it: masked before, cut off after.
     before = (starts - p + torch.arange(p, device=lm.device)).clamp(min=0)
     after = (starts + torch.arange(q, device=lm.device)).clamp(max=ids.shape[1] - 1)
-    states = [
-        torch.stack([_at(layer.keys, before), _at(layer.values, before)], 1)
-        for layer in cache.layers
-    ]
-    hidden = [seen[site].gather(1, after[..., None].expand(-1, -1, lm.d_model)) for site in sites]
-    return torch.stack(states, 1), torch.stack(hidden, 1), tuples[0]
+    mlp = lm.module(Site(lm.n_blocks - 1, "mlp_out"))
+    rows = torch.arange(len(items), device=lm.device).repeat_interleave(after.shape[1])
+    with ExitStack() as stack:
+        hook = lm.block(0).register_forward_hook(
+            lambda module, args, output: tuples.append(isinstance(output, tuple))
+        )
+        stack.callback(hook.remove)
+        stack.enter_context(fused(lm.model))
+        stack.enter_context(replaced(mlp, only_at(mlp, rows, after.flatten())))
+        seen = stack.enter_context(recording(lm, sites))
+        lm.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
+    for i, layer in enumerate(cache.layers[pool.lowest :]):
+        pool.states[mine, i, 0] = _at(layer.keys, before)
+        pool.states[mine, i, 1] = _at(layer.values, before)
+    for i, site in enumerate(sites):
+        picked = after[..., None].expand(-1, -1, lm.d_model)
+        pool.hidden[mine, i] = seen[site].gather(1, picked)
+    return tuples[0]
 
 
 def _at(states: Tensor, columns: Tensor) -> Tensor:
@@ -143,6 +167,11 @@ class Reuse:
         self.lm, self.pools = lm, pools
         self.depths = (depth,) if isinstance(depth, int) else tuple(depth)
         self.depth = min(self.depths)
+        if any(pool.lowest > min(self.depth, lm.n_blocks - 1) for pool in pools):
+            raise UserError(
+                f"Depth {self.depth} cannot be entered from a pool that begins at block "
+                f"{max(pool.lowest for pool in pools)}. Allowed: pools filled for this depth."
+            )
         self._where = {
             read: (k, i) for k, pool in enumerate(pools) for read, i in pool.rows.items()
         }
@@ -195,8 +224,9 @@ class Reuse:
         starts = [self.pools[k].starts[i] for k, i in places]
         p, slots = max(starts), 1 if lengths.ndim == 1 else lengths.shape[1]
         like, device, w = self.pools[places[0][0]], self.lm.device, q // slots
-        _, blocks, _, heads, _, width = like.states.shape
-        states = like.states.new_zeros(len(places), blocks - depths[0], 2, heads, p, width)
+        heads, width = like.states.shape[3], like.states.shape[5]
+        blocks = self.lm.n_blocks - depths[0]
+        states = like.states.new_zeros(len(places), blocks, 2, heads, p, width)
         hidden = like.hidden.new_zeros(len(places), slots, w, self.lm.d_model)
         for k, pool in enumerate(self.pools):
             mine = [n for n, place in enumerate(places) if place[0] == k]
@@ -204,11 +234,12 @@ class Reuse:
                 continue
             at = torch.tensor(mine, device=device)
             rows = torch.tensor([places[n][1] for n in mine], device=device)
-            known = pool.states[:, depths[0] :, :, :, max(0, pool.states.shape[4] - p) :]
+            cut = max(0, pool.states.shape[4] - p)
+            known = pool.states[:, depths[0] - pool.lowest :, :, :, cut:]
             states[at, ..., p - known.shape[4] :, :] = known[rows]
             # Rows enter at depths of their own; in packed rows each slot does.
             own = [depths[n] for n in mine] if slots == 1 else depths
-            below = (torch.tensor(own, device=device) - 1).clamp(min=0)
+            below = (torch.tensor(own, device=device) - 1 - pool.below).clamp(min=0)
             picked = (rows, below) if slots == 1 else (rows[:, None], below[None])
             after = pool.hidden[:, :, :w][picked].view(len(mine), slots, -1, self.lm.d_model)
             hidden[at, :, : after.shape[2]] = after
@@ -255,19 +286,22 @@ class Pools:
         self.budget = pool_budget(lm.device) if budget is None else budget
         self._kept: OrderedDict[Hashable, Pool] = OrderedDict()
 
-    def get(self, items: Sequence[Encoded], position: str) -> Pool | None:
+    def get(self, items: Sequence[Encoded], position: str, lowest: int = 0) -> Pool | None:
         """The pool of ``items``, filled once; ``None`` when it alone is over the budget.
 
-        Lists are told apart by what the model reads of them, whatever task they belong to.
+        Lists are told apart by what the model reads of them, whatever task they belong to. A pool
+        that begins above block ``lowest`` is filled again.
         """
+        lowest = min(lowest, self.lm.n_blocks - 1)
         key = (position, tuple(item.ids[:-1] for item in items))
-        if key not in self._kept:
-            if expected(self.lm, items, position) > self.budget:
+        if key not in self._kept or self._kept[key].lowest > lowest:
+            needed = expected(self.lm, items, position, lowest)
+            if needed > self.budget:
                 return None
-            made = fill(self.lm, items, position)
-            while self._kept and self.size + made.size > self.budget:
+            self._kept.pop(key, None)
+            while self._kept and self.size + needed > self.budget:
                 self._kept.popitem(last=False)
-            self._kept[key] = made
+            self._kept[key] = fill(self.lm, items, position, lowest)
         self._kept.move_to_end(key)
         return self._kept[key]
 
@@ -277,12 +311,10 @@ class Pools:
         return sum(pool.size for pool in self._kept.values())
 
 
-def expected(lm: LanguageModel, items: Sequence[Encoded], position: str) -> int:
+def expected(lm: LanguageModel, items: Sequence[Encoded], position: str, lowest: int = 0) -> int:
     """Bytes that a pool of ``items`` will take."""
-    config = lm.model.config.get_text_config()
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or lm.d_model // config.num_attention_heads
     items = list({item.ids[:-1]: item for item in items}.values())
-    p, q = _widths(items, [first_changed(item, position) for item in items])
-    numbers = len(items) * lm.n_blocks * (p * 2 * heads * width + q * lm.d_model)
+    starts = [first_changed(item, position) for item in items]
+    lowest = min(lowest, lm.n_blocks - 1)
+    numbers = sum(math.prod(shape) for shape in _shapes(lm, items, starts, lowest))
     return int(numbers * lm.model.dtype.itemsize)

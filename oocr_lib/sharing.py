@@ -90,7 +90,7 @@ def reuse_for(
     for job, run, questions in zip(jobs, data, asked, strict=True):
         for rows, uses in _parts(job, run, questions, position):
             if rows and saved[job.concept, job.seed] * uses >= PAYS * len(rows):
-                pool = pools.get(rows, position)
+                pool = pools.get(rows, position, min(depths))
                 made += [pool] if pool is not None and pool not in made else []
     return Reuse(pools.lm, made, depths) if made else None
 

@@ -215,7 +215,8 @@ class _Loop:
         sizes = [self.reuse.size(row) if self.reuse else len(row.ids) for _, row in rows]
         if max(sizes) * len(sizes) <= self.limit:
             return [rows]
-        return buckets(rows, sizes, self.limit)
+        # Within a pass the rows of a run stand together, as they came.
+        return [sorted(part, key=lambda pair: pair[0]) for part in buckets(rows, sizes, self.limit)]
 
     def _share_gradients(self) -> None:
         """Rows of shared parameters get their part of the gradient; stopped runs get none."""

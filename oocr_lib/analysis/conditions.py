@@ -17,6 +17,7 @@ from oocr_lib.adapters.base import Attached
 from oocr_lib.adapters.vector import VectorAdapter
 from oocr_lib.encoding import Batch
 from oocr_lib.errors import UserError
+from oocr_lib.fused import fused
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import Site
 
@@ -139,7 +140,8 @@ def last_logits(lm: LanguageModel, condition: Condition) -> Tensor:
     """Logits after the last prompt token, (n, v) float32, in one forward pass."""
     batch = condition.focus(lm)
     needed, where = torch.unique(last_tokens(batch), return_inverse=True)
-    out = lm.model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=needed)
+    with fused(lm.model):
+        out = lm.model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=needed)
     return out.logits[torch.arange(len(batch), device=where.device), where].float()
 
 

@@ -31,6 +31,7 @@ from oocr_lib.analysis.exchange import (
 )
 from oocr_lib.analysis.heads import head_outputs, patched_heads
 from oocr_lib.errors import UserError, choose
+from oocr_lib.fused import fused
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import SITES, Site, output_tensor, replace_output
 
@@ -211,7 +212,7 @@ def _values(lm: LanguageModel, condition: Condition, mask: Tensor, mean: bool) -
         else:
             kept[block] = values.transpose(1, 2)[where]
 
-    with intercepted(lm, keep), torch.no_grad():
+    with intercepted(lm, keep), torch.no_grad(), fused(lm.model):
         lm.decoder(input_ids=condition.focus(lm).input_ids, use_cache=False)
     return [kept[block] for block in range(lm.n_blocks)]
 

@@ -1,0 +1,166 @@
+"""Fused pieces compute what the Hugging Face modules compute, forwards and backwards."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from oocr_lib.adapters import LoraAdapter, VectorAdapter
+from oocr_lib.fused import GeluTimes, RmsNorm, Rotary, SiluTimes, find_pieces, fused, pieces
+from oocr_lib.models import LanguageModel, Site
+from tests import tiny
+from tests.adapter_cases import fingerprint
+
+#: Module kinds of each family that are replaced: norms, MLPs, attentions.
+EXPECTED = {
+    "gemma3": {"Gemma3RMSNorm": 19, "Gemma3MLP": 3, "Gemma3Attention": 3},
+    "gemma3_sliding": {"Gemma3RMSNorm": 19, "Gemma3MLP": 3, "Gemma3Attention": 3},
+    "gemma2": {"Gemma2RMSNorm": 13, "Gemma2MLP": 3},  # its attention caps logits
+    "llama": {"LlamaRMSNorm": 7, "LlamaMLP": 3, "LlamaAttention": 3},
+    "qwen3": {"Qwen3RMSNorm": 13, "Qwen3MLP": 3, "Qwen3Attention": 3},
+    "gpt2": {},  # layer norms and one map for queries, keys and values: runs as it is
+}
+
+
+def ends(lm: LanguageModel, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Last hidden states of random rows, and the gradient of a function of them."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(6, tiny.VOCAB, (3, 9), generator=generator)
+    embedded = lm.model.get_input_embeddings()(ids).detach().requires_grad_(True)
+    out = lm.decoder(inputs_embeds=embedded, use_cache=False)[0]
+    (out * torch.randn(out.shape, generator=generator)).sum().backward()
+    assert embedded.grad is not None
+    return out.detach(), embedded.grad
+
+
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_forward_and_gradient_are_those_of_the_model(family: str) -> None:
+    lm = tiny.language_model(family)
+    found = Counter(type(module).__name__ for module, _ in pieces(lm.model))
+    assert found == EXPECTED[family]
+    plain = ends(lm)
+    with fused(lm.model):
+        ours = ends(lm)
+    for a, b in zip(plain, ours, strict=True):
+        assert torch.allclose(a, b, atol=1e-5 * float(a.abs().max()))
+    assert bool(found) != torch.equal(plain[1], ours[1]), "other operations round differently"
+
+
+@pytest.mark.parametrize("adapter", ["vector", "lora", "all maps"])
+@pytest.mark.parametrize("family", ["gemma3", "llama"])
+def test_adapters_work_within(family: str, adapter: str) -> None:
+    """Hooks of vectors and peft's wrappers are run, at every map of the MLP."""
+    lm = tiny.language_model(family)
+    made: Any = {
+        "vector": lambda: VectorAdapter([Site(1, "mlp_out")], tiny.D_MODEL, "all", [3.0], init=1.0),
+        "lora": lambda: LoraAdapter([1], rank=2),
+        "all maps": lambda: LoraAdapter("all", rank=2, modules=("gate", "up", "down")),
+    }[adapter]()
+    batch = tiny.batch()
+    with torch.no_grad(), made.attach(lm) as attached:
+        for weight in made.parameters():
+            weight.add_(0.3)
+        attached.focus(batch)
+        plain = lm.decoder(input_ids=batch.input_ids, use_cache=False)[0]
+        with fused(lm.model):
+            ours = lm.decoder(input_ids=batch.input_ids, use_cache=False)[0]
+        attached.focus(None)
+        without = lm.decoder(input_ids=batch.input_ids, use_cache=False)[0]
+    assert torch.allclose(plain, ours, atol=1e-5 * float(plain.abs().max()))
+    assert not torch.allclose(plain, without, atol=1e-2) or adapter != "vector"
+
+
+def test_the_model_is_left_as_it_was_also_after_an_error() -> None:
+    lm = tiny.language_model("gemma3")
+    before = fingerprint(lm.model)
+    with pytest.raises(RuntimeError, match="stop"), fused(lm.model):
+        assert fingerprint(lm.model) != before
+        raise RuntimeError("stop")
+    assert fingerprint(lm.model) == before
+
+
+def test_other_types_run_as_they_are() -> None:
+    lm = tiny.language_model("gemma3")
+    assert pieces(lm.model)
+    lm.model.to(torch.bfloat16)
+    assert not pieces(lm.model)
+
+
+def test_a_model_that_is_not_reproduced_runs_as_it_is() -> None:
+    """A module that looks like the known one and does something else."""
+    lm = tiny.language_model("llama")
+    attention = lm.module(Site(1, "attn_out"))
+    whole = attention.forward
+    attention.forward = lambda *args, **more: tuple(  # type: ignore[method-assign]
+        None if part is None else part * 1.01 for part in whole(*args, **more)
+    )
+    find_pieces(lm.model)
+    assert not pieces(lm.model)
+
+
+def test_an_unknown_activation_or_norm_is_left_alone() -> None:
+    lm = tiny.language_model("llama")
+    for i in range(lm.n_blocks):
+        mlp: Any = lm.module(Site(i, "mlp_out"))
+        mlp.act_fn = nn.Tanh()
+        norm: Any = lm.block(i).input_layernorm
+        norm.forward = lambda x: x * 2
+    find_pieces(lm.model)
+    kinds = Counter(type(module).__name__ for module, _ in pieces(lm.model))
+    assert kinds == {"LlamaRMSNorm": 4, "LlamaAttention": 3}
+
+
+# --- the functions against plain formulas, on inputs of many sizes ---
+
+SIZES = st.floats(-3, 3).map(lambda power: 10.0**power)
+
+
+def compared(ours: Any, plain: Any, *inputs: Tensor) -> None:
+    """Values and gradients of two functions of the same inputs agree."""
+    found = []
+    for function in (ours, plain):
+        leaves = [x.detach().clone().requires_grad_(True) for x in inputs]
+        y = function(*leaves)
+        (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
+        found.append([y.detach(), *(leaf.grad for leaf in leaves)])
+    for a, b in zip(*found, strict=True):
+        assert torch.allclose(a, b, rtol=1e-4, atol=2e-5 * float(b.abs().max()) + 1e-12)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), size=SIZES, d=st.integers(1, 40))
+def test_norms(seed: int, size: float, d: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = size * torch.randn(2, 3, d, generator=generator)
+    w = torch.randn(d, generator=generator)
+    compared(lambda x: RmsNorm.apply(x, w, 1e-6), lambda x: F.rms_norm(x, (d,), w, 1e-6), x)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 999), size=st.floats(0.01, 30))
+def test_gated_activations(seed: int, size: float) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    gate, up = (size * torch.randn(2, 3, 7, generator=generator) for _ in range(2))
+    compared(GeluTimes.apply, lambda g, u: F.gelu(g, approximate="tanh") * u, gate, up)
+    compared(SiluTimes.apply, lambda g, u: F.silu(g) * u, gate, up)
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 999), rows=st.booleans())
+def test_rotary_positions(seed: int, rows: bool) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(2, 5, 3, 8, generator=generator)
+    # Any cos and sin: nothing relies on their two halves being equal.
+    cos, sin = (torch.randn(2 if rows else 1, 5, 1, 8, generator=generator) for _ in range(2))
+    compared(
+        lambda x: Rotary.apply(x, cos, sin),
+        lambda x: x * cos + torch.cat([-x[..., 4:], x[..., :4]], -1) * sin,
+        x,
+    )
