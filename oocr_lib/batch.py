@@ -121,10 +121,12 @@ def run_all(
 ) -> list[Outcome]:
     """Run the jobs, ``parallel`` at a time, with progress; outcomes in the order of the jobs.
 
-    Jobs that others wait for start first, so that no worker is idle at the end.
+    Jobs that others wait for start first, and long ones before short ones, so that no worker is
+    idle at the end.
     """
-    before = waits_for(jobs)
-    first = sorted(range(len(jobs)), key=lambda i: -sum(i in waited for waited in before))
+    before, long = waits_for(jobs), [finished.minutes(job.source) for job in jobs]
+    waiting = [sum(i in waited for waited in before) for i in range(len(jobs))]
+    first = sorted(range(len(jobs)), key=lambda i: (-waiting[i], -long[i]))
     ended: dict[int, Outcome] = {}
     with Progress([job.title for job in jobs], parallel) as progress:
         worker = Worker(cell_timeout, progress, rerun)

@@ -77,6 +77,11 @@ def after(notebook: Path) -> tuple[str, ...]:
     return _says(notebook, "after")
 
 
+def minutes(notebook: Path) -> float:
+    """About how long a notebook takes (metadata ``oocr.minutes``); 0 where it does not say."""
+    return float(nbformat.read(notebook, as_version=4).metadata.get("oocr", {}).get("minutes", 0))
+
+
 def _says(notebook: Path, key: str) -> tuple[str, ...]:
     metadata = nbformat.read(notebook, as_version=4).metadata
     return tuple(metadata.get("oocr", {}).get(key, ()))

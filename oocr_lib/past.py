@@ -65,7 +65,7 @@ class Past:
         """What the model's ``forward`` needs for ``q`` more tokens; nothing without a past.
 
         Args:
-            config: of the model's text part; packed rows need it for their attention mask.
+            config: of the model's text part, which says what kinds of mask its blocks want.
         """
         if self.length == 0:
             return {}
@@ -75,20 +75,18 @@ class Past:
         positions = self.lengths[:, None] + within.reshape(len(self.lengths), q)
         place = torch.arange(self.length, device=self.lengths.device)
         known = place[None] >= self.length - self.lengths[:, None]
-        if self.slots > 1:
-            before = place[None] - self.length + self.lengths[:, None]
-            mask = self._masks(known, torch.cat([before, positions], 1), config)
-        else:
-            run = torch.ones(len(self.lengths), q, dtype=torch.bool, device=known.device)
-            mask = torch.cat([known, run], 1).long()
+        before = place[None] - self.length + self.lengths[:, None]
         return {
             "past_key_values": self._cache(),
             "position_ids": positions,
-            "attention_mask": mask,
+            "attention_mask": self._masks(known, torch.cat([before, positions], 1), config),
         }
 
     def _masks(self, known: Tensor, positions: Tensor, config: Any) -> Tensor | dict[str, Tensor]:
-        """Additive masks (n, 1, q, p + q); by kind of block where the model has several kinds."""
+        """Additive masks (n, 1, q, p + q); by kind of block where the model has several kinds.
+
+        Made here for all blocks of a kind at once: models make them more slowly, in every pass.
+        """
         n, q = len(known), positions.shape[1] - self.length
         slot = torch.arange(self.slots, device=known.device).repeat_interleave(q // self.slots)
         own = (slot[:, None] == slot) & torch.ones(

@@ -63,8 +63,27 @@ def test_nobody_starts_too_early_and_nobody_is_idle(
     assert most == min(parallel, 3)
 
 
+def test_of_equals_the_long_ones_start_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, started = jobs(tmp_path, "abd"), list[str]()
+    for job, minutes in zip(made, (1, 2.5, 4), strict=True):
+        read = nbformat.read(job.source, as_version=4)
+        read.metadata["oocr"] = {"minutes": minutes}
+        nbformat.write(read, job.source)
+
+    def run(self: Any, job: Job) -> Outcome:
+        started.append(job.name)
+        return Outcome(job.name, "", 0.0, job.output)
+
+    monkeypatch.setattr(batch.Worker, "run", run)
+    batch.run_all(made, 1, None)
+    assert started == ["d", "b", "a"]
+
+
 def test_what_the_analyses_wait_for_exists() -> None:
     there = {path.stem for path in (ROOT / "notebooks").glob("*.ipynb")}
     waiting = {p.stem: set(batch.finished.after(p)) for p in (ROOT / "notebooks").glob("*.ipynb")}
     assert all(names <= there for names in waiting.values())
+    assert all(batch.finished.minutes(p) > 0 for p in (ROOT / "notebooks").glob("*.ipynb"))
     assert waiting["06_lora_is_a_vector"] >= {"02_risky_safe", "05_backdoor"}

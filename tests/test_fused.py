@@ -98,7 +98,7 @@ def test_a_model_that_is_not_reproduced_runs_as_it_is() -> None:
     lm = tiny.language_model("llama")
     attention = lm.module(Site(1, "attn_out"))
     whole = attention.forward
-    attention.forward = lambda *args, **more: tuple(  # type: ignore[method-assign]
+    attention.forward = lambda *args, **more: tuple(
         None if part is None else part * 1.01 for part in whole(*args, **more)
     )
     find_pieces(lm.model)
@@ -135,7 +135,7 @@ def compared(ours: Any, plain: Any, *inputs: Tensor) -> None:
 
 
 @settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 999), size=SIZES, d=st.integers(1, 40))
+@given(seed=st.integers(0, 999), size=SIZES, d=st.integers(2, 40))
 def test_norms(seed: int, size: float, d: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     x = size * torch.randn(2, 3, d, generator=generator)

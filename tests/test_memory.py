@@ -8,6 +8,8 @@ import pytest
 import torch
 
 from oocr_lib import memory, training
+from oocr_lib.adapters import VectorAdapter
+from oocr_lib.sites import Site
 from oocr_lib.training import RunData, TrainConfig, train
 from tests import tiny, toy
 from tests.adapter_cases import vector
@@ -37,7 +39,7 @@ def test_a_step_is_bounded_by_its_budget() -> None:
     one = memory.token_bytes(lm)
     assert memory.step_tokens(lm, 10 * one) == 10
     assert memory.step_tokens(lm, 1) == 1, "a single row always runs"
-    assert memory.step_tokens(lm) == memory.CPU_STEP // one
+    assert memory.step_tokens(lm) == min(memory.CPU_STEP // one, memory.CPU_PASS)
     assert memory.pool_budget(torch.device("cpu")) == memory.CPU_POOLS
 
 
@@ -64,3 +66,24 @@ def test_a_step_in_several_passes_is_the_same_step(
     assert made[0][0] == pytest.approx(made[1][0], abs=1e-5)
     assert torch.allclose(made[0][1], made[1][1], atol=1e-5)
     assert len(passes) > 3 and all(size <= max(limit, 20) for size in passes)
+
+
+def test_passes_hold_rows_of_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two runs, each with rows of 6 and of 20 tokens: no short row is padded to a long one."""
+    lm, shapes = toy.language_model(), list[tuple[int, ...]]()
+    rows = tiny.rows((6, 20, 6, 20, 6, 20))
+    monkeypatch.setattr(training, "step_tokens", lambda lm: 60)
+    original, owners = training.placed, list[list[int]]()
+
+    def noted(lm: Any, part: Any, reuse: Any) -> Any:
+        owners.append([run for run, _ in part])
+        batch, index = original(lm, part, reuse)
+        shapes.append(tuple(batch.input_ids.shape))
+        return batch, index
+
+    monkeypatch.setattr(training, "placed", noted)
+    adapter = VectorAdapter([Site(1, "resid")] * 2, tiny.D_MODEL, "codename", [2.5] * 2)
+    data = [RunData(rows, rows[:1], seed) for seed in range(2)]
+    train(lm, adapter, data, TrainConfig(1, 6, lr=0.05))
+    assert shapes[:3] == [(6, 6), (3, 20), (3, 20)]
+    assert all(own == sorted(own) for own in owners), "rows of a run stand together"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import torch
 from transformers import DynamicCache
 
@@ -24,11 +26,37 @@ def cache(found: dict[str, object]) -> DynamicCache:
 def test_earlier_tokens_stand_right_and_the_rest_is_masked() -> None:
     mask = past().arguments(3)["attention_mask"]
     assert isinstance(mask, torch.Tensor)
-    assert mask.tolist() == [
+    assert mask.shape == (3, 1, 3, 7) and set(mask.unique().tolist()) == {
+        0.0,
+        torch.finfo(torch.float32).min,
+    }
+    seen = (mask[:, 0] == 0).int()
+    # Of the last token; those before it do not see what comes later.
+    assert seen[:, -1].tolist() == [
         [1, 1, 1, 1, 1, 1, 1],
         [0, 0, 0, 1, 1, 1, 1],
         [0, 0, 0, 0, 1, 1, 1],
     ]
+    assert seen[1].tolist() == [
+        [0, 0, 0, 1, 1, 0, 0],
+        [0, 0, 0, 1, 1, 1, 0],
+        [0, 0, 0, 1, 1, 1, 1],
+    ]
+
+
+def test_a_sliding_window_counts_the_distance_in_the_text() -> None:
+    """Three tokens: itself and two before it."""
+    kinds = ["sliding_attention", "full_attention"]
+    config = SimpleNamespace(sliding_window=3, layer_types=kinds)
+    masks = past().arguments(3, config)["attention_mask"]
+    assert isinstance(masks, dict) and set(masks) == set(kinds)
+    near = (masks["sliding_attention"][:, 0] == 0).int()
+    assert near[1].tolist() == [
+        [0, 0, 0, 1, 1, 0, 0],
+        [0, 0, 0, 1, 1, 1, 0],
+        [0, 0, 0, 0, 1, 1, 1],
+    ]
+    assert (masks["full_attention"][1, 0] == 0).int()[2].tolist() == [0, 0, 0, 1, 1, 1, 1]
 
 
 def test_positions_are_those_of_the_text_and_padding_stays_within_it() -> None:
