@@ -6,7 +6,7 @@ Axes: n rows, t tokens, m answer tokens of a batch (flattened over rows), v voca
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -40,7 +40,7 @@ def answer_logits(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tens
     with fused(lm.model), ExitStack() as stack:
         if batch.past is not None:
             stack.enter_context(frozen(lm, batch.past))
-        stack.enter_context(readonly_at(lm, rows, columns - 1))
+        stack.enter_context(read_only_at(lm, rows, columns - 1, len(rows) == ids.numel()))
         out = lm.model(input_ids=ids, use_cache=False, **arguments)
     targets = (batch.input_ids if batch.targets is None else batch.targets)[rows, columns]
     items = rows if batch.owner is None else batch.owner[rows, columns - 1]
@@ -48,16 +48,21 @@ def answer_logits(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tens
 
 
 @contextmanager
-def readonly_at(lm: LanguageModel, rows: Tensor, columns: Tensor) -> Iterator[None]:
+def read_only_at(
+    lm: LanguageModel, rows: Tensor, columns: Tensor, whole: bool = False
+) -> Iterator[None]:
     """Within the block logits (1, m, v) come out, of the tokens (rows, columns) (m,) alone.
 
     The last block's MLP is not run on other tokens; its output there is zero, which nothing reads.
+
+    Args:
+        whole: these are all tokens that are run.
     """
     mlp = lm.module(Site(lm.n_blocks - 1, "mlp_out"))
     head = lm.model.get_output_embeddings()
     chosen = head.register_forward_pre_hook(lambda module, args: (args[0][rows, columns][None],))
     try:
-        with replaced(mlp, only_at(mlp, rows, columns)):
+        with nullcontext() if whole else replaced(mlp, only_at(mlp, rows, columns)):
             yield
     finally:
         chosen.remove()

@@ -18,15 +18,24 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-Forward = Callable[..., Any]
-#: gelu(x) = x * sigmoid(_OUTER * (x + _CUBE * x^3)), the tanh form written with a sigmoid, which
-#: takes a fifth of the time of PyTorch's tanh on a CPU.
-_OUTER, _CUBE = 1.5957691216057308, 0.044715
+from oocr_lib.fused_blocks import (
+    Forward,
+    Gelu,
+    Half,
+    Norm,
+    Silu,
+    block_forward,
+    inverse_rms,
+    norm_backward,
+    rotated,
+    rotated_back,
+)
+
 #: Largest difference on a probe, relative to the largest number, at which a model counts as
 #: reproduced.
 TOLERANCE = 1e-5
@@ -38,7 +47,7 @@ class RmsNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
         """See the class."""
-        r = _inverse_rms(x, eps)
+        r = inverse_rms(x, eps)
         ctx.save_for_backward(x, r, weight)
         return (x * r).mul_(weight)
 
@@ -47,19 +56,7 @@ class RmsNorm(torch.autograd.Function):
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
         """Give dx = r * (w dy - x r^2 mean(x w dy))."""
         x, r, weight = ctx.saved_tensors
-        return _norm_backward(dy * weight, x, r), None, None
-
-
-def _inverse_rms(x: Tensor, eps: float) -> Tensor:
-    """(..., 1) of x (..., d)."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return norm.square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
-
-
-def _norm_backward(g: Tensor, x: Tensor, r: Tensor) -> Tensor:
-    """Give r * (g - x r^2 mean(x g)); writes into g."""
-    inner = (g * x).sum(-1, keepdim=True).mul_(r.square()).mul_(-1 / x.shape[-1])
-    return g.addcmul_(x, inner).mul_(r)
+        return norm_backward(dy * weight, x, r), None, None
 
 
 class Rotary(torch.autograd.Function):
@@ -69,105 +66,75 @@ class Rotary(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         """See the class."""
         ctx.save_for_backward(cos, sin)
-        half = x.shape[-1] // 2
-        y = x * cos
-        y[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
-        y[..., half:].addcmul_(x[..., :half], sin[..., half:])
-        return y
+        return rotated(x, cos, sin)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
-        """The transposed map: the halves of dy sin go back with the other sign."""
-        cos, sin = ctx.saved_tensors
-        half = dy.shape[-1] // 2
-        dx = dy * cos
-        dx[..., :half].addcmul_(dy[..., half:], sin[..., half:])
-        dx[..., half:].addcmul_(dy[..., :half], sin[..., :half], value=-1)
-        return dx, None, None
+        """The transposed map."""
+        return rotated_back(dy, *ctx.saved_tensors), None, None
 
 
-def _times(ctx: Any, gate: Tensor, up: Tensor, s: Tensor) -> Tensor:
-    """Give gate * s * up, in the memory of s where no backward will ask for it."""
-    if not any(ctx.needs_input_grad):
-        return s.mul_(gate).mul_(up)
-    ctx.save_for_backward(gate, up, s)
-    return (gate * s).mul_(up)
-
-
-class GeluTimes(torch.autograd.Function):
-    """z = gelu(gate) * up, gelu in its tanh form;  gate, up (n, t, m)."""
+class Gated(torch.autograd.Function):
+    """z = act(gate) * up;  gate, up (n, t, m), act is ``Gelu`` or ``Silu``."""
 
     @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
+    def forward(ctx: Any, gate: Tensor, up: Tensor, act: Any) -> Tensor:
         """See the class."""
-        s = gate * gate
-        torch.addcmul(gate, s, gate, value=_CUBE, out=s)
-        return _times(ctx, gate, up, s.mul_(_OUTER).sigmoid_())
+        s = act.sigmoid(gate)
+        if not any(ctx.needs_input_grad):
+            return s.mul_(gate).mul_(up)
+        ctx.act = act
+        ctx.save_for_backward(gate, up, s)
+        return (gate * s).mul_(up)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dz: Tensor) -> tuple[Tensor, Tensor]:
-        """By d gelu = s + gate s (1 - s) _OUTER (1 + 3 _CUBE gate^2),  s the sigmoid."""
-        gate, up, s = ctx.saved_tensors
-        inner = (gate * gate).mul_(3 * _CUBE * _OUTER).add_(_OUTER)
-        a = gate * s
-        inner.mul_(torch.addcmul(a, a, s, value=-1)).add_(s)
-        return inner.mul_(up).mul_(dz), a.mul_(dz)
-
-
-class SiluTimes(torch.autograd.Function):
-    """z = silu(gate) * up;  gate, up (n, t, m)."""
-
-    @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor) -> Tensor:
-        """See the class."""
-        return _times(ctx, gate, up, torch.sigmoid(gate))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dz: Tensor) -> tuple[Tensor, Tensor]:
-        """By d silu = s + gate s (1 - s),  s the sigmoid."""
-        gate, up, s = ctx.saved_tensors
-        a = gate * s
-        return torch.addcmul(a, a, s, value=-1).add_(s).mul_(up).mul_(dz), a.mul_(dz)
+    def backward(ctx: Any, dz: Tensor) -> tuple[Tensor, Tensor, None]:
+        """See ``act.back``."""
+        return *ctx.act.back(dz, *ctx.saved_tensors), None
 
 
 _ACTIVATIONS: tuple[tuple[Callable[[Tensor], Tensor], Any], ...] = (
-    (lambda x: F.gelu(x, approximate="tanh"), GeluTimes),
-    (F.silu, SiluTimes),
+    (lambda x: F.gelu(x, approximate="tanh"), Gelu),
+    (F.silu, Silu),
 )
 
 
-def _norm(module: Any) -> Forward | None:
-    """The forward of a root-mean-square norm: its weight is w, or 1 + w as in Gemma."""
+def find_norm(module: Any) -> Norm | None:
+    """A root-mean-square norm, its weight being w, or 1 + w as in Gemma."""
     eps = getattr(module, "eps", getattr(module, "variance_epsilon", None))
     if not type(module).__name__.endswith("RMSNorm") or eps is None:
         return None
     x = torch.linspace(-1, 2, len(module.weight)).expand(1, 1, -1)
     own = module(x)
-    if torch.allclose(own, RmsNorm.apply(x, module.weight, eps), rtol=1e-5, atol=1e-6):
-        return lambda x: RmsNorm.apply(x, module.weight, eps)
-    if torch.allclose(own, RmsNorm.apply(x, module.weight + 1, eps), rtol=1e-5, atol=1e-6):
-        return lambda x: RmsNorm.apply(x, module.weight + 1, eps)
+    for norm in (Norm(module, eps, 0.0), Norm(module, eps, 1.0)):
+        if torch.allclose(own, norm.run(x)[0], rtol=1e-5, atol=1e-6):
+            return norm
     return None
 
 
-def _mlp(module: Any) -> Forward | None:
-    """The forward of an MLP down(act(gate) * up)."""
+def find_activation(module: Any) -> Any:
+    """``Gelu`` or ``Silu`` of an MLP down(act(gate) * up); None for any other module."""
     parts = dict(module.named_children())
     if set(parts) != {"gate_proj", "up_proj", "down_proj", "act_fn"}:
         return None
     x = torch.linspace(-4, 4, 64)
-    for act, times in _ACTIVATIONS:
-        if torch.allclose(parts["act_fn"](x), act(x), rtol=1e-5, atol=1e-6):
-            return partial(_glu, module, times)
-    return None
+    same = (
+        act
+        for known, act in _ACTIVATIONS
+        if torch.allclose(parts["act_fn"](x), known(x), rtol=1e-5, atol=1e-6)
+    )
+    return next(same, None)
 
 
-def _glu(module: Any, times: Any, x: Tensor) -> Tensor:
+def _norm(norm: Norm, x: Tensor) -> Any:
+    return RmsNorm.apply(x, norm.weight, norm.eps)
+
+
+def _glu(module: Any, act: Any, x: Tensor) -> Any:
     # Maps are looked up when they run: a LoRA may stand in their place.
-    return module.down_proj(times.apply(module.gate_proj(x), module.up_proj(x)))
+    return module.down_proj(Gated.apply(module.gate_proj(x), module.up_proj(x), act))
 
 
 def _attention(module: Any) -> Forward | None:
@@ -210,13 +177,13 @@ def _attention(module: Any) -> Forward | None:
     return forward
 
 
-Pieces = list[tuple[nn.Module, Forward]]
-_FOUND: weakref.WeakKeyDictionary[nn.Module, Pieces] = weakref.WeakKeyDictionary()
+Pieces = dict[Any, Forward]
+_FOUND: weakref.WeakKeyDictionary[Any, Pieces] = weakref.WeakKeyDictionary()
 
 
 def pieces(model: Any) -> Pieces:
     """What ``find_pieces`` found in a Hugging Face model: modules and what they run instead."""
-    return _FOUND.get(model, []) if _fits(model) else []
+    return _FOUND.get(model, {}) if _fits(model) else {}
 
 
 def find_pieces(model: Any) -> None:
@@ -233,21 +200,62 @@ def _fits(model: Any) -> bool:
 
 def _checked(model: Any) -> Pieces:
     decoder, made = model.get_decoder(), Pieces()
-    for module in decoder.modules():
-        forward = _norm(module) or _mlp(module) or _attention(module)
-        if forward is not None:
-            made.append((module, forward))
+    norms = {m: norm for m in decoder.modules() if (norm := find_norm(m)) is not None}
+    acts = {m: act for m in decoder.modules() if (act := find_activation(m)) is not None}
+    made |= {m: partial(_norm, norm) for m, norm in norms.items()}
+    made |= {m: partial(_glu, m, act) for m, act in acts.items()}
+    attentions = {m: own for m in decoder.modules() if (own := _attention(m)) is not None}
+    made |= attentions
     ids = torch.arange(8, 20)[None] % len(model.get_input_embeddings().weight)
     plain = decoder(input_ids=ids, use_cache=False)[0]
-    with _running(made):
-        ours = decoder(input_ids=ids, use_cache=False)[0]
-    same = torch.allclose(plain, ours, rtol=0, atol=TOLERANCE * float(plain.abs().max()))
-    return made if same else []
+    blocks = {
+        m: block_forward(*halves, made, False)
+        for m in decoder.modules()
+        if (halves := _halves(m, norms, acts, attentions)) is not None
+    }
+    # With whole blocks if they are right, else without them, else nothing.
+    for tried in (made | blocks, made):
+        with _running(tried):
+            ours = decoder(input_ids=ids, use_cache=False)[0]
+        if torch.allclose(plain, ours, rtol=0, atol=TOLERANCE * float(plain.abs().max())):
+            return tried
+    return {}
+
+
+#: Children of a block, as they follow one another: norm, attention, (norm,) norm, MLP, (norm).
+_WITHOUT = ("input_layernorm", None, "post_attention_layernorm", None)
+_SANDWICH = (
+    *("input_layernorm", "post_attention_layernorm"),
+    *("pre_feedforward_layernorm", "post_feedforward_layernorm"),
+)
+
+
+def _halves(
+    block: Any, norms: dict[Any, Norm], acts: dict[Any, Any], attentions: dict[Any, Forward]
+) -> tuple[Half, Half] | None:
+    """The two halves of a block of known build."""
+    parts = dict(block.named_children())
+    for names in (_SANDWICH, _WITHOUT):
+        wanted = {"self_attn", "mlp", *(name for name in names if name)}
+        if set(parts) != wanted or parts["self_attn"] not in attentions or parts["mlp"] not in acts:
+            continue
+        found = [norms.get(parts[name]) if name else None for name in names]
+        inner = [norms.get(getattr(parts["self_attn"], n, None)) for n in ("q_norm", "k_norm")]
+        if (
+            found[0] is None
+            or found[2] is None
+            or hasattr(parts["self_attn"], "q_norm") != all(inner)
+        ):
+            return None
+        both = (inner[0], inner[1]) if inner[0] and inner[1] else None
+        attention = Half(parts["self_attn"], found[0], found[1], norms=both)
+        return attention, Half(parts["mlp"], found[2], found[3], act=acts[parts["mlp"]])
+    return None
 
 
 @contextmanager
 def _running(made: Pieces) -> Iterator[None]:
-    taken = [(vars(module), vars(module).get("forward"), forward) for module, forward in made]
+    taken = [(m.__dict__, m.__dict__.get("forward"), forward) for m, forward in made.items()]
     try:
         for own, _, forward in taken:
             own["forward"] = forward
