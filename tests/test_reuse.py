@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oocr_lib.adapters import LoraAdapter, VectorAdapter
+from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
 from oocr_lib.encoding import POSITIONS, Encoded, collate
 from oocr_lib.forward import answer_logits, frozen
 from oocr_lib.models import SITES, LanguageModel, Site, capture
@@ -87,6 +87,34 @@ def test_a_reused_pool_trains_the_same_lora(family: str, block: int) -> None:
         result = trained(lm, adapter, 1, reuse)
         made.append((result, torch.cat([p.detach().flatten() for p in adapter.parameters()])))
     assert_same(made[0][0], made[1][0], made[0][1], made[1][1])
+
+
+@pytest.mark.parametrize("position", ["last", "codename", "trigger"])
+@pytest.mark.parametrize("block", [0, 1, 2, "group"])
+@pytest.mark.parametrize("family", tiny.FAMILIES)
+def test_a_reused_pool_trains_the_same_lora_at_marked_tokens(
+    family: str, block: int | str, position: str
+) -> None:
+    """One LoRA, or three at different blocks in one batch, each entering at its own depth."""
+    lm, made = model(family), []
+    blocks = [block] if isinstance(block, int) else [2, 0, 1]
+    for reused in (False, True):
+        loras = [LoraAdapter([b], rank=2, seed=b, position=position) for b in blocks]
+        adapter = loras[0] if isinstance(block, int) else LoraGroup(loras)
+        pools = [fill(lm, items(), position)]
+        reuse = Reuse(lm, pools, blocks, pack=False) if reused else None
+        result = trained(lm, adapter, len(blocks), reuse)
+        made.append((result, torch.cat([p.detach().flatten() for p in adapter.parameters()])))
+    assert_same(made[0][0], made[1][0], made[0][1], made[1][1])
+
+
+def test_loras_are_not_packed() -> None:
+    """Rows with the same earlier tokens would share one row; a LoRA needs them apart."""
+    lm, pools = model("gemma3"), [fill(model("gemma3"), items(), "last")]
+    same = [items()[6]] * 3
+    assert Reuse(lm, pools, 1).collate(same).owner is not None
+    apart = Reuse(lm, pools, 1, pack=False).collate(same)
+    assert apart.owner is None and len(apart) == 3
 
 
 @pytest.mark.parametrize("family", ["gemma3_sliding", "gpt2"])
