@@ -27,7 +27,11 @@ def vector(kind: str, block: int, config: TrainConfig, position: str = "codename
 
 
 def lora(blocks: Sequence[int] | str, config: TrainConfig, **shape: Any) -> Method:
-    """A LoRA on the down projection of one block (``lora_one``) or of all (``lora_all``)."""
+    """A LoRA on the down projection of one block (``lora_one``) or of all (``lora_all``).
+
+    Args:
+        shape: other fields of ``Method``; ``lora_position`` for a LoRA at a vector's tokens.
+    """
     chosen = blocks if isinstance(blocks, str) else tuple(blocks)
     one = chosen != "all" and len(chosen) == 1
     return Method("lora_one" if one else "lora_all", "lora", blocks=chosen, config=config, **shape)

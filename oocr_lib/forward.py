@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -17,6 +18,9 @@ from oocr_lib.fused import fused
 from oocr_lib.models import LanguageModel
 from oocr_lib.past import Past
 from oocr_lib.sites import Site, output_tensor, replace_output
+
+#: (n, w) columns of the batch that the last block's MLP is being run on; None: on all of them.
+PICKED: ContextVar[Tensor | None] = ContextVar("PICKED", default=None)
 
 
 def answer_logits(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
@@ -81,7 +85,11 @@ def only_at(mlp: nn.Module, rows: Tensor, columns: Tensor) -> Callable[..., Any]
             return whole(x)
         # Rows stay rows, because a group of LoRAs tells them apart; short ones repeat column 0.
         picked = rows.new_zeros(n, width).index_put((rows, slot), columns)
-        part = whole(x.gather(1, picked[..., None].expand(-1, -1, x.shape[-1])))
+        token = PICKED.set(picked)  # adapters inside that touch marked tokens must find them
+        try:
+            part = whole(x.gather(1, picked[..., None].expand(-1, -1, x.shape[-1])))
+        finally:
+            PICKED.reset(token)
         return x.new_zeros(x.shape).index_put((rows, columns), part[rows, slot].to(x.dtype))
 
     return forward

@@ -103,6 +103,8 @@ class Grid:
         """Everything that determines a job's numbers, as JSON."""
         method = asdict(job.method)
         method.pop("name")  # the same computation under another name is the same run
+        if job.method.lora_position == "all":  # as in runs from before it could be chosen
+            method.pop("lora_position")
         return {
             "task": self.factory_spec,
             "concept": job.concept,
@@ -278,7 +280,8 @@ class Grid:
 def _lora(job: Job) -> LoraAdapter:
     """The fresh LoRA of a job."""
     m = job.method
-    return LoraAdapter(m.blocks, m.rank, m.alpha, m.dropout, m.modules, seed=job.seed)
+    shape = (m.blocks, m.rank, m.alpha, m.dropout, m.modules)
+    return LoraAdapter(*shape, seed=job.seed, position=m.lora_position)
 
 
 def _steps(result: TrainResult, k: int) -> int:

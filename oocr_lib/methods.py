@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from oocr_lib.encoding import POSITIONS
 from oocr_lib.errors import choose
 from oocr_lib.training import TrainConfig
 
@@ -29,6 +30,7 @@ class Method:
             in units of the site's norm.
         init: length of a vector's random start.
         dropout: of a LoRA's input.
+        lora_position: tokens that a LoRA touches; ``all`` is every token, answers included.
     """
 
     name: str
@@ -44,10 +46,12 @@ class Method:
     raw: bool = False
     init: float = 0.0
     dropout: float = 0.0
+    lora_position: str = "all"
     config: TrainConfig = field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
         choose(self.kind, KINDS, "kind of method")
+        choose(self.lora_position, POSITIONS, "position")
 
 
 @dataclass(frozen=True)

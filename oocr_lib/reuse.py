@@ -159,12 +159,18 @@ class Reuse:
     Args:
         depth: blocks that no adapter of these batches touches, whose output is taken over; or as
             many for each run.
+        pack: whether rows that share their earlier tokens may be packed into one (``packing``);
+            LoRAs need rows by themselves.
     """
 
     def __init__(
-        self, lm: LanguageModel, pools: Sequence[Pool], depth: int | Sequence[int] = 0
+        self,
+        lm: LanguageModel,
+        pools: Sequence[Pool],
+        depth: int | Sequence[int] = 0,
+        pack: bool = True,
     ) -> None:
-        self.lm, self.pools = lm, pools
+        self.lm, self.pools, self.pack = lm, pools, pack
         self.depths = (depth,) if isinstance(depth, int) else tuple(depth)
         self.depth = min(self.depths)
         if any(pool.lowest > min(self.depth, lm.n_blocks - 1) for pool in pools):
@@ -194,7 +200,8 @@ class Reuse:
         tails = [self._tail(item, place) for item, place in zip(items, known, strict=True)]
         depths = [self.depth] * len(items) if runs is None else [self.depth_of(r) for r in runs]
         slots = packing.slots(known)
-        if packing.pays(slots, tails) and all(self.pools[k].starts[i] for k, i in known):
+        packs = self.pack and packing.pays(slots, tails)
+        if packs and all(self.pools[k].starts[i] for k, i in known):
             batch = packing.collate(tails, slots, self.lm.pad_id).to(self.lm.device)
             known = [place for place, (_, slot) in zip(known, slots, strict=True) if slot == 0]
             depths = packing.depths(slots, depths)

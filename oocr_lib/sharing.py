@@ -34,7 +34,7 @@ def batches(jobs: Sequence[Job]) -> list[list[Job]]:
     for job in jobs:
         m = job.method
         # LoRAs on all blocks cost what the lowest block costs: not together with others.
-        shape = (m.rank, m.alpha, m.dropout, m.modules, m.blocks == "all")
+        shape = (m.rank, m.alpha, m.dropout, m.modules, m.blocks == "all", m.lora_position)
         key = (m.kind, m.position, replace(m.config, lr=1.0), m.raw, m.init, shape)
         narrow = m.kind == "vector" and m.position == "last"
         capacity = LAST_CAPACITY if narrow else CAPACITY
@@ -46,8 +46,8 @@ def batches(jobs: Sequence[Job]) -> list[list[Job]]:
 
 
 def touched(method: Method) -> str:
-    """Position whose tokens the method's adapter changes; a LoRA changes all."""
-    return "all" if method.kind == "lora" else method.position
+    """Position whose tokens the method's adapter changes."""
+    return method.lora_position if method.kind == "lora" else method.position
 
 
 def untouched_blocks(method: Method) -> int:
@@ -92,7 +92,7 @@ def reuse_for(
             if rows and saved[job.concept, job.seed] * uses >= PAYS * len(rows):
                 pool = pools.get(rows, position, min(depths))
                 made += [pool] if pool is not None and pool not in made else []
-    return Reuse(pools.lm, made, depths) if made else None
+    return Reuse(pools.lm, made, depths, pack=method.kind != "lora") if made else None
 
 
 def _parts(

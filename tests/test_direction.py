@@ -336,3 +336,23 @@ def test_all_sites_but_the_mlp_are_refused_for_a_lora_on_all_blocks() -> None:
             with pytest.raises(UserError, match="Allowed: mlp_out"):
                 Filtered(LoraAdapter("all"), Site(0, kind), U, "keep_only")
     assert Filtered(LoraAdapter("all"), "mlp_out@2", U, "keep_only").site == Site(2, "mlp_out")
+
+
+def test_a_filtered_lora_touches_marked_tokens_alone() -> None:
+    lm, batch, site = tiny.language_model(), tiny.batch(), Site(1, "mlp_out")
+    inner = LoraAdapter([1], rank=2, position="codename")
+    inner.attach(lm).remove()
+    stir(inner)
+    seen = []
+    with torch.no_grad():
+        for adapter in (Filtered(inner, site, torch.ones(D), "keep_only"), inner):
+            with adapter.attach(lm) as attached:
+                attached.focus(batch)
+                seen.append(capture(lm, batch.input_ids, [site])[site])
+        plain = capture(lm, batch.input_ids, [site])[site]
+    mask = batch.positions["codename"]
+    assert all(torch.equal(found[~mask], plain[~mask]) for found in seen)
+    assert not torch.allclose(seen[0][mask], plain[mask], atol=1e-3)
+    with pytest.raises(UserError, match="position 'codename'") as info:
+        Filtered(inner, site, None, "replace_by_mean", torch.ones(D))
+    assert "\n" not in str(info.value)

@@ -125,6 +125,24 @@ def test_finished_runs_are_not_computed_again(
     assert len(trained) == count
 
 
+def test_loras_at_marked_tokens_share_a_batch_and_what_comes_before(
+    lm: LanguageModel, tmp_path: Path, trained: list[int]
+) -> None:
+    method = replace(LORA, lora_position="codename", config=replace(CONFIG, steps=20))
+    jobs = [Job(method, "Rome", 0), Job(replace(method, blocks=(0,)), "Rome", 0)]
+    reused, plain = make(lm, tmp_path / "a"), make(lm, tmp_path / "b", reuse=False)
+    tables = [grid.run(jobs) for grid in (reused, plain)]
+    assert trained == [2, 2] and reused.pools is not None and reused.pools.size > 0
+    for one, other in zip(reused.runs(jobs), plain.runs(jobs), strict=True):
+        assert one.results["losses"] == pytest.approx(other.results["losses"], abs=2e-5)
+    assert tables[0]["p_truth"].tolist() == pytest.approx(tables[1]["p_truth"].tolist(), abs=1e-4)
+    spec = reused.spec(jobs[0])["method"]
+    assert spec["lora_position"] == "codename"
+    assert "lora_position" not in reused.spec(Job(VECTOR, "Rome", 0))["method"]
+    group = reused.trained(jobs)
+    assert isinstance(group, LoraGroup) and group.adapters[0].position == "codename"
+
+
 def test_a_killed_sweep_continues_bitwise_where_it_stopped(
     lm: LanguageModel, tmp_path: Path, trained: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

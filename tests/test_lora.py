@@ -7,8 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from oocr_lib.adapters import LoraAdapter, LoraGroup, count_parameters
+from oocr_lib.adapters import LoraAdapter, LoraGroup, count_parameters, load
+from oocr_lib.encoding import collate
 from oocr_lib.errors import UserError
+from oocr_lib.models import Site, recording
+from oocr_lib.store import load_tensors, save_tensors
 from tests import tiny
 from tests.adapter_cases import D, fingerprint, logits, outputs, stir, vector
 
@@ -114,6 +117,7 @@ def test_lora_refuses_what_it_cannot_do() -> None:
         ({"blocks": [1, 1]}, "distinct"),
         ({"blocks": "al"}, "Did you mean 'all'"),
         ({"rank": 0}, "Rank 0"),
+        ({"position": "lst"}, "Did you mean 'last'"),
         ({"alpha": -1}, "alpha -1"),
         ({"dropout": 1.0}, "dropout 1.0"),
         ({"modules": ("dwn",)}, "Did you mean 'down'"),
@@ -125,3 +129,81 @@ def test_wrong_lora_settings_are_refused(arguments: dict[str, Any], reason: str)
     with pytest.raises(UserError, match=reason) as info:
         LoraAdapter(**{"blocks": [0], **arguments})
     assert "\n" not in str(info.value) and "Allowed" in str(info.value)
+
+
+# --- positions ---
+
+
+def at(position: str, grouped: bool = False) -> Any:
+    """A LoRA that changes something, alone or in a group of one."""
+    one = LoraAdapter([1], rank=2, position=position)
+    one.attach(tiny.language_model()).remove()
+    stir(one)
+    return LoraGroup([one]) if grouped else one
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+@pytest.mark.parametrize("position", ["last", "codename", "trigger"])
+def test_marked_tokens_get_what_all_would_and_the_others_nothing(
+    position: str, grouped: bool
+) -> None:
+    lm, batch, site = tiny.language_model(), tiny.batch(), Site(1, "mlp_out")
+    found = {}
+    with torch.no_grad():
+        for name, adapter in (("all", at("all")), ("marked", at(position, grouped))):
+            with adapter.attach(lm) as attached, recording(lm, [site]) as seen:
+                attached.focus(batch)
+                logits(lm, batch)
+            found[name] = seen[site]
+        with recording(lm, [site]) as seen:
+            logits(lm, batch)
+        plain = seen[site]
+    mask = batch.positions[position]
+    assert torch.equal(found["marked"][~mask], plain[~mask])
+    assert torch.allclose(found["marked"][mask], found["all"][mask], atol=1e-5)
+    assert (found["marked"][mask] - plain[mask]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_generated_tokens_are_not_touched_by_a_marked_lora(grouped: bool) -> None:
+    """With a cache, the batch starts where it says, and what follows it is left alone."""
+    lm, row = tiny.language_model(), tiny.rows((9,))[0]
+    batch, adapter = collate([row], 0), at("last", grouped)
+    with torch.no_grad(), adapter.attach(lm) as attached:
+        attached.focus(batch)
+        whole = logits(lm, batch)
+        first = lm.model(input_ids=batch.input_ids[:, :7], use_cache=True)
+        attached.focus(collate([row], 0))
+        later = lm.model(input_ids=batch.input_ids[:, 7:], past_key_values=first.past_key_values)
+    assert torch.allclose(torch.cat([first.logits, later.logits], 1), whole, atol=1e-4)
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_a_marked_lora_needs_focus_and_none_switches_it_off(grouped: bool) -> None:
+    lm, batch, adapter = tiny.language_model(), tiny.batch(), at("codename", grouped)
+    trace = fingerprint(lm.model)
+    with torch.no_grad(), adapter.attach(lm) as attached:
+        with pytest.raises(UserError, match=r"Call focus\(batch") as info:
+            logits(lm, batch)
+        assert "\n" not in str(info.value)
+        attached.focus(None)
+        off = logits(lm, batch)
+        attached.focus(batch)
+        assert not torch.allclose(logits(lm, batch), off, atol=1e-2)
+        if not grouped:  # a group takes its rows out of the batch before it looks at tokens
+            with pytest.raises(UserError, match="focused on 3 rows, but 2 were run"):
+                lm.model(input_ids=batch.input_ids[:2])
+    assert fingerprint(lm.model) == trace
+    with torch.no_grad():
+        assert torch.equal(logits(lm, batch), off)
+
+
+def test_files_keep_the_position_and_older_ones_mean_all(tmp_path: Any) -> None:
+    path = tmp_path / "lora.safetensors"
+    at("trigger").save(path)
+    again = load(path)
+    assert isinstance(again, LoraAdapter) and again.position == "trigger"
+    tensors, metadata = load_tensors(path)
+    older = {k: v for k, v in metadata["config"].items() if k != "position"}
+    save_tensors(path, tensors, {**metadata, "config": older})
+    assert LoraAdapter.load(path).position == "all"

@@ -38,6 +38,20 @@ def test_a_lora_touches_every_token() -> None:
     assert touched(LATE) == "last"
 
 
+def test_a_lora_at_a_position_reuses_earlier_tokens_in_rows_by_themselves() -> None:
+    lora = Method("l", "lora", blocks=(0,), lora_position="last", config=TrainConfig(9, 4))
+    assert touched(lora) == "last" and untouched_blocks(lora) == 0
+    made = reuse_for(
+        Pools(tiny.language_model()), [Job(lora, "c", 0)], [RunData(ROWS, VALID, 0)], [[]]
+    )
+    assert made is not None and not made.pack and min(made.pools[0].starts) > 0
+    assert pooled(replace(lora, lora_position="all")) is None
+    vectors = reuse_for(
+        Pools(tiny.language_model()), [Job(LATE, "c", 0)], [RunData(ROWS, VALID, 0)], [[]]
+    )
+    assert vectors is not None and vectors.pack
+
+
 def test_the_known_share_counts_tokens() -> None:
     row = Encoded(tuple(range(10)), (9, 10), {"last": (8,), "codename": (2, 3)}, "")
     assert known_share([row], "last") == 0.8

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
 from oocr_lib.adapters.lora import LoraAdapter
+from oocr_lib.encoding import Batch
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import Site, output_tensor, replace_output
@@ -65,6 +66,11 @@ class Filtered(Saved):
             raise UserError(
                 f"At {self.site} this LoRA adds nothing that can be filtered. Allowed: mlp_out of "
                 f"a block that it adapts ({written})."
+            )
+        if mode == "replace_by_mean" and inner.position != "all":
+            raise UserError(
+                f"Mode {mode!r} does not fit a LoRA at position {inner.position!r}: it writes at "
+                "every token. Allowed: a LoRA at 'all', or another mode."
             )
         needed, given = ("mean", mean) if mode == "replace_by_mean" else ("direction", direction)
         if given is None:
@@ -156,7 +162,7 @@ class FilteredAttached(Attached):
         block, module = adapter.site.block, lm.module(adapter.site)
         names = [lm.projection(block, role) for role in adapter.inner.modules]
         with ExitStack() as undo:
-            undo.enter_context(adapter.inner.attach(lm))
+            self._inner = undo.enter_context(adapter.inner.attach(lm))
             wrapped = [_Wrapped(lm.model, name) for name in names]
 
             def replace(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
@@ -170,6 +176,10 @@ class FilteredAttached(Attached):
             handle = module.register_forward_hook(replace, with_kwargs=True, prepend=True)
             undo.callback(handle.remove)
             super().__init__(undo.pop_all())
+
+    def focus(self, batch: Batch | None, index: Tensor | None = None, *, start: int = 0) -> None:
+        """See ``LoraAttached.focus``: the LoRA inside may touch marked tokens alone."""
+        self._inner.focus(batch, index, start=start)
 
 
 class _Wrapped:

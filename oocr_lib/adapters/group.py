@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
+from oocr_lib.adapters.columns import Marked
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.encoding import Batch
 from oocr_lib.errors import UserError
@@ -22,8 +23,9 @@ from oocr_lib.models import LanguageModel
 
 
 class LoraGroup(Saved):
-    """y[n,t] = W x[n,t] + (alpha_k / r_k) * B_k A_k dropout(x[n,t]),  k = index[n].
+    """y[n,t] = W x[n,t] + 1[position_k[n,t]] * (alpha_k / r_k) * B_k A_k dropout(x[n,t]).
 
+    Row n belongs to LoRA k = index[n]; position_k are the tokens that it touches.
     A_k (r_k, in) and B_k (out, r_k) are those of ``adapters[k]``, at the maps that it names; rows
     of a run without a LoRA at a map pass unchanged. Blocks, ranks and maps may differ. Equal to
     one ``LoraAdapter`` after another, except that with dropout other inputs are dropped.
@@ -110,6 +112,7 @@ class LoraGroupAttached(Attached):
                 users.setdefault(name, []).append(k)
         self._group = group
         with ExitStack() as undo:
+            self._marked = Marked(lm, undo)
             for name, runs in users.items():
                 module = lm.model.get_submodule(name)
                 handle = module.register_forward_hook(self._hook(name, runs))
@@ -133,6 +136,7 @@ class LoraGroupAttached(Attached):
                 f"Index {index.tolist()} does not fit {rows} rows and {k} LoRAs. Allowed: "
                 f"{rows} numbers from 0 to {k - 1}."
             )
+        self._marked.focus(batch, start)
         self._rows = {int(run): (index == run).nonzero()[:, 0] for run in index.unique()}
 
     def train(self, mode: bool = True) -> None:
@@ -155,11 +159,21 @@ class LoraGroupAttached(Attached):
             whole = len(rows) == len(x) and bool((rows == torch.arange(len(x))).all())
             x = x if whole else x[rows.to(x.device)]
             parts = x.split([len(self._rows[run]) for run in present])
-            changes = [self._change(run, name, x) for run, x in zip(present, parts, strict=True)]
+            changes = [
+                self._change(run, name, own) * self._share(run, args[0])
+                for run, own in zip(present, parts, strict=True)
+            ]
             added = torch.cat(changes).to(output.dtype)
             return output + added if whole else output.index_add(0, rows.to(output.device), added)
 
         return add
+
+    def _share(self, run: int, x: Tensor) -> Tensor | float:
+        """1 where the LoRA of a run touches its rows of x (n, t, in), else 0: (m, t, 1)."""
+        position = self._group.adapters[run].position
+        if position == "all":
+            return 1.0
+        return self._marked.share(position, x)[self._rows[run].to(x.device)]
 
     def _change(self, run: int, name: str, x: Tensor) -> Tensor:
         """What the LoRA of a run adds at map ``name`` for its rows x (m, t, in): (m, t, out)."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
+from oocr_lib.adapters.columns import Marked
+from oocr_lib.encoding import POSITIONS, Batch
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import PROJECTIONS
@@ -22,11 +24,11 @@ _NAME = "oocr_lib"  # one name for all, so that a second adapter leaves the firs
 
 
 class LoraAdapter(Saved):
-    """y = W x + (alpha / rank) * B A dropout(x),  A (rank, in) random, B (out, rank) zeros.
+    """y[n,t] = W x[n,t] + 1[position[n,t]] * (alpha / rank) * B A dropout(x[n,t]).
 
-    W (out, in) is a linear map of the MLP, one of ``modules`` in one of ``blocks``; every token
-    is touched. B starts at zero, so a fresh adapter changes nothing. The paper trains the down
-    projection of one block, and all blocks at once.
+    W (out, in) is a linear map of the MLP, one of ``modules`` in one of ``blocks``. A (rank, in)
+    starts random, B (out, rank) at zero, so a fresh adapter changes nothing. The paper trains the
+    down projection of one block, and all blocks at once, on every token.
 
     Args:
         blocks: block numbers, or "all".
@@ -34,6 +36,9 @@ class LoraAdapter(Saved):
         dropout: share of inputs dropped while ``Attached.train()`` is on.
         modules: which maps, of "gate", "up", "down".
         seed: of A. The global generator is neither used nor moved.
+        position: which tokens, one of ``encoding.POSITIONS``. "all" is every token, also of the
+            answer, generated and padding (a vector's is every token of the prompt), and needs no
+            ``focus``; the others touch marked tokens of the batch in focus alone.
     """
 
     kind = "lora"
@@ -46,6 +51,7 @@ class LoraAdapter(Saved):
         dropout: float = 0.0,
         modules: Sequence[str] = ("down",),
         seed: int = 0,
+        position: str = "all",
     ) -> None:
         if isinstance(blocks, str):
             choose(blocks, ("all",), "set of blocks", "Or give a list of block numbers.")
@@ -63,6 +69,7 @@ class LoraAdapter(Saved):
         self.blocks: tuple[int, ...] | str = blocks if isinstance(blocks, str) else tuple(blocks)
         self.rank, self.alpha, self.dropout, self.seed = rank, alpha, dropout, seed
         self.modules = tuple(choose(m, PROJECTIONS, "MLP projection") for m in modules)
+        self.position = choose(position, POSITIONS, "position")
         self._weights: dict[str, nn.Parameter] = {}  # "<module>.lora_A.weight" to (rank, in)
 
     def parameters(self) -> list[nn.Parameter]:
@@ -115,6 +122,7 @@ class LoraAdapter(Saved):
             "dropout": self.dropout,
             "modules": list(self.modules),
             "seed": self.seed,
+            "position": self.position,
         }
 
     @classmethod
@@ -204,13 +212,33 @@ class LoraAttached(Attached):
             _inject(adapter, lm.model, originals)
             self._wrappers = [lm.model.get_submodule(name) for name in names]
             _share_weights(adapter, dict(zip(names, self._wrappers, strict=True)))
+            self._marked = None if adapter.position == "all" else Marked(lm, undo)
+            if self._marked is not None:
+                hook = _only_marked(self._marked, adapter.position)
+                for wrapper in self._wrappers:
+                    added = wrapper.get_submodule(f"lora_B.{_NAME}").register_forward_hook(hook)
+                    undo.callback(added.remove)
             super().__init__(undo.pop_all())
         self.train(False)
+
+    def focus(self, batch: Batch | None, index: Tensor | None = None, *, start: int = 0) -> None:
+        """See ``Attached.focus``; at position "all" nothing depends on the batch.
+
+        Raises:
+            UserError: packed rows, at another position than "all".
+        """
+        if self._marked is not None:
+            self._marked.focus(batch, start)
 
     def train(self, mode: bool = True) -> None:
         """Switch the adapter's dropout on or off."""
         for wrapper in self._wrappers:
             wrapper.get_submodule("lora_dropout").train(mode)
+
+
+def _only_marked(marked: Marked, position: str) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    """A hook that keeps an output (n, t, out) at marked tokens; it is zero elsewhere."""
+    return lambda module, args, output: output * marked.share(position, output)
 
 
 def _inject(adapter: LoraAdapter, model: Any, targets: Mapping[str, nn.Module]) -> None:

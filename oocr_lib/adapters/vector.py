@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
+from oocr_lib.adapters.columns import Columns
 from oocr_lib.encoding import POSITIONS, Batch
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
@@ -139,17 +140,11 @@ class VectorAttached(Attached):
         self._index: Tensor | None = None  # (n, 1) or, packed, (n, t) int64; None: switched off
         self._weights: dict[Site, Tensor | None] = {}  # (n, t) mask * scale; None: no row here
         self._tails: dict[Site, Tensor] = {}  # (n, 1) weight of tokens generated later
-        self._start = 0
-        self._partial = False  # blocks may be run with fewer rows
-        self._past: int | None = None  # tokens already in the cache, while the decoder runs
         adapter.to(lm.device)
         own_site = torch.tensor([self._sites.index(s) for s in adapter.sites])
         self._own_site = own_site.to(lm.device)
         with ExitStack() as undo:
-            before = lm.decoder.register_forward_pre_hook(self._enter_decoder, with_kwargs=True)
-            undo.callback(before.remove)
-            after = lm.decoder.register_forward_hook(self._leave_decoder, always_call=True)
-            undo.callback(after.remove)
+            self._columns = Columns(lm, undo)
             for site in self._sites:
                 handle = lm.module(site).register_forward_hook(self._hook(site))
                 undo.callback(handle.remove)
@@ -164,12 +159,10 @@ class VectorAttached(Attached):
         Raises:
             UserError: an index of another shape or outside the k vectors.
         """
-        self._focused, self._index, self._start = batch is None, None, start
-        self._partial = False
+        self._focused, self._index = batch is None, None
         if batch is None:
             return
-        if batch.past is not None:
-            self._start, self._partial = batch.past.length, bool(batch.past.active)
+        self._columns.focus(batch, start)
         adapter = self._adapter
         mask = batch.positions[adapter.position].to(self._device)
         packed = batch.owner is not None
@@ -203,42 +196,10 @@ class VectorAttached(Attached):
             if self._index is None or marked is None:
                 return None
             hidden = output_tensor(output)
-            weight = self._columns(marked, self._tails[site], hidden)
+            weight = self._columns.of(marked, self._tails[site], hidden)
             index = self._index[: len(hidden), : hidden.shape[1]]
             theta = self._adapter.theta.index_select(0, index.flatten())
             added = weight[..., None] * theta.view(*index.shape, -1)
             return replace_output(output, hidden + added.to(hidden.dtype))
 
         return add
-
-    def _columns(self, weight: Tensor, tail: Tensor, hidden: Tensor) -> Tensor:
-        """Weights (n, t) for the tokens that ``hidden`` (n, t, d) stands for."""
-        rows, tokens = hidden.shape[:2]
-        known = weight.shape[1]
-        if self._partial:  # inside a block that only the first rows have entered
-            weight, tail = weight[:rows], tail[:rows]
-        if rows != weight.shape[0]:
-            raise UserError(
-                f"The vector is focused on {weight.shape[0]} rows, but {rows} were run. "
-                "Call focus with the batch that is run."
-            )
-        if self._past is None:  # the blocks were called directly: fewer tokens are newer ones
-            first = 0 if tokens >= known else known
-        else:
-            first = self._past - self._start
-        if first == 0 and tokens == known:
-            return weight
-        if first < 0:
-            raise UserError(
-                f"A forward pass from position {self._past} was run, but the focused batch starts "
-                f"at {self._start}. Call focus with the start of the batch that is run."
-            )
-        part = weight[:, first : first + tokens]
-        return torch.cat([part, tail.expand(rows, tokens - part.shape[1])], dim=1)
-
-    def _enter_decoder(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> None:
-        cache = kwargs.get("past_key_values")
-        self._past = 0 if cache is None else int(cache.get_seq_length())
-
-    def _leave_decoder(self, module: nn.Module, args: Any, output: Any) -> None:
-        self._past = None
