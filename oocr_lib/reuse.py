@@ -20,6 +20,7 @@ from transformers import DynamicCache
 
 from oocr_lib import packing
 from oocr_lib.encoding import PASS_TOKENS, Batch, Encoded, collate
+from oocr_lib.forward import arguments
 from oocr_lib.memory import PAST_PER_TOKEN, pool_budget
 from oocr_lib.models import LanguageModel, recording
 from oocr_lib.past import Past
@@ -46,7 +47,7 @@ class Pool:
     """What was computed for a list of rows.
 
     Attributes:
-        rows: number of a row by what the model reads of it: all tokens but the last.
+        rows: number of a row by what the model reads of it, ``Encoded.read``.
         starts: (r,) tokens before the part that must be run, as numbers.
         states: (r, blocks, 2, h, p, e) keys and values before it, aligned on the right.
         hidden: (r, blocks, q, d) output of every block on it, without the last token.
@@ -71,7 +72,7 @@ def fill(lm: LanguageModel, items: Sequence[Encoded], position: str) -> Pool:
     Rows that differ in their last token alone are one. The passes depend on the list alone, so the
     same list gives bitwise the same pool.
     """
-    found = {item.ids[:-1]: item for item in items}
+    found = {item.read: item for item in items}
     items = list(found.values())
     starts = [first_changed(item, position) for item in items]
     p, q = _widths(items, starts)
@@ -100,7 +101,8 @@ def _run(
     lm: LanguageModel, items: Sequence[Encoded], starts: Tensor, p: int, q: int
 ) -> tuple[Tensor, Tensor, bool]:
     """States (n, blocks, 2, h, p, e), hidden (n, blocks, q, d) and whether blocks give tuples."""
-    ids = collate(items, lm.pad_id).input_ids[:, :-1].to(lm.device)
+    batch = collate(items, lm.pad_id).to(lm.device)
+    ids = batch.input_ids[:, :-1]
     cache, tuples = DynamicCache(), list[bool]()
     sites = [Site(i, "resid") for i in range(lm.n_blocks)]
     hook = lm.block(0).register_forward_hook(
@@ -108,7 +110,7 @@ def _run(
     )
     try:
         with recording(lm, sites) as seen:
-            lm.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
+            lm.decoder(input_ids=ids, past_key_values=cache, use_cache=True, **arguments(lm, batch))
     finally:
         hook.remove()
     starts = starts.to(lm.device)[:, None]
@@ -158,7 +160,7 @@ class Reuse:
         Args:
             runs: run of each item, sorted by ``depth_of``: each then enters at its own depth.
         """
-        found = [self._where.get(item.ids[:-1]) for item in items]
+        found = [self._where.get(item.read) for item in items]
         known = [place for place in found if place is not None]
         if not items or len(known) < len(items):
             return collate(items, self.lm.pad_id).to(self.lm.device)
@@ -176,7 +178,7 @@ class Reuse:
 
     def size(self, item: Encoded) -> int:
         """What a row costs in a step, in tokens; the tokens taken over count a little, too."""
-        place = self._where.get(item.ids[:-1])
+        place = self._where.get(item.read)
         if place is None:
             return len(item.ids)
         start = self.pools[place[0]].starts[place[1]]
@@ -260,7 +262,7 @@ class Pools:
 
         Lists are told apart by what the model reads of them, whatever task they belong to.
         """
-        key = (position, tuple(item.ids[:-1] for item in items))
+        key = (position, tuple(item.read for item in items))
         if key not in self._kept:
             if expected(self.lm, items, position) > self.budget:
                 return None
@@ -282,7 +284,7 @@ def expected(lm: LanguageModel, items: Sequence[Encoded], position: str) -> int:
     config = lm.model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or lm.d_model // config.num_attention_heads
-    items = list({item.ids[:-1]: item for item in items}.values())
+    items = list({item.read: item for item in items}.values())
     p, q = _widths(items, [first_changed(item, position) for item in items])
     numbers = len(items) * lm.n_blocks * (p * 2 * heads * width + q * lm.d_model)
     return int(numbers * lm.model.dtype.itemsize)
