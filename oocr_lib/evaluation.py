@@ -178,7 +178,7 @@ def _run(
     written_so: list[np.ndarray],
     reuse: Reuse | None,
 ) -> None:
-    """One forward pass; fills options' log-probabilities and whether greedy decoding writes them."""
+    """One forward pass; fills log-probabilities of options and whether greedy writes them."""
     # Sorted as ``placed`` sorts, so that item j of the batch is part[j].
     depth = reuse.depth_of if reuse else lambda run: 0
     part = sorted(part, key=lambda pair: depth(owner[pair[0]]))

@@ -41,7 +41,7 @@ def asked(answers: tuple[tuple[int, ...], ...], pack: bool, seed: int = 0) -> li
 
 
 def both(
-    lm: LanguageModel, adapter: Any, runs: int, position: str | None, depths: list[int] | int = 0
+    lm: LanguageModel, adapter: Any, runs: int, position: str, depths: list[int] | int = 0
 ) -> None:
     """Packed and unpacked agree, each with and without a pool; the packed ones are one row."""
     found = []
