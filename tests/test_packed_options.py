@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
 from oocr_lib.encoding import Encoded
-from oocr_lib.evaluation import Asked, _passes, prepare, score
+from oocr_lib.evaluation import Asked, prepare, score
 from oocr_lib.models import SITES, LanguageModel, Site
+from oocr_lib.passes import passes
 from oocr_lib.reuse import Reuse, fill
 from oocr_lib.tasks.base import Question, user
 from tests import tiny, toy
@@ -36,7 +37,7 @@ def asked(answers: tuple[tuple[int, ...], ...], pack: bool, seed: int = 0) -> li
         ids = [(*row.ids[:start], *answer) for answer in answers]
         encoded = [Encoded(i, (start, len(i)), row.spans, "") for i in ids]
         question = Question(user("x"), names[0], names, "family", id="0")
-        made.append(Asked(question, names, tuple(_passes(encoded, pack))))
+        made.append(Asked(question, names, tuple(passes(encoded, pack))))
     return made
 
 
@@ -117,7 +118,7 @@ def test_a_row_that_would_be_too_long_is_not_packed() -> None:
     row = tiny.rows((4,), answer=1)[0]
     ids = [(*row.ids[:3], *[10 + i] * 400) for i in range(8)]
     encoded = [Encoded(i, (3, len(i)), row.spans, "") for i in ids]
-    assert len(_passes(encoded, True)) == 8
+    assert len(passes(encoded, True)) == 8
 
 
 def test_questions_are_packed_unless_told_otherwise() -> None:
