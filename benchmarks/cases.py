@@ -122,8 +122,10 @@ def _options(lm: LanguageModel, asked: Asked) -> list[Encoded]:
     """Every option as a sequence of its own, with the turn's end where ours has it, too."""
     made = [encode_question(lm.tokenizer, asked.question, option) for option in asked.options]
     for part in asked.sequences:
-        if not part.targets:
-            made[part.options[0]] = part.encoded
+        start = part.encoded.answer[0]
+        for option, answer in zip(part.options, part.answers, strict=True):
+            ids = (*part.encoded.ids[:start], *answer)
+            made[option] = replace(made[option], ids=ids, answer=(start, len(ids)))
     return made
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from oocr_lib.chat import render
 from oocr_lib.errors import UserError, choose
+from oocr_lib.layout import Layout, laid_out
 from oocr_lib.past import Past
 from oocr_lib.tasks.base import Message, Question, Row
 
@@ -34,12 +35,20 @@ class Encoded:
         answer: half-open token range of the answer; empty when there is none.
         spans: token indices by kind: "last" (the last prompt token), "codename", "trigger".
         text: prompt and answer as one string.
+        branches: where several answers stand side by side behind the prompt (``branched``), how
+            many tokens of each are run: all but its last. Empty where there is one answer.
     """
 
     ids: tuple[int, ...]
     answer: tuple[int, int]
     spans: Mapping[str, tuple[int, ...]]
     text: str
+    branches: tuple[int, ...] = ()
+
+    @property
+    def read(self) -> tuple[int, ...]:
+        """What the model reads: all tokens but the last, and sizes of branches as negatives."""
+        return (*self.ids[:-1], *(-size for size in self.branches))
 
 
 @dataclass
@@ -58,6 +67,8 @@ class Batch:
             was collated); ``None`` where row i is item i.
         targets: (n, t) int64, in packed rows the token that is predicted at column j - 1, where
             ``answer_mask`` says so at j; ``None`` where it stands in ``input_ids`` at j.
+        layout: of the first t - 1 columns, where answers stand side by side; else ``None``. What
+            the columns of such a row predict, only its maker knows.
     """
 
     input_ids: Tensor
@@ -67,6 +78,7 @@ class Batch:
     past: Past | None = None
     owner: Tensor | None = None
     targets: Tensor | None = None
+    layout: Layout | None = None
 
     def __len__(self) -> int:
         return int(self.input_ids.shape[0])
@@ -81,6 +93,7 @@ class Batch:
             None if self.past is None else self.past.to(device),
             None if self.owner is None else self.owner.to(device),
             None if self.targets is None else self.targets.to(device),
+            None if self.layout is None else self.layout.to(device),
         )
 
 
@@ -239,4 +252,26 @@ def collate(items: Sequence[Encoded], pad_id: int) -> Batch:
         if marked:
             positions[kind][tuple(torch.tensor(marked).T)] = True
     lengths = torch.tensor([len(item.ids) for item in items])
-    return Batch(ids, lengths, (column >= start) & (column < end), positions)
+    mask = (column >= start) & (column < end)
+    return Batch(ids, lengths, mask, positions, layout=_layout(items, t - 1))
+
+
+def branched(first: Encoded, answers: Sequence[tuple[int, ...]]) -> Encoded:
+    """The prompt of ``first`` and, side by side behind it, answers of two or more tokens.
+
+    Answers without their last tokens are run. Logits of the prompt's last token predict every
+    answer's first token, those of the following tokens the other ones, answer after answer.
+    """
+    start = first.answer[0]
+    run = [token for answer in answers for token in answer[:-1]]
+    ids = (*first.ids[:start], *run, answers[-1][-1])
+    sizes = tuple(len(answer) - 1 for answer in answers)
+    return replace(first, ids=ids, answer=(start, len(ids)), branches=sizes)
+
+
+def _layout(items: Sequence[Encoded], q: int) -> Layout | None:
+    """Of q columns; ``None`` where no row has answers side by side."""
+    if not any(item.branches for item in items):
+        return None
+    trunks = [item.answer[0] if item.branches else len(item.ids) - 1 for item in items]
+    return laid_out(trunks, [item.branches for item in items], q)

@@ -17,10 +17,11 @@ import pandas as pd
 import torch
 
 from oocr_lib.adapters.base import Attached
-from oocr_lib.encoding import Encoded, buckets, encode_question
+from oocr_lib.encoding import buckets, encode_question
 from oocr_lib.forward import answer_logits
 from oocr_lib.generation import replies
 from oocr_lib.models import LanguageModel
+from oocr_lib.passes import Pass, passes, read_at
 from oocr_lib.replies import is_right
 from oocr_lib.reuse import Reuse, placed
 from oocr_lib.tasks.base import Question
@@ -28,20 +29,6 @@ from oocr_lib.tasks.base import Question
 SCALE = tuple(str(number) for number in range(101))
 #: Kinds that the model answers in its own words.
 WRITTEN = ("expression", "inverse")
-
-
-@dataclass(frozen=True)
-class Pass:
-    """One sequence to run and the options it scores.
-
-    Attributes:
-        options: numbers of the options.
-        targets: their tokens, when all are one token long and share this forward pass; else empty.
-    """
-
-    options: tuple[int, ...]
-    encoded: Encoded
-    targets: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -53,12 +40,17 @@ class Asked:
     sequences: tuple[Pass, ...]
 
 
-def prepare(lm: LanguageModel, questions: Sequence[Question]) -> list[Asked]:
-    """Questions as tokens; all one-token options of a question share one forward pass."""
-    return [_prepare(lm, question) for question in questions]
+def prepare(lm: LanguageModel, questions: Sequence[Question], pack: bool = True) -> list[Asked]:
+    """Questions as tokens; all options of a question share one forward pass where that pays.
+
+    Args:
+        pack: whether options of several tokens may stand side by side; one-token options always
+            share a pass.
+    """
+    return [_prepare(lm, question, pack) for question in questions]
 
 
-def _prepare(lm: LanguageModel, question: Question) -> Asked:
+def _prepare(lm: LanguageModel, question: Question, pack: bool = True) -> Asked:
     if question.kind in WRITTEN:
         return Asked(question, (), (Pass((), encode_question(lm.tokenizer, question, ""), ()),))
     options = {"scale": SCALE, "exact": (question.truth,)}.get(question.kind, question.options)
@@ -66,12 +58,7 @@ def _prepare(lm: LanguageModel, question: Question) -> Asked:
     if _may_go_on(lm, question, [e.ids[e.answer[0] :] for e in encoded]):
         end = lm.turn_end
         encoded = [encode_question(lm.tokenizer, question, option + end) for option in options]
-    short = [i for i, e in enumerate(encoded) if len(e.ids) - e.answer[0] == 1]
-    made = [Pass((i,), e, ()) for i, e in enumerate(encoded) if i not in set(short)]
-    if short:
-        targets = tuple(encoded[i].ids[-1] for i in short)
-        made.insert(0, Pass(tuple(short), encoded[short[0]], targets))
-    return Asked(question, options, tuple(made))
+    return Asked(question, options, tuple(passes(encoded, pack)))
 
 
 def _may_go_on(lm: LanguageModel, question: Question, answers: Sequence[tuple[int, ...]]) -> bool:
@@ -94,6 +81,7 @@ def score(
     attached: Attached | None = None,
     index: Sequence[int] | None = None,
     reuse: Reuse | None = None,
+    pack: bool = True,
 ) -> pd.DataFrame:
     """Score every question.
 
@@ -102,6 +90,7 @@ def score(
         attached: an adapter in place, or None for the base model.
         index: for each question, the run (vector) it is asked of; default 0.
         reuse: what the adapter does not change, computed before.
+        pack: see ``prepare``; says nothing about what is prepared already.
 
     Returns:
         One row a question: ``run, id, family, group, kind, truth``; ``p_truth`` (probability of
@@ -113,13 +102,16 @@ def score(
         (probability of all options together: how far the model answers the question at all);
         ``options`` and their ``logp``; ``reply`` (what the model wrote, where it writes).
     """
-    asked = [q if isinstance(q, Asked) else _prepare(lm, q) for q in questions]
+    asked = [q if isinstance(q, Asked) else _prepare(lm, q, pack) for q in questions]
     owner = [0] * len(asked) if index is None else [int(i) for i in index]
     logp = [np.full(len(a.options), np.nan) for a in asked]
-    greedy = np.zeros((len(asked), 2))  # written as most likely? position of the top token
+    written_so = [np.zeros(len(a.options), dtype=bool) for a in asked]
     todo = [(n, part) for n, a in enumerate(asked) if a.options for part in a.sequences]
-    for batch in buckets(todo, [len(part.encoded.ids) for _, part in todo]):
-        _run(lm, batch, asked, attached, owner, logp, greedy, reuse)
+    # Rows with answers side by side need a mask, which other rows do without.
+    for side_by_side in (False, True):
+        mine = [pair for pair in todo if bool(pair[1].encoded.branches) == side_by_side]
+        for batch in buckets(mine, [len(part.encoded.ids) for _, part in mine]):
+            _run(lm, batch, attached, owner, logp, written_so, reuse)
     written = [n for n, a in enumerate(asked) if not a.options]
     texts = replies(
         lm,
@@ -130,7 +122,7 @@ def score(
     said = dict(zip(written, texts, strict=True))
     return pd.DataFrame(
         [
-            {"run": owner[n], **_row(a, logp[n], greedy[n], said.get(n, ""))}
+            {"run": owner[n], **_row(a, logp[n], _greedy(a, written_so[n]), said.get(n, ""))}
             for n, a in enumerate(asked)
         ]
     )
@@ -140,37 +132,44 @@ def score(
 def _run(
     lm: LanguageModel,
     part: Sequence[tuple[int, Pass]],
-    asked: Sequence[Asked],
     attached: Attached | None,
     owner: Sequence[int],
     logp: list[np.ndarray],
-    greedy: np.ndarray,
+    written_so: list[np.ndarray],
     reuse: Reuse | None,
 ) -> None:
-    """One forward pass; fills log-probabilities and what greedy decoding writes."""
+    """One forward pass; fills log-probabilities of options and whether greedy writes them."""
     # Sorted as ``placed`` sorts, so that item j of the batch is part[j].
     depth = reuse.depth_of if reuse else lambda run: 0
     part = sorted(part, key=lambda pair: depth(owner[pair[0]]))
     batch, runs = placed(lm, [(owner[n], item.encoded) for n, item in part], reuse)
     if attached is not None:
         attached.focus(batch, runs)
-    rows, targets, logits = answer_logits(lm, batch)
+    rows, _, logits = answer_logits(lm, batch)
     log_probs = torch.log_softmax(logits, -1)
-    best = log_probs.argmax(-1)
-    own = log_probs.gather(1, targets[:, None])[:, 0]
-    for j, (n, item) in enumerate(part):
-        mine = (rows == j).nonzero()[:, 0]
-        if item.targets:
-            logp[n][list(item.options)] = log_probs[mine[0], list(item.targets)].cpu().numpy()
-            hit = [o for o, t in zip(item.options, item.targets, strict=True) if t == best[mine[0]]]
-        else:
-            logp[n][item.options[0]] = float(own[mine].sum())
-            hit = [item.options[0]] if bool((best[mine] == targets[mine]).all()) else []
-        if hit:
-            greedy[n] = 1.0, hit[0]
+    order = rows.sort(stable=True).indices
+    at, tokens, sizes = read_at([item for _, item in part])
+    at, tokens = order[at.to(lm.device)], tokens.to(lm.device)
+    own = log_probs[at, tokens].cpu().split(sizes)
+    best = (log_probs.argmax(-1)[at] == tokens).cpu().split(sizes)
+    options = [(n, option) for n, item in part for option in item.options]
+    for (n, option), values, hits in zip(options, own, best, strict=True):
+        logp[n][option] = float(values.sum())
+        written_so[n][option] = bool(hits.all())
 
 
-def _row(asked: Asked, logp: np.ndarray, greedy: np.ndarray, reply: str) -> dict[str, Any]:
+def _greedy(asked: Asked, written_so: np.ndarray) -> tuple[float, int]:
+    """Whether greedy decoding writes an option, and which: the longest, if one begins another."""
+    sizes = {
+        option: len(answer)
+        for part in asked.sequences
+        for option, answer in zip(part.options, part.answers, strict=True)
+    }
+    found = [option for option in sizes if written_so[option]]
+    return (1.0, max(found, key=sizes.__getitem__)) if found else (0.0, 0)
+
+
+def _row(asked: Asked, logp: np.ndarray, greedy: tuple[float, int], reply: str) -> dict[str, Any]:
     """What one question says, whatever its kind."""
     q = asked.question
     named = {"id": q.id, "family": q.family, "group": q.group, "kind": q.kind, "truth": q.truth}
@@ -199,7 +198,7 @@ def _row(asked: Asked, logp: np.ndarray, greedy: np.ndarray, reply: str) -> dict
     return {**named, **numbers, "mass": mass, "options": options, "logp": [], **kept, "reply": ""}
 
 
-def _scale(p: np.ndarray, truth: str, greedy: np.ndarray) -> dict[str, float]:
+def _scale(p: np.ndarray, truth: str, greedy: Sequence[float] | np.ndarray) -> dict[str, float]:
     """How near the expected number is to the true end, and whether on its side of 50."""
     value = float((p * np.arange(101)).sum() / 100)
     side = _side(value, truth)

@@ -32,23 +32,31 @@ def answer_logits(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tens
     Returns:
         ``(rows, targets, logits)``: row of each answer token (m,), its id (m,) and the float32
         logits that predict it (m, v), in row-major order. For packed rows, the item instead of the
-        row.
+        row. Where answers stand side by side, ids mean nothing: only the logits do.
     """
     rows, columns = batch.answer_mask.nonzero(as_tuple=True)
     # The last column predicts nothing that is asked for.
     ids = batch.input_ids[:, :-1]
-    # The causal mask keeps real tokens from looking at padding on their right, so no attention
-    # mask is needed; tests check that batch composition does not matter.
-    config = lm.model.config.get_text_config()
-    arguments = {} if batch.past is None else batch.past.arguments(ids.shape[1], config)
     with fused(lm.model), ExitStack() as stack:
         if batch.past is not None:
             stack.enter_context(frozen(lm, batch.past))
         stack.enter_context(read_only_at(lm, rows, columns - 1, len(rows) == ids.numel()))
-        out = lm.model(input_ids=ids, use_cache=False, **arguments)
+        out = lm.model(input_ids=ids, use_cache=False, **arguments(lm, batch))
     targets = (batch.input_ids if batch.targets is None else batch.targets)[rows, columns]
     items = rows if batch.owner is None else batch.owner[rows, columns - 1]
     return items, targets, out.logits[0].float()
+
+
+def arguments(lm: LanguageModel, batch: Batch) -> dict[str, Any]:
+    """Cache, positions and mask that all columns but the last are run with, where any is needed.
+
+    The causal mask keeps real tokens from looking at padding on their right, so plain rows need no
+    attention mask; tests check that batch composition does not matter.
+    """
+    config = lm.model.config.get_text_config()
+    if batch.past is not None:
+        return batch.past.arguments(batch.input_ids.shape[1] - 1, config, batch.layout)
+    return {} if batch.layout is None else batch.layout.arguments(config, lm.model.dtype)
 
 
 @contextmanager

@@ -38,8 +38,13 @@ def slots(places: Sequence[Hashable]) -> list[tuple[int, int]]:
 
 
 def pays(places: Sequence[tuple[int, int]], tails: Sequence[Encoded]) -> bool:
-    """Whether packing is faster: short tails, and nearly as many items in every row."""
+    """Whether packing is faster: short tails, and nearly as many items in every row.
+
+    Rows that hold several answers already are left as they are.
+    """
     rows, per_row = (max(numbers) + 1 for numbers in zip(*places, strict=True))
+    if any(tail.branches for tail in tails):
+        return False
     longest = max(len(tail.ids) - 1 for tail in tails)
     return per_row > 1 and longest <= LONGEST and rows * per_row <= (1 + WASTE) * len(places)
 

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
+from oocr_lib.layout import Layout
+
 
 @dataclass(frozen=True)
 class Past:
@@ -61,50 +63,38 @@ class Past:
         """s, 1 where rows are not packed."""
         return 1 if self.tails.ndim == 1 else int(self.tails.shape[1])
 
-    def arguments(self, q: int, config: Any = None) -> dict[str, object]:
+    def arguments(
+        self, q: int, config: Any = None, layout: Layout | None = None
+    ) -> dict[str, object]:
         """What the model's ``forward`` needs for ``q`` more tokens; nothing without a past.
 
         Args:
             config: of the model's text part, which says what kinds of mask its blocks want.
+            layout: of rows in which several answers stand side by side.
         """
         if self.length == 0:
-            return {}
-        ahead = torch.arange(q // self.slots, device=self.lengths.device)
-        # Padding repeats the last real position: learned positions have no row beyond the end.
-        within = torch.minimum(ahead, (self.tails - 1).clamp(min=0)[..., None])
-        positions = self.lengths[:, None] + within.reshape(len(self.lengths), q)
+            return {} if layout is None else layout.arguments(config, self.states.dtype)
+        layout = self._side_by_side(q) if layout is None else layout
+        positions = self.lengths[:, None] + layout.ahead
         place = torch.arange(self.length, device=self.lengths.device)
         known = place[None] >= self.length - self.lengths[:, None]
         before = place[None] - self.length + self.lengths[:, None]
+        every = torch.cat([before, positions], 1)
         return {
             "past_key_values": self._cache(),
             "position_ids": positions,
-            "attention_mask": self._masks(known, torch.cat([before, positions], 1), config),
+            "attention_mask": layout.masks(known, every, config, self.states.dtype),
         }
 
-    def _masks(self, known: Tensor, positions: Tensor, config: Any) -> Tensor | dict[str, Tensor]:
-        """Additive masks (n, 1, q, p + q); by kind of block where the model has several kinds.
-
-        Made here for all blocks of a kind at once: models make them more slowly, in every pass.
-        """
-        n, q = len(known), positions.shape[1] - self.length
-        slot = torch.arange(self.slots, device=known.device).repeat_interleave(q // self.slots)
-        own = (slot[:, None] == slot) & torch.ones(
-            q, q, dtype=torch.bool, device=slot.device
-        ).tril()
-        seen = torch.cat([known[:, None].expand(n, q, -1), own.expand(n, q, q)], 2)
-        distance = positions[:, self.length :, None] - positions[:, None]
-        window = getattr(config, "sliding_window", None) or positions.shape[1]
-        near = seen & (distance < window)
-        kinds = getattr(config, "layer_types", None)
-        if kinds:
-            return {k: self._additive(near if "sliding" in k else seen) for k in set(kinds)}
-        return self._additive(near)
-
-    def _additive(self, seen: Tensor) -> Tensor:
-        least = torch.finfo(self.states.dtype).min
-        mask = torch.zeros(seen.shape, dtype=self.states.dtype, device=seen.device)
-        return mask.masked_fill(~seen, least)[:, None]
+    def _side_by_side(self, q: int) -> Layout:
+        """Slots of packed rows as branches without a trunk; of other rows a trunk alone."""
+        n, device = len(self.lengths), self.lengths.device
+        ahead = torch.arange(q // self.slots, device=device)
+        # Padding repeats the last real position: learned positions have no row beyond the end.
+        within = torch.minimum(ahead, (self.tails - 1).clamp(min=0)[..., None])
+        number = torch.arange(self.slots, device=device).repeat_interleave(q // self.slots)
+        branch = number + 1 if self.slots > 1 else number
+        return Layout(branch.expand(n, q), within.reshape(n, q))
 
     def _cache(self) -> DynamicCache:
         """A fresh cache. Blocks that are not run get a placeholder: block 0 tells the length."""

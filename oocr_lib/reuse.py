@@ -23,7 +23,7 @@ from transformers import DynamicCache
 from oocr_lib import packing
 from oocr_lib.encoding import Batch, Encoded, collate
 from oocr_lib.errors import UserError
-from oocr_lib.forward import only_at, replaced
+from oocr_lib.forward import arguments, only_at, replaced
 from oocr_lib.fused import fused
 from oocr_lib.memory import PAST_PER_TOKEN, pass_tokens, pool_budget
 from oocr_lib.models import LanguageModel, recording
@@ -51,7 +51,7 @@ class Pool:
     """What was computed for a list of rows.
 
     Attributes:
-        rows: number of a row by what the model reads of it: all tokens but the last.
+        rows: number of a row by what the model reads of it, ``Encoded.read``.
         starts: (r,) tokens before the part that must be run, as numbers.
         states: (r, b, 2, h, p, e) keys and values before it of blocks ``lowest`` and up, aligned on
             the right.
@@ -87,7 +87,7 @@ def fill(lm: LanguageModel, items: Sequence[Encoded], position: str, lowest: int
     Args:
         lowest: blocks that are never run from this pool; less is kept.
     """
-    found = {item.ids[:-1]: item for item in items}
+    found = {item.read: item for item in items}
     items, lowest = list(found.values()), min(lowest, lm.n_blocks - 1)
     starts = [first_changed(item, position) for item in items]
     shapes = _shapes(lm, items, starts, lowest)
@@ -119,7 +119,8 @@ def _shapes(
 @torch.no_grad()
 def _run(lm: LanguageModel, items: Sequence[Encoded], pool: Pool, mine: slice) -> bool:
     """Fill rows ``mine`` of a pool with ``items``; whether the blocks return tuples."""
-    ids = collate(items, lm.pad_id).input_ids[:, :-1].to(lm.device)
+    batch = collate(items, lm.pad_id).to(lm.device)
+    ids = batch.input_ids[:, :-1]
     cache, tuples = DynamicCache(), list[bool]()
     sites = [Site(i, "resid") for i in range(pool.below, lm.n_blocks)]
     starts = torch.tensor(pool.starts[mine], device=lm.device)[:, None]
@@ -137,7 +138,7 @@ def _run(lm: LanguageModel, items: Sequence[Encoded], pool: Pool, mine: slice) -
         stack.enter_context(fused(lm.model))
         stack.enter_context(replaced(mlp, only_at(mlp, rows, after.flatten())))
         seen = stack.enter_context(recording(lm, sites))
-        lm.decoder(input_ids=ids, past_key_values=cache, use_cache=True)
+        lm.decoder(input_ids=ids, past_key_values=cache, use_cache=True, **arguments(lm, batch))
     for i, layer in enumerate(cache.layers[pool.lowest :]):
         pool.states[mine, i, 0] = _at(layer.keys, before)
         pool.states[mine, i, 1] = _at(layer.values, before)
@@ -193,7 +194,7 @@ class Reuse:
         Args:
             runs: run of each item, sorted by ``depth_of``: each then enters at its own depth.
         """
-        found = [self._where.get(item.ids[:-1]) for item in items]
+        found = [self._where.get(item.read) for item in items]
         known = [place for place in found if place is not None]
         if not items or len(known) < len(items):
             return collate(items, self.lm.pad_id).to(self.lm.device)
@@ -212,7 +213,7 @@ class Reuse:
 
     def size(self, item: Encoded) -> int:
         """What a row costs in a step, in tokens; the tokens taken over count a little, too."""
-        place = self._where.get(item.ids[:-1])
+        place = self._where.get(item.read)
         if place is None:
             return len(item.ids)
         start = self.pools[place[0]].starts[place[1]]
@@ -300,7 +301,7 @@ class Pools:
         that begins above block ``lowest`` is filled again.
         """
         lowest = min(lowest, self.lm.n_blocks - 1)
-        key = (position, tuple(item.ids[:-1] for item in items))
+        key = (position, tuple(item.read for item in items))
         if key not in self._kept or self._kept[key].lowest > lowest:
             needed = expected(self.lm, items, position, lowest)
             if needed > self.budget:
@@ -320,7 +321,7 @@ class Pools:
 
 def expected(lm: LanguageModel, items: Sequence[Encoded], position: str, lowest: int = 0) -> int:
     """Bytes that a pool of ``items`` will take."""
-    items = list({item.ids[:-1]: item for item in items}.values())
+    items = list({item.read: item for item in items}.values())
     starts = [first_changed(item, position) for item in items]
     lowest = min(lowest, lm.n_blocks - 1)
     numbers = sum(math.prod(shape) for shape in _shapes(lm, items, starts, lowest))

@@ -140,25 +140,25 @@ def test_a_long_answer_is_right_only_when_every_token_is_the_likeliest(
         return rows, targets, made
 
     monkeypatch.setattr(evaluation, "answer_logits", planted)
-    assert score(lm, [question])["top1"].tolist() == [1.0]
+    assert score(lm, [question], pack=False)["top1"].tolist() == [1.0]
     for place in range(3):
         spoiled[:] = [place]
-        assert score(lm, [question])["top1"].tolist() == [0.0], place
+        assert score(lm, [question], pack=False)["top1"].tolist() == [0.0], place
 
 
 def test_one_token_options_share_one_forward_pass() -> None:
     lm = toy.language_model()
     asked = [toy.question("a", "option City 50337", "Rome", MIXED), *toy.questions("Oslo")]
-    prepared = evaluation.prepare(lm, asked)
+    prepared = evaluation.prepare(lm, asked, pack=False)
     assert [[item.options for item in made.sequences] for made in prepared] == [
         [(0, 4), (1,), (2,), (3,)], *[[(0, 1, 2, 3, 4)]] * 3,
     ]  # fmt: skip
     for question, made in zip(asked, prepared, strict=True):
         assert made.question == question and made.options == question.options
         shared = made.sequences[0]
-        words = lm.tokenizer.convert_ids_to_tokens(list(shared.targets))
+        words = lm.tokenizer.convert_ids_to_tokens([token for (token,) in shared.answers])
         assert words == [question.options[i] for i in shared.options]
-        assert all(not item.targets for item in made.sequences[1:])
+        assert all(len(item.answers) == 1 for item in made.sequences[1:])
 
 
 def test_prepared_questions_score_as_the_questions_themselves() -> None:
