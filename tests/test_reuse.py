@@ -118,9 +118,9 @@ def test_a_reused_pool_trains_the_same_lora_at_marked_tokens(
     for reused in (False, True):
         loras = [LoraAdapter([b], rank=2, seed=b, position=position) for b in blocks]
         adapter = loras[0] if isinstance(block, int) else LoraGroup(loras)
-        pools = [fill(lm, items(), position)]
-        reuse = Reuse(lm, pools, blocks, pack=False) if reused else None
         with own_modules():
+            pools = [fill(lm, items(), position)]
+            reuse = Reuse(lm, pools, blocks, pack=False) if reused else None
             result = trained(lm, adapter, len(blocks), reuse)
         made.append((result, torch.cat([p.detach().flatten() for p in adapter.parameters()])))
     assert_same(made[0][0], made[1][0], made[0][1], made[1][1], atol=1e-3)
