@@ -17,7 +17,8 @@ from oocr_lib.encoding import Encoded, encode_question
 from oocr_lib.evaluation import Asked, score
 from oocr_lib.grid import Grid, Job, Method
 from oocr_lib.models import LanguageModel
-from oocr_lib.reuse import Pools, Reuse
+from oocr_lib.pools import Pools
+from oocr_lib.reuse import Reuse
 from oocr_lib.runs import RunStore
 from oocr_lib.schedule import TrainConfig
 from oocr_lib.sharing import batches

@@ -27,7 +27,8 @@ from oocr_lib.errors import UserError
 from oocr_lib.evaluation import Asked, prepare, score, summarise
 from oocr_lib.methods import Job, Method, cross, with_config
 from oocr_lib.models import LanguageModel, typical_norm
-from oocr_lib.reuse import Pools, Reuse
+from oocr_lib.pools import Pools
+from oocr_lib.reuse import Reuse
 from oocr_lib.run_table import best_by_validation, rows
 from oocr_lib.runs import Run, RunStore
 from oocr_lib.sharing import batches, reuse_for
@@ -222,12 +223,9 @@ class Grid:
     ) -> tuple[Adapter | None, TrainResult, Reuse | None]:
         """Train jobs that share a batch (``batches``), nothing saved.
 
-        Args:
-            scored: the questions will be asked as well, so what they share is computed, too.
-
         Returns:
             Their adapter, what training gave (no steps where nothing is trained), and what was
-            computed once, for scoring.
+            computed once; also for their questions, if they will be ``scored``.
         """
         method, data = jobs[0].method, [self.data(job) for job in jobs]
         adapter = self.adapter(jobs)

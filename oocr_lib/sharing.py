@@ -10,7 +10,8 @@ from typing import Any
 from oocr_lib.encoding import Encoded
 from oocr_lib.evaluation import Asked
 from oocr_lib.methods import Job, Method
-from oocr_lib.reuse import Pool, Pools, Reuse, first_changed
+from oocr_lib.pools import Pool, Pools, first_changed
+from oocr_lib.reuse import Reuse
 from oocr_lib.sites import Site
 from oocr_lib.training import RunData, sample, visited
 

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oocr_lib.adapters import LoraAdapter, VectorAdapter
-from oocr_lib.fused import Gated, RmsNorm, Rotary, find_pieces, fused, pieces
-from oocr_lib.fused_blocks import Gelu, Silu
+from oocr_lib.fused import find_pieces, fused, pieces
+from oocr_lib.fused.functions import Gated, Gelu, RmsNorm, Rotary, Silu
 from oocr_lib.models import LanguageModel, Site
 from tests import tiny
 from tests.adapter_cases import fingerprint

@@ -15,7 +15,8 @@ from oocr_lib.adapters import LoraAdapter, LoraGroup
 from oocr_lib.encoding import collate
 from oocr_lib.errors import UserError
 from oocr_lib.models import LanguageModel
-from oocr_lib.reuse import Reuse, fill
+from oocr_lib.pools import fill
+from oocr_lib.reuse import Reuse
 from oocr_lib.training import RunData, TrainConfig, train
 from tests import tiny
 from tests.adapter_cases import fingerprint, logits, stir

@@ -16,7 +16,8 @@ from oocr_lib.encoding import Encoded
 from oocr_lib.evaluation import Asked, prepare, score
 from oocr_lib.models import SITES, LanguageModel, Site
 from oocr_lib.passes import passes
-from oocr_lib.reuse import Reuse, fill
+from oocr_lib.pools import fill
+from oocr_lib.reuse import Reuse
 from oocr_lib.tasks.base import Question, user
 from tests import tiny, toy
 

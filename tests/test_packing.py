@@ -16,7 +16,8 @@ from oocr_lib.encoding import Encoded, collate
 from oocr_lib.errors import UserError
 from oocr_lib.forward import answer_logits
 from oocr_lib.models import SITES, LanguageModel, Site
-from oocr_lib.reuse import Reuse, fill
+from oocr_lib.pools import fill
+from oocr_lib.reuse import Reuse
 from oocr_lib.training import RunData, TrainConfig, train
 from tests import tiny
 from tests.adapter_cases import D

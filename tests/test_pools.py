@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from oocr_lib.errors import UserError
-from oocr_lib.reuse import Pools, Reuse, expected, fill
+from oocr_lib.pools import Pools, expected, fill
+from oocr_lib.reuse import Reuse
 from tests import tiny
 
 ROWS = tiny.rows((9, 6, 11, 14, 7, 20))

@@ -8,7 +8,7 @@ import pytest
 
 from oocr_lib.encoding import Encoded
 from oocr_lib.methods import Job, Method
-from oocr_lib.reuse import Pools
+from oocr_lib.pools import Pools
 from oocr_lib.sharing import known_share, reuse_for, touched, untouched_blocks
 from oocr_lib.training import RunData, TrainConfig
 from tests import tiny

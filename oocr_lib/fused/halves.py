@@ -21,102 +21,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
+from oocr_lib.fused.functions import Gelu, Norm, Silu, inverse_rms, rotated, rotated_back
 from oocr_lib.sites import output_tensor
 
 Forward = Callable[..., Any]
-
-
-def inverse_rms(x: Tensor, eps: float) -> Tensor:
-    """1 / sqrt(mean(x^2) + eps), (..., 1) of x (..., d)."""
-    norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return norm.square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
-
-
-def norm_backward(g: Tensor, x: Tensor, r: Tensor) -> Tensor:
-    """Gradient at x of x * r for gradient g there: r (g - x r^2 mean(x g)). Writes into g."""
-    inner = (g * x).sum(-1, keepdim=True).mul_(r.square()).mul_(-1 / x.shape[-1])
-    return g.addcmul_(x, inner).mul_(r)
-
-
-def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Give x cos + rotate_half(x) sin;  x (n, t, h, e), cos and sin (n or 1, t, 1, e)."""
-    half = x.shape[-1] // 2
-    y = x * cos
-    y[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
-    y[..., half:].addcmul_(x[..., :half], sin[..., half:])
-    return y
-
-
-def rotated_back(dy: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """The transposed map of ``rotated``."""
-    half = dy.shape[-1] // 2
-    dx = dy * cos
-    dx[..., :half].addcmul_(dy[..., half:], sin[..., half:])
-    dx[..., half:].addcmul_(dy[..., :half], sin[..., :half], value=-1)
-    return dx
-
-
-@dataclass(frozen=True)
-class Norm:
-    """A root-mean-square norm x r (weight + offset); Gemma's offset is 1."""
-
-    module: Any
-    eps: float
-    offset: float
-
-    @property
-    def weight(self) -> Tensor:
-        """(d,), as it is now."""
-        found: Tensor = self.module.weight
-        return found + self.offset if self.offset else found
-
-    def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The norm of x, and r for the way back."""
-        r = inverse_rms(x, self.eps)
-        return (x * r).mul_(self.weight), r
-
-    def back(self, dy: Tensor, x: Tensor, r: Tensor) -> Tensor:
-        """Gradient at x."""
-        return norm_backward(dy * self.weight, x, r)
-
-
-class Gelu:
-    """act(gate) = gate * sigmoid(2 c (gate + k gate^3)): gelu's tanh form, with a sigmoid.
-
-    PyTorch's tanh takes five times as long on a CPU.
-    """
-
-    OUTER, CUBE = 1.5957691216057308, 0.044715
-
-    @classmethod
-    def sigmoid(cls, gate: Tensor) -> Tensor:
-        """The factor of the gate, s."""
-        s = gate * gate
-        torch.addcmul(gate, s, gate, value=cls.CUBE, out=s)
-        return s.mul_(cls.OUTER).sigmoid_()
-
-    @classmethod
-    def back(cls, dz: Tensor, gate: Tensor, up: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients at gate and up of gate s up."""
-        inner = (gate * gate).mul_(3 * cls.CUBE * cls.OUTER).add_(cls.OUTER)
-        a = gate * s
-        inner.mul_(torch.addcmul(a, a, s, value=-1)).add_(s)
-        return inner.mul_(up).mul_(dz), a.mul_(dz)
-
-
-class Silu:
-    """act(gate) = gate * sigmoid(gate)."""
-
-    @staticmethod
-    def sigmoid(gate: Tensor) -> Tensor:
-        """The factor of the gate, s."""
-        return torch.sigmoid(gate)
-
-    @staticmethod
-    def back(dz: Tensor, gate: Tensor, up: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients at gate and up of gate s up."""
-        a = gate * s
-        return torch.addcmul(a, a, s, value=-1).add_(s).mul_(up).mul_(dz), a.mul_(dz)
 
 
 @dataclass(frozen=True)

@@ -1,13 +1,4 @@
-"""The pieces of a decoder between its matrix products, in fewer passes over memory.
-
-On a CPU, at the sizes of the testbed, about half of a step goes into norms, rotary positions and
-activations that Hugging Face modules compute one operation at a time. Here each is one autograd
-function with its own backward; the modules' weights, hooks and order stay theirs. Used in float32
-on a CPU only, and only for models whose outputs it reproduces on a probe: all others run as they
-are.
-
-Axes: n rows, t tokens, h heads, e head width, d a norm's width, m MLP width.
-"""
+"""Which modules of a model can run fused, and whether they then compute what they did before."""
 
 from __future__ import annotations
 
@@ -19,80 +10,15 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from oocr_lib.fused_blocks import (
-    Forward,
-    Gelu,
-    Half,
-    Norm,
-    Silu,
-    block_forward,
-    inverse_rms,
-    norm_backward,
-    rotated,
-    rotated_back,
-)
+from oocr_lib.fused.functions import Gated, Gelu, Norm, RmsNorm, Rotary, Silu
+from oocr_lib.fused.halves import Forward, Half, block_forward
 
 #: Largest difference on a probe, relative to the largest number, at which a model counts as
 #: reproduced.
 TOLERANCE = 1e-5
-
-
-class RmsNorm(torch.autograd.Function):
-    """y = x * r * w,  r = 1 / sqrt(mean(x^2) + eps);  x (..., d), w (d,) fixed."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        """See the class."""
-        r = inverse_rms(x, eps)
-        ctx.save_for_backward(x, r, weight)
-        return (x * r).mul_(weight)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
-        """Give dx = r * (w dy - x r^2 mean(x w dy))."""
-        x, r, weight = ctx.saved_tensors
-        return norm_backward(dy * weight, x, r), None, None
-
-
-class Rotary(torch.autograd.Function):
-    """y = x cos + rotate_half(x) sin;  x (n, t, h, e), cos and sin (n or 1, t, 1, e)."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        """See the class."""
-        ctx.save_for_backward(cos, sin)
-        return rotated(x, cos, sin)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
-        """The transposed map."""
-        return rotated_back(dy, *ctx.saved_tensors), None, None
-
-
-class Gated(torch.autograd.Function):
-    """z = act(gate) * up;  gate, up (n, t, m), act is ``Gelu`` or ``Silu``."""
-
-    @staticmethod
-    def forward(ctx: Any, gate: Tensor, up: Tensor, act: Any) -> Tensor:
-        """See the class."""
-        s = act.sigmoid(gate)
-        if not any(ctx.needs_input_grad):
-            return s.mul_(gate).mul_(up)
-        ctx.act = act
-        ctx.save_for_backward(gate, up, s)
-        return (gate * s).mul_(up)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dz: Tensor) -> tuple[Tensor, Tensor, None]:
-        """See ``act.back``."""
-        return *ctx.act.back(dz, *ctx.saved_tensors), None
 
 
 _ACTIVATIONS: tuple[tuple[Callable[[Tensor], Tensor], Any], ...] = (
