@@ -66,6 +66,7 @@ class Case:
         seeds: runs a block.
         every: all blocks, or only the middle one.
         steps: of a usual run; what is computed once is spread over them.
+        large: measured on large models, too, where sweeps of whole rows would take hours.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Case:
     every: bool = False
     batch: int = 16
     steps: int = 60
+    large: bool = False
 
     def blocks(self, lm: LanguageModel) -> list[int]:
         """Blocks that are adapted, one a run."""
@@ -103,9 +105,9 @@ class Case:
 CASES = {
     case.name: case
     for case in (
-        Case("risk vector", "risk", "vector"),
-        Case("risk vectors, 5 seeds x blocks", "risk", "vector", seeds=5, every=True),
-        Case("locations vector", "locations", "vector", "codename", batch=8),
+        Case("risk vector", "risk", "vector", large=True),
+        Case("risk vectors, 5 seeds x blocks", "risk", "vector", seeds=5, every=True, large=True),
+        Case("locations vector", "locations", "vector", "codename", batch=8, large=True),
         Case(
             *("locations vectors, 5 seeds x blocks", "locations", "vector", "codename"),
             seeds=5,
@@ -113,7 +115,11 @@ CASES = {
             batch=8,
         ),
         Case("LoRAs on one block, 2 seeds x blocks", "risk", "lora", seeds=2, every=True),
-        Case("evaluation, locations x blocks", "locations", "evaluation", "codename", every=True),
+        Case(
+            *("evaluation, locations x blocks", "locations", "evaluation", "codename"),
+            every=True,
+            large=True,
+        ),
         Case("evaluation, functions x blocks", "functions", "evaluation", "codename", every=True),
     )
 }
@@ -173,7 +179,7 @@ class Bench:
         self._wait()
         return (time.perf_counter() - began) / len(jobs) / jobs[0].method.config.steps
 
-    def loop(self, steps: int = 4) -> float:
+    def loop(self, steps: int = 8) -> float:
         """The plain hook loop at the sampled blocks."""
         found = []
         for block in self.case.sample(self.lm):

@@ -127,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.speed")
     everywhere = ["testbed", "100m", *(["12b"] if torch.cuda.is_available() else [])]
     parser.add_argument("--models", nargs="+", choices=MODELS, default=everywhere)
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES))
+    parser.add_argument("--cases", nargs="+", choices=CASES, help="default: all that fit the model")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-peaks", action="store_true")
@@ -143,7 +143,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         lm = MODELS[model]()
         rate = counting.matmul_rate(lm.device, lm.model.dtype)
         print(f"{lm.name}: matrix products at {rate / 1e9:.0f} GFLOP/s", flush=True)
-        for name in options.cases:
+        fit = [name for name, case in CASES.items() if case.large or model == "testbed"]
+        for name in options.cases or fit:
             bench = Bench(CASES[name], lm)
             own = measure(bench, options.rounds, rate, options.threads, not options.no_peaks)
             found += own
