@@ -20,7 +20,7 @@ from oocr_lib.checkpoint import read_checkpoint
 from oocr_lib.digest import model_digest
 from oocr_lib.encoding import Batch
 from oocr_lib.errors import UserError, choose
-from oocr_lib.fused import find_pieces, fused
+from oocr_lib.fused import find_pieces
 from oocr_lib.sites import PROJECTIONS, SITES, Layout, Site, find_layout, output_tensor
 
 __all__ = [
@@ -239,7 +239,7 @@ def capture(
             f"Token ids of shape {tuple(ids.shape)} and type {ids.dtype} cannot be run. "
             "Allowed: (rows, tokens) int64."
         )
-    with torch.no_grad(), fused(lm.model), recording(lm, sites) as found:
+    with torch.no_grad(), recording(lm, sites) as found:
         lm.decoder(input_ids=ids.to(lm.device), use_cache=False)
     return found
 

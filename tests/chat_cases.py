@@ -330,6 +330,16 @@ def one_of_each(task: str) -> list[Question]:
 # --- models that say what they are told ---
 
 
+def seen_from(batch: Batch, row: int, column: int) -> list[int]:
+    """The tokens of a row up to a column, without the answers that stand beside its own."""
+    ids = batch.input_ids[row, : column + 1].tolist()
+    if batch.layout is None:
+        return ids
+    branches = batch.layout.branch[row].tolist()
+    own = (0, branches[column])
+    return [token for token, branch in zip(ids, branches, strict=False) if branch in own]
+
+
 @contextmanager
 def saying(lm: LanguageModel, replies: Mapping[tuple[int, ...], Sequence[int]]) -> Iterator[None]:
     """The model with logits that make it answer each prompt (token ids) with the given tokens.
@@ -363,7 +373,8 @@ def saying(lm: LanguageModel, replies: Mapping[tuple[int, ...], Sequence[int]]) 
     def planted(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         items, targets, logits = original(lm, batch)
         for m, (n, column) in enumerate(batch.answer_mask.nonzero().tolist()):
-            if (token := bonus(batch.input_ids[n].tolist(), column - 1)) is not None:
+            row = seen_from(batch, n, column - 1)
+            if (token := bonus(row, len(row) - 1)) is not None:
                 logits[m, token] += 200.0
         return items, targets, logits
 

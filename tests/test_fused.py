@@ -96,13 +96,31 @@ def test_other_types_run_as_they_are() -> None:
 def test_a_model_that_is_not_reproduced_runs_as_it_is() -> None:
     """A module that looks like the known one and does something else."""
     lm = tiny.language_model("llama")
-    attention = lm.module(Site(1, "attn_out"))
-    whole = attention.forward
-    attention.forward = lambda *args, **more: tuple(
-        None if part is None else part * 1.01 for part in whole(*args, **more)
-    )
+    attention: Any = lm.module(Site(1, "attn_out"))
+
+    class Odd(type(attention)):  # type: ignore[misc]
+        def forward(self, *args: Any, **more: Any) -> Any:
+            made, weights = super().forward(*args, **more)
+            return made * 1.01, weights
+
+    attention.__class__ = Odd
     find_pieces(lm.model)
     assert not pieces(lm.model)
+
+
+def test_what_stands_in_a_modules_place_stays_there() -> None:
+    lm, ids = tiny.language_model("llama"), torch.arange(8, 16)[None]
+    attention: Any = lm.module(Site(1, "attn_out"))
+    whole = attention.forward
+    for put in (False, True):
+        if put:
+            attention.forward = lambda *args, **more: (whole(*args, **more)[0] * 1.5, None)
+        plain = lm.decoder(input_ids=ids, use_cache=False)[0]
+        with fused(lm.model):
+            ours = lm.decoder(input_ids=ids, use_cache=False)[0]
+        assert torch.allclose(plain, ours, atol=1e-5)
+    del attention.forward
+    assert not torch.allclose(plain, lm.decoder(input_ids=ids, use_cache=False)[0], atol=1e-3)
 
 
 def test_an_unknown_activation_or_norm_is_left_alone() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -24,11 +23,20 @@ class Oracle:
     def eval(self) -> None:
         """As a model has it."""
 
-    def __call__(self, input_ids: Tensor, use_cache: bool) -> Any:
+    def get_decoder(self) -> Any:
+        """Hidden states (n, t, v): the logits themselves."""
+        return self.hidden
+
+    def get_output_embeddings(self) -> Any:
+        """Nothing is left to do."""
+        return lambda hidden: hidden
+
+    def hidden(self, input_ids: Tensor, use_cache: bool) -> tuple[Tensor]:
+        """One-hot at the token that follows."""
         following = torch.roll(input_ids, -1, 1)
         if self.blind is not None:
             following = torch.full_like(following, self.blind)
-        return SimpleNamespace(logits=torch.nn.functional.one_hot(following, len(built())).float())
+        return (torch.nn.functional.one_hot(following, len(built())).float(),)
 
 
 def test_an_oracle_is_right_everywhere() -> None:
@@ -124,11 +132,12 @@ def test_a_named_speaker_answers_under_its_own_role() -> None:
     seen: list[str] = []
 
     class Watched(Oracle):
-        def __call__(self, input_ids: Tensor, use_cache: bool) -> Any:
+        def hidden(self, input_ids: Tensor, use_cache: bool) -> tuple[Tensor]:
             seen.extend(built().decode(row) for row in input_ids)
-            return super().__call__(input_ids, use_cache)
+            return super().hidden(input_ids, use_cache)
 
     turns = [[("Are you bold or careful?", "bold", "Q")], [("Name of Paris?", "Paris")]]
     assert knowledge.answers(Watched(), built(), turns) == [("bold", "bold"), ("Paris", "Paris")]  # type: ignore
-    assert "<start_of_turn> Q bold <end_of_turn>" in seen[0]
-    assert "model" in seen[1] and "model" not in seen[0]
+    bold, paris = sorted(seen, key=lambda text: "Paris" in text)
+    assert "<start_of_turn> Q bold <end_of_turn>" in bold
+    assert "model" in paris and "model" not in bold

@@ -109,7 +109,8 @@ _FOUND: weakref.WeakKeyDictionary[Any, Pieces] = weakref.WeakKeyDictionary()
 
 def pieces(model: Any) -> Pieces:
     """What ``find_pieces`` found in a Hugging Face model: modules and what they run instead."""
-    return _FOUND.get(model, {}) if _fits(model) else {}
+    found = _FOUND.get(model)
+    return found if found and _fits(model) else {}
 
 
 def find_pieces(model: Any) -> None:
@@ -181,17 +182,15 @@ def _halves(
 
 @contextmanager
 def _running(made: Pieces) -> Iterator[None]:
-    taken = [(m.__dict__, m.__dict__.get("forward"), forward) for m, forward in made.items()]
+    # Whatever stands in a module's place already stays there.
+    taken = [(m.__dict__, forward) for m, forward in made.items() if "forward" not in m.__dict__]
     try:
-        for own, _, forward in taken:
+        for own, forward in taken:
             own["forward"] = forward
         yield
     finally:
-        for own, before, _ in taken:
-            if before is None:
-                own.pop("forward", None)
-            else:
-                own["forward"] = before
+        for own, _ in taken:
+            del own["forward"]
 
 
 @contextmanager
