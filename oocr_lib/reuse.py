@@ -106,25 +106,25 @@ class Reuse:
         starts = [self.pools[k].starts[i] for k, i in places]
         p, slots = max(starts), 1 if lengths.ndim == 1 else lengths.shape[1]
         like, device, w = self.pools[places[0][0]], self.lm.device, q // slots
-        heads, width = like.states.shape[3], like.states.shape[5]
-        blocks = self.lm.n_blocks - depths[0]
-        states = like.states.new_zeros(len(places), blocks, 2, heads, p, width)
-        hidden = like.hidden.new_zeros(len(places), slots, w, self.lm.d_model)
-        for k, pool in enumerate(self.pools):
+        parts = []
+        for k in dict.fromkeys(k for k, _ in places):
             mine = [n for n, place in enumerate(places) if place[0] == k]
-            if not mine:
-                continue
-            at = torch.tensor(mine, device=device)
-            rows = torch.tensor([places[n][1] for n in mine], device=device)
-            cut = max(0, pool.states.shape[4] - p)
-            known = pool.states[:, depths[0] - pool.lowest :, :, :, cut:]
-            states[at, ..., p - known.shape[4] :, :] = known[rows]
-            # Rows enter at depths of their own; in packed rows each slot does.
             own = [depths[n] for n in mine] if slots == 1 else depths
-            below = (torch.tensor(own, device=device) - 1 - pool.below).clamp(min=0)
-            picked = (rows, below) if slots == 1 else (rows[:, None], below[None])
-            after = pool.hidden[:, :, :w][picked].view(len(mine), slots, -1, self.lm.d_model)
-            hidden[at, :, : after.shape[2]] = after
+            pool, rows = self.pools[k], [places[n][1] for n in mine]
+            first, cut = depths[0] - pool.lowest, max(0, pool.states.shape[4] - p)
+            known = pool.states[:, first:, :, :, cut:][torch.tensor(rows, device=device)]
+            parts.append((mine, known, self._after(pool, rows, own, w, slots > 1)))
+        if len(parts) == 1:
+            _, states, hidden = parts[0]
+        else:
+            blocks = self.lm.n_blocks - depths[0]
+            shape = (len(places), blocks, 2, like.states.shape[3], p, like.states.shape[5])
+            states = like.states.new_zeros(shape)
+            hidden = like.hidden.new_zeros(len(places), slots, w, self.lm.d_model)
+            for mine, known, after in parts:
+                at = torch.tensor(mine, device=device)
+                states[at, ..., p - known.shape[4] :, :] = known
+                hidden[at, :, : after.shape[2]] = after
         return Past(
             states,
             torch.tensor(starts, device=device),
@@ -134,6 +134,19 @@ class Reuse:
             like.wrapped,
             _active(depths, 1 if slots == 1 else w),
         )
+
+    def _after(
+        self, pool: Pool, rows: Sequence[int], depths: Sequence[int], w: int, packed: bool
+    ) -> Tensor:
+        """Hidden states (m, s, up to w, d) that enter rows (m,) of a pool.
+
+        Rows enter at depths of their own (m,); in packed rows each slot does (s,).
+        """
+        at = torch.tensor(rows, device=self.lm.device)
+        below = (torch.tensor(depths, device=self.lm.device) - 1 - pool.below).clamp(min=0)
+        if packed:
+            return pool.hidden[:, :, :w][at[:, None], below[None]]
+        return pool.hidden[:, :, :w][at, below][:, None]
 
 
 def _active(depths: Sequence[int], size: int) -> tuple[int, ...]:

@@ -175,7 +175,7 @@ class _Loop:
         self.optimiser = torch.optim.AdamW(
             [{"params": leaves, "lr": lr, "peak": lr} for lr, leaves in groups.items()],
             weight_decay=config.weight_decay,
-            foreach=True,
+            fused=True,  # one call for all numbers of a group
         )
         attached.train()
 

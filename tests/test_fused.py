@@ -158,7 +158,11 @@ def test_norms(seed: int, size: float, d: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     x = size * torch.randn(2, 3, d, generator=generator)
     w = torch.randn(d, generator=generator)
-    compared(lambda x: RmsNorm.apply(x, w, 1e-6), lambda x: F.rms_norm(x, (d,), w, 1e-6), x)
+    compared(
+        lambda x: RmsNorm.apply(x, w, torch.tensor([1e-6])),
+        lambda x: F.rms_norm(x, (d,), w, 1e-6),
+        x,
+    )
 
 
 @settings(max_examples=30, deadline=None)

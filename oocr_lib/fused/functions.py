@@ -5,7 +5,6 @@ Axes: n rows, t tokens, h heads, e head width, d a norm's width, m MLP width.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -13,16 +12,17 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 
-def inverse_rms(x: Tensor, eps: float) -> Tensor:
-    """1 / sqrt(mean(x^2) + eps), (..., 1) of x (..., d)."""
+def inverse_rms(x: Tensor, eps: Tensor) -> Tensor:
+    """1 / sqrt(mean(x^2) + eps), (..., 1) of x (..., d); eps is a tensor of one number."""
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    return norm.square_().mul_(1 / x.shape[-1]).add_(eps).rsqrt_()
+    # One call: at a few tokens the number of calls is what counts.
+    return torch.addcmul(eps, norm, norm, value=1 / x.shape[-1]).rsqrt_()
 
 
 def norm_backward(g: Tensor, x: Tensor, r: Tensor) -> Tensor:
     """Gradient at x of x * r for gradient g there: r (g - x r^2 mean(x g)). Writes into g."""
-    inner = (g * x).sum(-1, keepdim=True).mul_(r.square()).mul_(-1 / x.shape[-1])
-    return g.addcmul_(x, inner).mul_(r)
+    inner = (g * x).sum(-1, keepdim=True).mul_(r).mul_(r)
+    return g.addcmul_(x, inner, value=-1 / x.shape[-1]).mul_(r)
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -43,17 +43,19 @@ def rotated_back(dy: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return dx
 
 
-@dataclass(frozen=True)
 class Norm:
-    """A root-mean-square norm x r (weight + offset); Gemma's offset is 1."""
+    """A root-mean-square norm x r (weight + offset); Gemma's offset is 1.
 
-    module: Any
-    eps: float
-    offset: float
+    Args:
+        module: whose ``weight`` (d,) it is.
+    """
+
+    def __init__(self, module: Any, eps: float, offset: float) -> None:
+        self.module, self.offset, self.eps = module, offset, torch.tensor([eps])
 
     @property
     def weight(self) -> Tensor:
-        """(d,), as it is now."""
+        """(d,) with the offset, as it is now."""
         found: Tensor = self.module.weight
         return found + self.offset if self.offset else found
 
@@ -110,7 +112,7 @@ class RmsNorm(torch.autograd.Function):
     """y = x * r * w,  r = 1 / sqrt(mean(x^2) + eps);  x (..., d), w (d,) fixed."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: Tensor) -> Tensor:
         """See the class."""
         r = inverse_rms(x, eps)
         ctx.save_for_backward(x, r, weight)

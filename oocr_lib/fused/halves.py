@@ -122,10 +122,11 @@ class AttentionHalf(torch.autograd.Function):
         dy = half.out_back(d_out, y, last)
         d_o = _linear_back(dy, module.o_proj).view(n, t, -1, e).transpose(1, 2).reshape_as(queries)
         d_p = torch.bmm(d_o, values.transpose(1, 2)).mul_(p)
-        d_s = d_p.addcmul_(p, d_p.sum(-1, keepdim=True), value=-1).mul_(module.scaling)
+        d_s, scaling = d_p.addcmul_(p, d_p.sum(-1, keepdim=True), value=-1), module.scaling
         own = slice(total - t, total)
-        d_q = torch.bmm(d_s, keys).view(n, -1, t, e).transpose(1, 2)
-        d_k = torch.bmm(d_s[:, :, own].transpose(1, 2), queries).view(n, -1, t, e).transpose(1, 2)
+        d_q = _product(d_s, keys, scaling).view(n, -1, t, e).transpose(1, 2)
+        d_k = _product(d_s[:, :, own].transpose(1, 2), queries, scaling)
+        d_k = d_k.view(n, -1, t, e).transpose(1, 2)
         d_v = torch.bmm(p[:, :, own].transpose(1, 2), d_o).view(n, -1, t, e).transpose(1, 2)
         d_q, d_k = (rotated_back(part, cos, sin) for part in (d_q, d_k))
         if half.norms is not None:
@@ -136,11 +137,16 @@ class AttentionHalf(torch.autograd.Function):
         return half.before.back(d_a, x, r).add_(d_out), None, None, None, None, None
 
 
+def _product(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """Give scale * a b of a (m, i, j) and b (m, j, k), in one call."""
+    return torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=scale)
+
+
 def _weights(
     queries: Tensor, keys: Tensor, scaling: float, mask: Tensor | None, n: int, t: int
 ) -> Tensor:
     """Attention weights (n k, g t, T)."""
-    scores = torch.bmm(queries, keys.transpose(1, 2)).mul_(scaling)
+    scores = _product(queries, keys.transpose(1, 2), scaling)
     total = keys.shape[1]
     if mask is None and t > 1:
         least = torch.finfo(scores.dtype).min
