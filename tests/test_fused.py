@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oocr_lib.adapters import LoraAdapter, VectorAdapter
+from oocr_lib.forward import answer_logits
 from oocr_lib.fused import find_pieces, fused, pieces
 from oocr_lib.fused.functions import Gated, Gelu, RmsNorm, Rotary, Silu
 from oocr_lib.models import LanguageModel, Site
@@ -53,14 +55,15 @@ def test_forward_and_gradient_are_those_of_the_model(family: str) -> None:
     assert bool(found) != torch.equal(plain[1], ours[1]), "other operations round differently"
 
 
-@pytest.mark.parametrize("adapter", ["vector", "lora", "all maps"])
-@pytest.mark.parametrize("family", ["gemma3", "llama"])
+@pytest.mark.parametrize("adapter", ["vector", "lora", "all maps", "marked"])
+@pytest.mark.parametrize("family", ["gemma3", "llama", "qwen3", "gemma2"])
 def test_adapters_work_within(family: str, adapter: str) -> None:
     """Hooks of vectors and peft's wrappers are run, at every map of the MLP."""
     lm = tiny.language_model(family)
     made: Any = {
         "vector": lambda: VectorAdapter([Site(1, "mlp_out")], tiny.D_MODEL, "all", [3.0], init=1.0),
         "lora": lambda: LoraAdapter([1], rank=2),
+        "marked": lambda: LoraAdapter([2], rank=2, position="codename"),
         "all maps": lambda: LoraAdapter("all", rank=2, modules=("gate", "up", "down")),
     }[adapter]()
     batch = tiny.batch()
@@ -69,12 +72,15 @@ def test_adapters_work_within(family: str, adapter: str) -> None:
             weight.add_(0.3)
         attached.focus(batch)
         plain = lm.decoder(input_ids=batch.input_ids, use_cache=False)[0]
+        with mock.patch("oocr_lib.fused.finding.pieces", lambda model: {}):
+            asked = answer_logits(lm, batch)[2]
         with fused(lm.model):
             ours = lm.decoder(input_ids=batch.input_ids, use_cache=False)[0]
+        assert torch.allclose(asked, answer_logits(lm, batch)[2], atol=1e-4)
         attached.focus(None)
         without = lm.decoder(input_ids=batch.input_ids, use_cache=False)[0]
     assert torch.allclose(plain, ours, atol=1e-5 * float(plain.abs().max()))
-    assert not torch.allclose(plain, without, atol=1e-2) or adapter != "vector"
+    assert not torch.allclose(plain, without, atol=1e-2) or adapter not in ("vector", "marked")
 
 
 def test_the_model_is_left_as_it_was_also_after_an_error() -> None:
