@@ -43,9 +43,15 @@ def step_tokens(lm: LanguageModel, budget: int | None = None) -> int:
     return fits if lm.device.type == "cuda" else min(fits, CPU_PASS)
 
 
-def pass_tokens(device: torch.device) -> int:
-    """Tokens of one pass without gradient whose outputs at every block are kept for a while."""
-    return PASS_TOKENS if device.type == "cuda" else CPU_PASS
+def pass_tokens(lm: LanguageModel) -> int:
+    """Tokens of one pass without gradient whose outputs at every block are kept for a while.
+
+    On a CPU they take a small part of what a training step may take, so that filling a pool is not
+    what needs most memory.
+    """
+    if lm.device.type == "cuda":
+        return PASS_TOKENS
+    return max(1, min(CPU_PASS, CPU_STEP // 2 // token_bytes(lm)))
 
 
 def token_bytes(lm: LanguageModel) -> int:

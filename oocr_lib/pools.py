@@ -83,7 +83,7 @@ def fill(lm: LanguageModel, items: Sequence[Encoded], position: str, lowest: int
     shapes = _shapes(lm, items, starts, lowest)
     states, hidden = (torch.zeros(s, dtype=lm.model.dtype, device=lm.device) for s in shapes)
     pool = Pool({read: i for i, read in enumerate(found)}, tuple(starts), states, hidden, lowest)
-    rows = max(1, pass_tokens(lm.device) // max(len(item.ids) for item in items))
+    rows = max(1, pass_tokens(lm) // max(len(item.ids) for item in items))
     wrapped = [
         _run(lm, items[i : i + rows], pool, slice(i, i + rows)) for i in range(0, len(items), rows)
     ]

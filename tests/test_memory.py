@@ -68,6 +68,15 @@ def test_a_step_in_several_passes_is_the_same_step(
     assert len(passes) > 3 and all(size <= max(limit, 20) for size in passes)
 
 
+def test_pools_are_filled_in_passes_that_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = tiny.language_model()
+    assert memory.pass_tokens(lm) == memory.CPU_PASS, "small models are bound by calls"
+    monkeypatch.setattr(memory, "CPU_STEP", 100 * memory.token_bytes(lm))
+    assert memory.pass_tokens(lm) == 50
+    monkeypatch.setattr(memory, "CPU_STEP", 1)
+    assert memory.pass_tokens(lm) == 1, "a single row always runs"
+
+
 def test_passes_hold_rows_of_one_length(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two runs, each with rows of 6 and of 20 tokens: no short row is padded to a long one."""
     lm, shapes = toy.language_model(), list[tuple[int, ...]]()
