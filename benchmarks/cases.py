@@ -114,6 +114,7 @@ CASES = {
             every=True,
             batch=8,
         ),
+        Case("LoRA on one block", "risk", "lora", large=True),
         Case("LoRAs on one block, 2 seeds x blocks", "risk", "lora", seeds=2, every=True),
         Case(
             *("evaluation, locations x blocks", "locations", "evaluation", "codename"),
