@@ -76,6 +76,8 @@ def test_adapters_work_within(family: str, adapter: str) -> None:
         hidden = lm.decoder(input_ids=batch.input_ids, use_cache=False)[0]
         return [hidden, answer_logits(lm, batch)[2]]
 
+    with torch.no_grad():
+        bare = both()
     with torch.no_grad(), made.attach(lm) as attached:
         for weight in made.parameters():
             weight.add_(0.3)
@@ -88,15 +90,10 @@ def test_adapters_work_within(family: str, adapter: str) -> None:
         for weight in made.parameters():
             weight.data = weight.data.double()
         exact = both()
-        attached.focus(None)
-        without = both()
     for x, own, true in zip(ours, plain, exact, strict=True):
         error, allowed = (float((y - true).abs().max()) for y in (x, own))
         assert error <= max(allowed, 1e-5 * float(true.abs().max()))
-    assert not torch.allclose(exact[0], without[0], atol=1e-2) or adapter not in (
-        "vector",
-        "marked",
-    )
+    assert not torch.allclose(exact[0].float(), bare[0], atol=1e-2), "the adapter does something"
 
 
 def test_the_model_is_left_as_it_was_also_after_an_error() -> None:

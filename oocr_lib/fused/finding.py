@@ -136,7 +136,7 @@ def _checked(model: Any) -> Pieces:
     ids = torch.arange(8, 20)[None] % len(model.get_input_embeddings().weight)
     plain = decoder(input_ids=ids, use_cache=False)[0]
     blocks = {
-        m: block_forward(*halves, made, False)
+        m: block_forward(*halves, made)
         for m in decoder.modules()
         if (halves := _halves(m, norms, acts, attentions)) is not None
     }

@@ -78,7 +78,7 @@ def _linear_back(dy: Tensor, module: Any) -> Tensor:
 class AttentionHalf(torch.autograd.Function):
     """out = x + after(o(softmax(scaling q k + mask) v)), with q, k, v from before(x).
 
-    ``attended`` (a list) takes the keys and values of this pass and returns all (n, k, T, e).
+    ``cache`` takes the keys and values of this pass and gives all (n, k, T, e); None: these alone.
     """
 
     @staticmethod
@@ -208,14 +208,11 @@ def modular(half: Half, x: Tensor, **rest: Any) -> Tensor:
     return x + (y if half.after is None else half.after.module(y))
 
 
-def block_forward(
-    attention: Half, mlp: Half, forwards: Mapping[Any, Forward], wrapped: bool
-) -> Forward:
+def block_forward(attention: Half, mlp: Half, forwards: Mapping[Any, Forward]) -> Forward:
     """A block's forward that runs its halves as one function each, where they are plain.
 
     Args:
         forwards: what modules of the block run instead of their own forward.
-        wrapped: whether the block returns a tuple.
     """
     # Now, before anything is attached.
     assert attention.modules and mlp.modules
@@ -229,7 +226,6 @@ def block_forward(
             x = AttentionHalf.apply(x, attention, cos, sin, mask, rest.get("past_key_values"))
         else:
             x = modular(attention, x, **rest)
-        x = MlpHalf.apply(x, mlp) if plain(mlp, forwards) else modular(mlp, x)
-        return (x,) if wrapped else x
+        return MlpHalf.apply(x, mlp) if plain(mlp, forwards) else modular(mlp, x)
 
     return forward
