@@ -1,4 +1,4 @@
-"""Where the repository's own files are, found relative to the package."""
+"""Where the repository's own files are, and what a path stands for that somebody typed."""
 
 from __future__ import annotations
 
@@ -13,3 +13,20 @@ def data_dir() -> Path:
     """The ``data`` folder; the environment variable ``OOCR_DATA`` overrides it."""
     override = os.environ.get("OOCR_DATA")
     return Path(override) if override else ROOT / "data"
+
+
+def resolve(text: str | os.PathLike[str], typed_in: Path | None = None) -> Path:
+    """The file or folder that a parameter names, as an absolute path; it need not exist.
+
+    A relative path is looked for from the folder where the command was typed, then from the
+    repository's root; if it is in neither, the first is returned, for the message. A kernel of the
+    runner works in the notebook's folder, so the runner says in ``OOCR_CWD`` where that was;
+    elsewhere it is the current folder.
+
+    Args:
+        typed_in: the folder where it was typed, instead of ``OOCR_CWD`` or the current folder.
+    """
+    path = Path(text).expanduser()
+    here = typed_in or Path(os.environ.get("OOCR_CWD") or Path.cwd())
+    places = [Path(os.path.abspath(base / path)) for base in (here, ROOT)]
+    return next((place for place in places if place.exists()), places[0])
