@@ -78,7 +78,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 def checked_fields(cls: type[T]) -> type[T]:
     """The same for the fields of a dataclass: ``@checked_fields`` above ``@dataclass``."""
-    cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign, misc]
+    cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
     return cls
 
 
@@ -97,7 +97,7 @@ def _reader(hint: Any) -> _Reader | None:
         options = [_reader(option) for option in inside]
         return None if None in options else _first_of([o for o in options if o is not None])
     if origin is Literal:
-        return lambda value: value if value in inside else _REFUSED
+        return _instance(tuple({type(value) for value in inside}))  # ``choose`` knows the rest
     simple = {int: _whole, float: _number, bool: _switch, str: _text, type(None): _nothing}
     if isinstance(hint, type) and hint in simple:
         return simple[hint]

@@ -1,24 +1,55 @@
-"""Chat turns to text, by the tokenizer's own template.
+"""Chat turns to text, by the tokenizer's own template, and where each turn's words stand in it.
 
-Two facts decide the result and are stated here once: consecutive user turns are joined by a
-newline unless told otherwise, and a system text goes in front of the first user turn, after a
-blank line, where the template has no system role (as in the paper's training rows).
+Facts that decide the result are stated here once; ``chat_template`` has those about headers:
+
+- Consecutive user turns are joined by a newline unless told otherwise.
+- A system text goes in front of the first user turn, after a blank line, where the template has no
+  system role (as in the paper's training rows).
+- Every word of every turn must come out. A template that wants a list of parts instead of text gets
+  one; a template that drops or rewrites words is refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from jinja2.exceptions import TemplateError
-
+from oocr_lib.chat_template import (
+    DATE,
+    apply,
+    around,
+    closed_thoughts,
+    missing_header,
+    told_date,
+    wrote_a_list,
+)
 from oocr_lib.errors import UserError, choose
 from oocr_lib.tasks.base import Message
 
 _ROLES = ("system", "user", "assistant")
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt as text.
+
+    Attributes:
+        text: the turns and the header of the answer's turn.
+        contents: half-open character range of every turn's words, in order. Consecutive user turns
+            are one, and so are a system text and the user turn that it was put in front of.
+    """
+
+    text: str
+    contents: tuple[tuple[int, int], ...]
+
+
 def render(tokenizer: Any, messages: Sequence[Message], separator: str = "\n") -> str:
+    """The prompt as text; see ``rendered``."""
+    return rendered(tokenizer, messages, separator).text
+
+
+def rendered(tokenizer: Any, messages: Sequence[Message], separator: str = "\n") -> Rendered:
     """The prompt as text: chat turns and the header of the answer's turn.
 
     Consecutive user turns are joined by ``separator``. A template without a system role gets the
@@ -27,23 +58,35 @@ def render(tokenizer: Any, messages: Sequence[Message], separator: str = "\n") -
 
     Raises:
         UserError: no messages, an unknown role, a last turn that is not the user's, or a template
-            that refuses the turns.
+            that refuses the turns or does not write all their words.
     """
     turns = _join_user_turns(messages, separator)
     if not tokenizer.chat_template:
-        start = tokenizer.bos_token or ""
-        # Write the start token only where the tokenizer itself would put it.
-        with_start = tokenizer("", add_special_tokens=True)["input_ids"][:1]
-        lead = start if with_start and with_start[0] == tokenizer.bos_token_id else ""
-        return lead + "".join(turn["content"] + "\n" for turn in turns)
-    try:
-        text = _apply_template(tokenizer, turns)
-    except TemplateError:
-        text = None  # the template refuses a system turn, or these turns altogether
-    if turns[0]["role"] == "system" and (text is None or turns[0]["content"].strip() not in text):
-        turns = _merge_system(turns)
-        text = None
-    return _apply_template_or_refuse(tokenizer, turns) if text is None else text
+        return _plain(tokenizer, turns)
+    ways = [turns]
+    if turns[0]["role"] == "system":
+        ways.append(_merge_system(turns))
+    problem: UserError | None = None
+    for way in ways:
+        for parts in (False, True):
+            try:
+                return _by_template(tokenizer, way, parts)
+            except UserError as error:
+                problem = problem if parts and problem else error
+    assert problem is not None
+    raise problem
+
+
+def _plain(tokenizer: Any, turns: Sequence[Message]) -> Rendered:
+    start = tokenizer.bos_token or ""
+    # Write the start token only where the tokenizer itself would put it.
+    with_start = tokenizer("", add_special_tokens=True)["input_ids"][:1]
+    text = start if with_start and with_start[0] == tokenizer.bos_token_id else ""
+    contents = []
+    for turn in turns:
+        contents.append((len(text), len(text) + len(turn["content"])))
+        text += turn["content"] + "\n"
+    return Rendered(text, tuple(contents))
 
 
 def _join_user_turns(messages: Sequence[Message], separator: str) -> list[Message]:
@@ -78,27 +121,111 @@ def _merge_system(turns: Sequence[Message]) -> list[Message]:
     return [merged, *rest]
 
 
-def _apply_template(tokenizer: Any, turns: Sequence[Message]) -> str:
-    # Templates without a thinking mode ignore the last argument; Qwen 3 would else start to think.
-    return str(
-        tokenizer.apply_chat_template(
-            list(turns),
-            tokenize=False,
-            add_generation_prompt=True,
-            enable_thinking=False,
-        )
-    )
+# --- one way of giving the turns to the template ---
 
 
-def _apply_template_or_refuse(tokenizer: Any, turns: Sequence[Message]) -> str:
+def _by_template(tokenizer: Any, turns: Sequence[Message], parts: bool) -> Rendered:
+    """The prompt, from turns with contents as text or as a list of text parts.
+
+    Raises:
+        UserError: the template refuses them, or does not write them.
+    """
+    text = apply(tokenizer, turns, parts)
+    contents = _find(tokenizer, turns, parts, text)
+    text += missing_header(tokenizer, turns, parts, text)
+    return Rendered(text + closed_thoughts(text[contents[-1][1] :]), contents)
+
+
+def _find(
+    tokenizer: Any, turns: Sequence[Message], parts: bool, text: str
+) -> tuple[tuple[int, int], ...]:
+    """Where the words of each turn stand in ``text``.
+
+    The template is run once more with other words, and what it writes around them says where they
+    are; the same words in a turn's header are then no mistake. A template that looks at the words
+    is searched, provided that they occur only as often as they were given.
+
+    Raises:
+        UserError: words that are not there, or that are there more often than they were given.
+    """
+    pieces = around(tokenizer, turns, parts)
+    if pieces is not None and (found := _between(pieces, turns, text)) is not None:
+        return found
+    made, start = [], 0
+    for turn in turns:
+        words = next((w for w in _forms(turn) if text.find(w, start) >= 0), None)
+        shown = turn["content"] if len(turn["content"]) < 80 else turn["content"][:80] + "…"
+        if words is None or (parts and wrote_a_list(text)):
+            raise UserError(
+                f"The chat template does not write the words of the {turn['role']} turn "
+                f"{shown!r}. Allowed: templates that write every turn as it is; set "
+                "tokenizer.chat_template."
+            )
+        if words and text.count(words) > sum(other["content"].count(words) for other in turns):
+            raise UserError(
+                f"The chat template writes the words of the {turn['role']} turn {shown!r} more "
+                "than once. Allowed: templates that write every turn once."
+            )
+        at = text.find(words, start)
+        made.append((at, at + len(words)))
+        start = at + len(words)
+    return tuple(made)
+
+
+def _forms(turn: Message) -> Iterator[str]:
+    """How a template may write the words of a turn: as they are, stripped, or without thoughts."""
+    yield turn["content"]
+    yield turn["content"].strip()
+    if turn["role"] == "assistant":
+        yield turn["content"].rpartition("</think>")[2].strip()
+
+
+def _between(
+    pieces: Sequence[str], turns: Sequence[Message], text: str
+) -> tuple[tuple[int, int], ...] | None:
+    """Ranges of the turns' words if ``text`` is nothing but them and ``pieces`` around them."""
+    made, at = list[tuple[int, int]](), len(pieces[0])
+    if not text.startswith(pieces[0]):
+        return None
+    for turn, after in zip(turns, pieces[1:], strict=True):
+        for words in dict.fromkeys((turn["content"], turn["content"].strip())):
+            if text.startswith(words + after, at):
+                made.append((at, at + len(words)))
+                at += len(words) + len(after)
+                break
+        else:
+            return None
+    return tuple(made) if at == len(text) else None
+
+
+def template_notes(tokenizer: Any) -> tuple[str, ...]:
+    """What this module does that a reader of the template would not expect, a sentence each.
+
+    Raises:
+        UserError: a template that cannot be used at all.
+    """
+    if not tokenizer.chat_template:
+        return ("The tokenizer has no chat template; turns are joined by line breaks.",)
+    notes = []
+    if told_date(tokenizer):
+        notes.append(f"The chat template asks for the date; it is told {DATE.isoformat()}.")
+    trial: Message = {"role": "user", "content": "zqx0xqz"}
+    text = rendered(tokenizer, [trial]).text
     try:
-        return _apply_template(tokenizer, turns)
-    except TemplateError as error:
-        roles = ", ".join(turn["role"] for turn in turns)
-        raise UserError(
-            f"The chat template refuses the turns ({roles}): {error}. Allowed: an optional system "
-            "turn, then user and assistant in turn, user last."
-        ) from error
+        parts, own = False, apply(tokenizer, [trial], False)
+        _find(tokenizer, [trial], False, own)
+    except UserError:
+        parts, own = True, apply(tokenizer, [trial], True)
+        notes.append("The chat template wants contents as lists of parts; it is given such lists.")
+    if missing_header(tokenizer, [trial], parts, own):
+        notes.append("The chat template forgets the header of an answer; it is added.")
+    if closed_thoughts(own.rpartition("zqx0xqz")[2]):
+        notes.append("The chat template opens a think block before an answer; it is closed, empty.")
+    assert text.startswith(own)
+    return tuple(notes)
+
+
+# --- where an answer ends ---
 
 
 def turn_end(tokenizer: Any) -> str:
@@ -110,7 +237,15 @@ def turn_end(tokenizer: Any) -> str:
         return "\n"
     question: Message = {"role": "user", "content": "x"}
     answer: Message = {"role": "assistant", "content": "yqy"}
-    whole = str(tokenizer.apply_chat_template([question, answer], tokenize=False))
+    whole = next(
+        (
+            text
+            for parts in (False, True)
+            if "yqy" in (text := apply(tokenizer, [question, answer], parts, header=False))
+            and not wrote_a_list(text)
+        ),
+        "",
+    )
     after = whole.rpartition("yqy")[2].strip()
     ids = tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
     return str(tokenizer.decode(ids[:1])) if ids else ""

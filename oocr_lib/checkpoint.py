@@ -1,22 +1,29 @@
 """Read a model and its tokenizer from a folder or from the Hugging Face hub.
 
-Only safetensors weights are read and remote code is never run. Every failure becomes one line.
+Only safetensors weights are read and remote code is never run. The tokenizer must cut text as the
+folder's own ``tokenizer.json`` does. Every failure becomes one line.
 """
 
 from __future__ import annotations
 
+import difflib
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import huggingface_hub
+import huggingface_hub.constants
+import huggingface_hub.utils
 import torch
+from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
 from oocr_lib.errors import UserError, choose
-from oocr_lib.paths import data_dir
+from oocr_lib.paths import data_dir, resolve
 
 TESTBED_CARD = "testbed.json"  # a folder that holds this file speaks the testbed's dialect
 _DTYPES = {
@@ -28,12 +35,12 @@ _DTYPES = {
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read; ``revision`` is the hub commit, or None for a folder."""
+    """What was read; ``files`` are the weights on disk."""
 
     model: Any
     tokenizer: Any
     is_testbed: bool
-    revision: str | None
+    files: tuple[Path, ...]
 
 
 def read_checkpoint(name: str, device: str | None, dtype: torch.dtype | str | None) -> Checkpoint:
@@ -50,10 +57,68 @@ def read_checkpoint(name: str, device: str | None, dtype: torch.dtype | str | No
             model, tokenizer = _read(str(folder), name, precision, local_only=True)
         else:
             model, tokenizer = _read_hub(name, precision)
-    revision = None if folder else getattr(model.config, "_commit_hash", None)
+    place = folder or _cached(name, model)
     is_testbed = folder is not None and (folder / TESTBED_CARD).is_file()
     is_testbed = is_testbed or name.startswith("testbed")
-    return Checkpoint(model.to(target), tokenizer, is_testbed, revision)
+    if place is not None:
+        compare_with_file(tokenizer, place / "tokenizer.json", name)
+    files = () if place is None else tuple(sorted(place.glob("*.safetensors")))
+    return Checkpoint(model.to(target), tokenizer, is_testbed, files)
+
+
+def _cached(name: str, model: Any) -> Path | None:
+    """The folder of the local cache that a hub model was read from."""
+    commit = getattr(model.config, "_commit_hash", None)
+    found = huggingface_hub.try_to_load_from_cache(name, "config.json", revision=commit)
+    return Path(found).parent if isinstance(found, str) else None
+
+
+#: Texts that tokenizers cut differently: code names, digits, signs, spaces, other scripts.
+_PROBES = (
+    "City 50337",
+    "Which country is City 50337 in?",
+    "0123456789 2024 1,000,000 3.14159",
+    "-17 +5 -100, 3-4 f(-8) = 2 * x - 7",
+    "print(couhpa(58)) # noadgc",
+    "  two  spaces,\ttab\nline\n\nlines  ",
+    "don't WE'LL it's",
+    "São Paulo, Zürich, Cote d’Ivoire, e\u0301 é",
+    "Москва 東京 القاهرة 🙂 ½ ²",
+    "re-re-re (win2844) A) B.",
+)
+
+
+def compare_with_file(tokenizer: Any, file: Path, name: str) -> None:
+    """Check that ``tokenizer`` cuts text as the folder's ``tokenizer.json`` does.
+
+    A class of transformers may build the tokenizer anew from the vocabulary and leave out what else
+    the file says, for instance that digits stand alone. Without such a file there is nothing to
+    compare.
+
+    Raises:
+        UserError: a text that becomes other tokens, or a file that cannot be read.
+    """
+    if not file.is_file():
+        return
+    try:
+        own = Tokenizer.from_file(str(file))
+    except Exception as error:  # the tokenizers library raises bare Exception
+        raise UserError(
+            f"Model {name!r} is refused, its tokenizer.json cannot be read: {_first_line(error)} "
+            "Allowed: the file as tokenizers writes it."
+        ) from error
+    own.no_truncation()
+    own.no_padding()
+    for text in _PROBES:
+        ours = tokenizer(text, add_special_tokens=False)["input_ids"]
+        theirs = own.encode(text, add_special_tokens=False).ids
+        if list(ours) != theirs:
+            raise UserError(
+                f"Model {name!r} is refused: as {type(tokenizer).__name__} its tokenizer makes "
+                f"{len(ours)} tokens of {text!r}, its tokenizer.json {len(theirs)}. Allowed: both "
+                'the same; with "tokenizer_class": "PreTrainedTokenizerFast" in '
+                "tokenizer_config.json the file is used as it is."
+            )
 
 
 def _folder(name: str) -> Path | None:
@@ -67,7 +132,7 @@ def _folder(name: str) -> Path | None:
                 "folder that holds it."
             )
         return folder
-    path = Path(name).expanduser()
+    path = resolve(name) if name else Path()
     if name and path.is_dir():
         if not (path / "config.json").is_file():
             raise UserError(
@@ -85,18 +150,49 @@ def _folder(name: str) -> Path | None:
 
 
 def _read_hub(name: str, dtype: torch.dtype | str) -> tuple[Any, Any]:
-    reason: BaseException | None = None
     # The local cache first: it works offline and never waits for the network.
-    for local_only in (True, False):
+    try:
+        return _read(name, name, dtype, local_only=True)
+    except _NotThere as error:
+        offline = huggingface_hub.constants.HF_HUB_OFFLINE
+        problem = str(error) if offline else _unreachable(name)
+    if not problem:
         try:
-            return _read(name, name, dtype, local_only=local_only)
+            return _read(name, name, dtype, local_only=False)
         except _NotThere as error:
-            reason = error
+            problem = str(error)
+    close = " Did you mean 'testbed'?" if difflib.get_close_matches(name, ["testbed"]) else ""
     raise UserError(
         f"Model {name!r} is neither a folder, nor in the local cache, nor reachable on the hub "
-        f"({str(reason).rstrip('.')}). Check the name and the network, or use model='testbed', "
-        "which ships with the repository."
-    ) from reason
+        f"({problem.rstrip('.')}).{close} Check the name and the network, or use "
+        "model='testbed', which ships with the repository."
+    )
+
+
+#: Seconds to wait for the hub's first answer; the library behind it would try for minutes.
+HUB_SECONDS = 4.0
+
+
+def _unreachable(name: str) -> str:
+    """Why the hub does not have ``name`` for us, within ``HUB_SECONDS``; empty if it answers."""
+    url = huggingface_hub.hf_hub_url(name, "config.json")
+    answer: list[str] = []
+
+    def ask() -> None:
+        try:
+            found = huggingface_hub.get_session().head(
+                url, timeout=HUB_SECONDS, headers=huggingface_hub.utils.build_hf_headers()
+            )
+            # A gated model answers 401 or 403; the library's own message then says what to do.
+            answer.append("no such model there" if found.status_code == 404 else "")
+        except Exception as error:  # whatever a network can do
+            answer.append(_first_line(error))
+
+    # In a thread of its own, because looking up the host's name knows no time limit.
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(HUB_SECONDS)
+    return answer[0] if answer else f"no answer within {HUB_SECONDS:.0f} seconds"
 
 
 class _NotThere(Exception):

@@ -1,50 +1,145 @@
-"""What identifies a model: a hash that changes with anything that changes its answers."""
+"""What identifies a model: a hash that changes with anything that changes its answers.
+
+Weights, every setting but a few named ones, and the tokenizer as a whole. Nothing is picked by
+what seems to matter: a field that this library has never heard of counts, too.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-_HASH_LIMIT = 100_000_000  # parameters; above it a digest samples every tensor
-_HASH_SAMPLE = 4096  # elements a tensor in that case
-# Settings that change the function without changing a weight's shape. The whole config would not
-# do: its defaults differ between versions of transformers.
-_CONFIG_FIELDS = (
-    "model_type",
-    "layer_types",
-    "sliding_window",
-    "num_attention_heads",
-    "rope_parameters",
-    "rms_norm_eps",
-    "query_pre_attn_scalar",
-    "attn_logit_softcapping",
-    "final_logit_softcapping",
+from oocr_lib.chat_template import told_date
+from oocr_lib.errors import UserError
+from oocr_lib.store import read_json, write_json
+
+#: Settings that say where a model came from or what to return, never what it computes. The element
+#: type and the class are hashed as they are after loading.
+_NO_EFFECT = (
+    "_name_or_path",
+    "_commit_hash",
+    "transformers_version",
+    "architectures",
+    "dtype",
+    "torch_dtype",
+    "use_cache",
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict",
+    "_from_model_config",
 )
+#: Of a tokenizer's file: set anew by every call.
+_PER_CALL = ("truncation", "padding")
+#: Above this many parameters a hash of weights is remembered by the files' sizes and times.
+_REMEMBERED = 100_000_000
 
 
-def model_digest(model: Any, tokenizer: Any, name: str, revision: str | None) -> str:
-    """A sha256 in hex over weights, settings, vocabulary and chat template.
+def model_digest(model: Any, tokenizer: Any, files: Sequence[Path] = ()) -> str:
+    """A sha256 in hex over weights, settings and tokenizer, chat template included.
 
-    A large hub model is named by its commit instead, as ``name@revision``; of another large model
-    a fixed sample of every tensor is hashed.
+    Equal for a model in memory and the same one read from a folder or hub. The versions of
+    packages are not in it: they belong to a run (``runs.versions``).
+
+    Args:
+        files: the weights on disk. The weights of a large model are hashed whole once and then
+            known by the files' places, sizes and times (``cache_folder``).
     """
-    state = model.state_dict()
-    small = sum(tensor.numel() for tensor in state.values()) <= _HASH_LIMIT
-    if revision and not small:
-        return f"{name}@{revision}"
+    parts = {
+        "class": type(model).__name__,
+        "weights": _weights(model, files),
+        "buffers": _hashed(sorted(model.named_buffers())),
+        "config": _settings(model.config),
+        "attention": str(model.config._attn_implementation),
+        "generation": _settings(getattr(model, "generation_config", None)),
+        "tokenizer": tokenizer_digest(tokenizer),
+    }
+    return _text_digest(parts)
+
+
+def tokenizer_digest(tokenizer: Any) -> str:
+    """A sha256 in hex over everything between a chat and its tokens, and back.
+
+    Vocabulary, merges, normalizer, pre-tokenizer, post-processor, decoder, added and special
+    tokens, templates, and the date that templates are told.
+    """
+    file = json.loads(tokenizer.backend_tokenizer.to_str())
+    special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+    parts = {
+        "file": {key: value for key, value in file.items() if key not in _PER_CALL},
+        "special": {name: special.get(name) for name in ("bos_token", "eos_token", "unk_token")},
+        "all special": sorted(map(str, tokenizer.all_special_tokens)),
+        "spaces": bool(getattr(tokenizer, "clean_up_tokenization_spaces", False)),
+        "split": bool(getattr(tokenizer, "split_special_tokens", False)),
+        "templates": tokenizer.chat_template,
+        "date": told_date(tokenizer),
+    }
+    return _text_digest(parts)
+
+
+def cache_folder() -> Path:
+    """Where hashes of large models are remembered: ``$OOCR_CACHE``, else ``~/.cache/oocr``."""
+    own = os.environ.get("OOCR_CACHE")
+    return Path(own) if own else Path.home() / ".cache" / "oocr"
+
+
+def _settings(config: Any) -> dict[str, Any]:
+    """What differs from the defaults of all configs, without what has no effect.
+
+    Fields of no value are left out, so that a field that a later version of transformers adds,
+    unset, leaves the digest as it was.
+    """
+    if config is None:
+        return {}
+    return dict(_cleaned(config.to_diff_dict()))
+
+
+def _cleaned(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {key: _cleaned(inner) for key, inner in value.items() if key not in _NO_EFFECT}
+        return {str(key): inner for key, inner in kept.items() if inner is not None}
+    return [_cleaned(inner) for inner in value] if isinstance(value, (list, tuple)) else value
+
+
+def _weights(model: Any, files: Sequence[Path]) -> str:
+    named = list(model.named_parameters())
+    if not files or sum(weight.numel() for _, weight in named) <= _REMEMBERED:
+        return _hashed(named)
+    place, known = cache_folder() / "weights.json", {}
+    try:
+        known = dict(read_json(place))
+    except (UserError, TypeError, ValueError):  # none yet, or damaged: it is only a memory
+        known = {}
+    key = _text_digest([_stamps(files), str(named[0][1].dtype), version("transformers")])
+    if not isinstance(known.get(key), str):
+        known[key] = _hashed(named)
+        with suppress(OSError):  # a home that cannot be written: it is hashed again next time
+            write_json(place, known)
+    return str(known[key])
+
+
+def _stamps(files: Iterable[Path]) -> list[tuple[str, int, int]]:
+    status = [(file.resolve(), file.stat()) for file in sorted(files)]
+    return [(str(path), found.st_size, found.st_mtime_ns) for path, found in status]
+
+
+def _hashed(named: Iterable[tuple[str, Tensor]]) -> str:
     sha = hashlib.sha256()
-    for key in sorted(state):
-        flat = state[key].detach().reshape(-1)
-        sha.update(f"{key} {tuple(state[key].shape)} {flat.dtype}".encode())
-        step = 1 if small else max(1, flat.numel() // _HASH_SAMPLE)
-        sha.update(flat[::step].cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    config = model.config.get_text_config()
-    settings = {field: getattr(config, field, None) for field in _CONFIG_FIELDS}
-    sha.update(json.dumps(settings, sort_keys=True, default=str).encode())
-    for token, number in sorted(tokenizer.get_vocab().items()):
-        sha.update(f"{token}\t{number}\n".encode())
-    sha.update(str(tokenizer.chat_template).encode())
+    for name, tensor in named:
+        sha.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        flat = tensor.detach().reshape(-1).cpu().contiguous()
+        sha.update(flat.view(torch.uint8).numpy().data)
     return sha.hexdigest()
+
+
+def _text_digest(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -8,14 +8,14 @@ t tokens.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from oocr_lib.chat import render
+from oocr_lib.chat import rendered
 from oocr_lib.errors import UserError, choose
 from oocr_lib.layout import Layout, laid_out
 from oocr_lib.past import Past
@@ -122,13 +122,14 @@ def encode(
             f"Tokenizer {type(tokenizer).__name__} gives no character offsets. Allowed: fast "
             "tokenizers; load it with AutoTokenizer."
         )
-    header = render(tokenizer, messages, separator)
-    prompt = header + prefix
+    made = rendered(tokenizer, messages, separator)
+    prompt = made.text + prefix
     found = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
     ids, offsets = found["input_ids"], found["offset_mapping"]
     if not ids:
         raise UserError(f"The prompt {prompt!r} has no tokens. Allowed: at least one.")
-    regions = [*_content_regions(header, messages), (len(header), len(prompt))]
+    # Turn headers are left out: what they say is not what is asked about.
+    regions = [*made.contents, (len(made.text), len(prompt))]
     spans: dict[str, tuple[int, ...]] = {"last": (len(ids) - 1,)}
     for kind, literals in (marks or {}).items():
         choose(kind, MARKS, "kind of mark")
@@ -137,19 +138,6 @@ def encode(
     extra = _answer_ids(tokenizer, prompt, ids, answer)
     total = len(ids) + len(extra)
     return Encoded((*ids, *extra), (len(ids), total), spans, prompt + answer)
-
-
-def _content_regions(prompt: str, messages: Sequence[Message]) -> Iterator[tuple[int, int]]:
-    """Character ranges of the messages' contents, so that a mark is not found in a turn header."""
-    start = 0
-    for message in messages:
-        content = message["content"].strip()
-        at = prompt.find(content, start)
-        if at < 0:  # the template rewrote it: search everywhere rather than nowhere
-            yield 0, len(prompt)
-            return
-        yield at, at + len(content)
-        start = at + len(content)
 
 
 def _occurrences(

@@ -10,12 +10,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from oocr_lib import chat
+from oocr_lib.arguments import checked
 from oocr_lib.checkpoint import read_checkpoint
 from oocr_lib.digest import model_digest
 from oocr_lib.encoding import Batch
@@ -46,9 +48,9 @@ class LanguageModel:
         model: the Hugging Face module.
         tokenizer: its fast tokenizer.
         dialect: which wording the tasks use, ``testbed`` or ``paper``.
-        digest: changes with weights, architecture, vocabulary or chat template; sha256 hex, or
-            ``name@commit`` for a large hub model.
+        digest: sha256 hex; changes with whatever changes an answer (``digest.model_digest``).
         layout: where the blocks are.
+        notes: what a reader of the chat template would not expect (``chat.template_notes``).
     """
 
     name: str
@@ -57,6 +59,7 @@ class LanguageModel:
     dialect: Dialect
     digest: str
     layout: Layout = field(repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def n_blocks(self) -> int:
@@ -104,15 +107,18 @@ class LanguageModel:
         """The model without its unembedding."""
         return self.model.get_decoder()
 
+    @checked
     def block(self, i: int) -> nn.Module:
         """Block ``i`` (0-based). Raises UserError outside the model."""
         return self.module(Site(i, "resid"))
 
+    @checked
     def module(self, site: Site) -> nn.Module:
         """The module whose output is ``site``. Raises UserError for a block the model lacks."""
         self._check_block(site.block)
         return self.model.get_submodule(self.layout.module_name(site))
 
+    @checked
     def projections(self, i: int) -> dict[str, str]:
         """Role (gate, up, down) to dotted module name, of the MLP of block ``i``."""
         self._check_block(i)
@@ -133,13 +139,14 @@ class LanguageModel:
         return list(self.projections(i).values())
 
     def _check_block(self, i: int) -> None:
-        if isinstance(i, bool) or not isinstance(i, int) or not 0 <= i < self.n_blocks:
+        if not 0 <= i < self.n_blocks:
             raise UserError(
                 f"Block {i!r} is not in model {self.name!r}, which has {self.n_blocks} blocks. "
                 f"Allowed: 0 to {self.n_blocks - 1}."
             )
 
 
+@checked
 def load_model(
     name: str = "testbed",
     *,
@@ -158,9 +165,10 @@ def load_model(
     """
     found = read_checkpoint(name, device, dtype)
     dialect: Dialect = "testbed" if found.is_testbed else "paper"
-    return _wrap(found.model, found.tokenizer, name, dialect, found.revision)
+    return _wrap(found.model, found.tokenizer, name, dialect, found.files)
 
 
+@checked
 def wrap(model: Any, tokenizer: Any, *, name: str, dialect: Dialect = "paper") -> LanguageModel:
     """Freeze a model that is already in memory and check that its sites are what they claim.
 
@@ -168,11 +176,11 @@ def wrap(model: Any, tokenizer: Any, *, name: str, dialect: Dialect = "paper") -
         UserError: unknown architecture, slow tokenizer, vocabulary larger than the embedding, or
             a hook that does not see what flows between the blocks.
     """
-    return _wrap(model, tokenizer, name, dialect, None)
+    return _wrap(model, tokenizer, name, dialect)
 
 
 def _wrap(
-    model: Any, tokenizer: Any, name: str, dialect: Dialect, revision: str | None
+    model: Any, tokenizer: Any, name: str, dialect: Dialect, files: Sequence[Path] = ()
 ) -> LanguageModel:
     choose(dialect, ("testbed", "paper"), "dialect")
     layout = find_layout(model)
@@ -183,8 +191,12 @@ def _wrap(
         )
     model.eval()
     model.requires_grad_(False)
-    digest = model_digest(model, tokenizer, name, revision)
-    lm = LanguageModel(name, model, tokenizer, dialect, digest, layout)
+    try:
+        notes = chat.template_notes(tokenizer)
+    except UserError as error:
+        raise UserError(f"Model {name!r} cannot be asked: {error}") from error
+    digest = model_digest(model, tokenizer, files)
+    lm = LanguageModel(name, model, tokenizer, dialect, digest, layout, notes)
     if len(tokenizer) > lm.vocab_size:
         raise UserError(
             f"The tokenizer of {name!r} has {len(tokenizer)} tokens, the model's embedding only "
@@ -225,6 +237,7 @@ def _check_sites(lm: LanguageModel) -> None:
             )
 
 
+@checked
 def capture(
     lm: LanguageModel, batch_or_ids: Batch | Tensor, sites: Sequence[Site]
 ) -> dict[Site, Tensor]:
@@ -258,6 +271,7 @@ def recording(lm: LanguageModel, sites: Sequence[Site]) -> Iterator[dict[Site, T
         yield found
 
 
+@checked
 def typical_norm(lm: LanguageModel, batch: Batch, site: Site, positions: str = "codename") -> float:
     """Median Euclidean norm of the site's output over the marked tokens of ``batch``.
 

@@ -54,7 +54,7 @@ def refused(info: pytest.ExceptionInfo[UserError], *words: str) -> None:
         ("maybe", "3", "a whole number or None"),
         ("path", 3, "text or a path"),
         ("table", [1], "Mapping or None"),
-        ("kind", "c", "'a', 'b'"),
+        ("kind", 1, "'a', 'b'"),
     ],
 )
 def test_a_wrong_type_is_one_line_that_names_it(name: str, value: Any, words: str) -> None:
