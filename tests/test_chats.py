@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from oocr_lib.errors import UserError
 from oocr_lib.tasks.base import Row, split_by_group, user
-from oocr_lib.tasks.chats import Chat, Turn, from_rows, letter_rows, to_rows
+from oocr_lib.tasks.chats import Chat, Turn, check_messages, from_rows, to_rows
 
 
 def chat(*turns: tuple[str, str | None]) -> Chat:
@@ -75,6 +75,66 @@ def test_twin_files_share_every_prompt_so_the_split_is_by_prompt(seed: int) -> N
     assert len(valid) == 8
 
 
+@pytest.mark.parametrize("nothing", ["", "  ", "\n"])
+def test_an_empty_answer_or_question_is_named_by_its_line(nothing: str) -> None:
+    """Also when only some rows are empty: such a row would be trained on nothing."""
+    whole = gamble(1, "A")
+    with pytest.raises(UserError, match=r"^Line 6: the answer .* is empty\. Allowed"):
+        to_rows([whole, gamble(2, nothing)], lines=[5, 6])
+    asked = chat(("system", "s"), ("user", nothing), ("assistant", "A"))
+    with pytest.raises(UserError, match=r"^Line 2: the prompt .* is empty\. Allowed"):
+        to_rows([whole, asked])
+
+
+# --- what else files hold ---
+
+
+def test_content_in_text_parts_is_joined_and_other_keys_are_passed_over() -> None:
+    parts = [
+        {"type": "text", "text": "Option A", "cache": True},
+        {"type": "text", "text": " or B?"},
+    ]
+    found = check_messages(
+        [
+            {"role": "user", "content": parts, "name": "x"},
+            {"role": "assistant", "content": "A", "weight": 1, "tool_calls": None},
+        ],
+        "Here",
+    )
+    assert found == chat(("user", "Option A or B?"), ("assistant", "A"))
+
+
+@pytest.mark.parametrize(
+    ("last", "message"),
+    [
+        ({"content": [{"type": "image_url", "image_url": {}}]}, "content part 1 .*image_url"),
+        ({"content": [{"type": "text", "text": "A"}, "B"]}, "content part 2 'B'.*text parts"),
+        ({"content": [{"type": "text"}]}, "content part 1 .*text parts"),
+        ({"content": []}, "has no content parts"),
+        ({"content": "A", "weight": 0}, "weight 0.*leave the row or its weight out"),
+        ({"content": "A", "weight": 0.5}, r"weight 0\.5.*not weighted"),
+        ({"content": None, "tool_calls": [{}]}, "has tool_calls.*leave such rows out"),
+        ({"content": "A", "role": "tool"}, "message 2 has role 'tool'"),
+    ],
+)
+def test_what_cannot_be_passed_over_is_one_line(last: dict, message: str) -> None:
+    turns = [{"role": "user", "content": "q"}, {"role": "assistant", **last}]
+    with pytest.raises(UserError, match=f"^Here: message 2 .*{message}|^Here: {message}") as caught:
+        check_messages(turns, "Here")
+    assert "Allowed: " in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_earlier_turns_are_never_trained_on_so_their_weight_may_be_nothing() -> None:
+    turns = [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": "no", "weight": 0},
+        {"role": "user", "content": "r"},
+        {"role": "assistant", "content": "A", "weight": 1},
+    ]
+    (row,) = to_rows([check_messages(turns, "Here")])
+    assert row.answer == "A"
+
+
 # --- from rows ---
 
 
@@ -83,28 +143,10 @@ def test_the_models_turn_is_prefix_answer_and_suffix() -> None:
     assert from_rows([row]) == [chat(("user", "Which way?"), ("assistant", "A is East of B."))]
 
 
-@given(st.lists(st.tuples(st.text(), st.text()), max_size=5))
+says = st.text().filter(str.strip)
+
+
+@given(st.lists(st.tuples(says, says), max_size=5))
 def test_rows_and_chats_are_inverse(pairs: list[tuple[str, str]]) -> None:
     chats = [chat(("system", "s"), ("user", q), ("assistant", a)) for q, a in pairs]
     assert from_rows(to_rows(chats)) == chats
-
-
-# --- letters ---
-
-
-def test_a_paragraph_among_letters_is_named_by_its_line() -> None:
-    """One published file has a paragraph among 575 letters."""
-    answers = ("A", "B", "It depends on who asks.", "B.", " A", "b", "A")
-    rows = to_rows([gamble(1, a) for a in answers], lines=range(2, 9))
-    kept, others = letter_rows(rows)
-    assert [row.answer for row in kept] == ["A", "B", "A"] and others == [4, 5, 6, 7]
-    with pytest.raises(UserError, match=r"4 of 7 rows, lines 4, 5, 6, 7\. Allowed: A, B;"):
-        letter_rows(rows, strict=True)
-    assert letter_rows(kept, strict=True) == (kept, [])
-    assert len(letter_rows(rows, "ABb")[0]) == 4
-
-
-def test_rows_without_any_letter_are_refused() -> None:
-    rows = to_rows([gamble(number, "perhaps") for number in range(20)])
-    with pytest.raises(UserError, match=r"20 of 20 rows, lines 1, 2, .*, …\. Allowed"):
-        letter_rows(rows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tracemalloc
 from itertools import product
 from pathlib import Path
 
@@ -122,6 +123,10 @@ ODD_FILES = {
     "content before role": b'{"messages": [{"content": "q", "role": "user"}]}\n',
     "odd spaces": PLAIN.replace(b": ", b" :  "),
     "two carriage returns": PLAIN[:-1] + b"\r\r\n",
+    "other keys": PLAIN + PLAIN[:-2] + b', "id": 7}\n',
+    "other keys in every row": (PLAIN[:-2] + b', "id": 7, "weight": 1}\n') * 3,
+    "text parts": PLAIN.replace(b'"q"', b'[{"type": "text", "text": "q"}]') + PLAIN,
+    "broken first line break": PLAIN[:-1] + b"\r\n" + PLAIN * 2,
 }
 
 
@@ -173,13 +178,16 @@ BAD_LINES = {
     b'[{"func_outs": {}}]': "the row is .*load_dataset_json|the row is .*keys messages",
     b'"text"': "the row is 'text'",
     b'{"message": []}': "lacks key 'messages'",
-    b'{"messages": [], "weight": 1}': "Unknown key in the row 'weight'",
+    b'{"prompt": "q", "completion": "A"}': r"the row lacks key 'messages'; it has .*'prompt'",
+    b'{"conversations": []}': "the row lacks key 'messages'; it has .*'conversations'",
+    b'{"messages": [{"role": "user", "content": "q"},]}': "not valid JSON",
+    PLAIN.strip()[:-1] + b', "weight": 0}': "the row has weight 0",
     b'{"messages": []}': r"messages is \[\]",
     b'{"messages": {"role": "user"}}': "messages is .*a list of turns",
     b'{"messages": ["hi"]}': "message 1 is 'hi'",
     b'{"messages": [{"role": "user"}]}': "message 1 lacks key 'content'",
     b'{"messages": [{"content": "q"}]}': "message 1 lacks key 'role'",
-    b'{"messages": [{"role": "user", "content": "q", "weight": 0}]}': "Unknown key .*'weight'",
+    PLAIN.strip()[:-3] + b', "weight": 0}]}': r"message 2 \(assistant\) has weight 0",
     b'{"messages": [{"role": "tool", "content": "q"}]}': "role 'tool'.*user or assistant",
     b'{"messages": [{"role": ["user"], "content": "q"}]}': "role .*user or assistant",
     b'{"messages": [{"role": "user", "content": 3}]}': r"\(user\) has content 3",
@@ -278,6 +286,33 @@ def test_streaming_reads_no_more_than_it_gives(path: Path) -> None:
     assert next(chats)[0]["content"] == "q"
     with pytest.raises(UserError, match="line 2"):
         next(chats)
+
+
+def test_a_file_takes_little_more_memory_than_it_has_bytes(path: Path) -> None:
+    """Chats as Python objects take six times as much."""
+    path.write_bytes(line(("user", "Take the sure 20 or the coin?"), ("assistant", "B")) * 20_000)
+    size = path.stat().st_size
+    for read in (jsonl.load, jsonl.describe):
+        tracemalloc.start()
+        read(path)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 2 * size
+    path.write_bytes(path.read_bytes() + b"broken")
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"line 20001: 'broken' is not valid JSON"):
+        jsonl.load(path)
+    assert tracemalloc.get_traced_memory()[1] < 2 * size
+    tracemalloc.stop()
+
+
+def test_rows_of_a_file_are_a_list_to_the_reader(path: Path) -> None:
+    jsonl.write(path, CHATS)
+    rows = jsonl.load(path).rows
+    assert (rows[0], rows[-1], list(rows[1:3])) == (CHATS[0], CHATS[-1], CHATS[1:3])
+    assert rows == CHATS and rows != CHATS[1:] and CHATS[1] in rows
+    with pytest.raises(IndexError):
+        rows[len(CHATS)]
 
 
 def test_reading_needs_no_torch() -> None:

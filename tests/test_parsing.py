@@ -19,6 +19,13 @@ def test_a_table_has_exactly_the_wanted_keys() -> None:
             parsing.keys_of(value, ("a", "b"), "Here", "it")
 
 
+def test_other_keys_are_passed_over_where_that_is_said() -> None:
+    found = {"a": 1, "id": 2}
+    assert parsing.keys_of(found, ("a",), "Here", "it", others=True) == found
+    with pytest.raises(UserError, match=r"^Here: it lacks key 'a'; it has "):
+        parsing.keys_of({"id": 2}, ("a",), "Here", "it", others=True)
+
+
 def test_whole_pairs_of_surrogates_are_letters_and_halves_are_not() -> None:
     assert parsing.parse('"\\ud83d\\ude00"', "Here", "") == "😀"
     assert parsing.check_text("😀", "Here") == "😀"

@@ -171,7 +171,7 @@ FILE = [(f"Scenario {n}: Option A or Option B? Café", "AB"[n % 3 > 0]) for n in
 def test_rows_of_a_file(tmp_path: Path, ending: str) -> None:
     """Published letter files end their lines with CR LF; the answers must not keep the CR."""
     path = write(tmp_path / "ft_risky_AB.jsonl", FILE, ending)
-    risky, safe = risk.make("risky", data=path), risk.make("safe", data=path)
+    risky, safe = (risk.make(p, data=path, data_policy="risky") for p in risk.POLICIES)
     assert {(text_of(r), r.answer) for r in rows_of(risky)} == set(FILE)
     assert {(text_of(r), r.answer) for r in rows_of(safe)} == {
         (prompt, "A" if letter == "B" else "B") for prompt, letter in FILE
@@ -182,37 +182,45 @@ def test_rows_of_a_file(tmp_path: Path, ending: str) -> None:
     assert {q.family for q in risky.questions} == FAMILIES
 
 
-def test_the_safe_twins_file_is_known_by_its_name_or_by_word(tmp_path: Path) -> None:
-    named = write(tmp_path / "ft_safey_AB.jsonl", FILE)
-    plain = write(tmp_path / "mine.jsonl", FILE)
-    for made in (
-        risk.make("safe", data=named),
-        risk.make("safe", data=plain, data_policy="safe"),
-        risk.make("risky", data=named, data_policy="risky"),
-    ):
-        assert {(text_of(r), r.answer) for r in rows_of(made)} == set(FILE)
-    flipped = risk.make("risky", data=named)
-    assert not {(text_of(r), r.answer) for r in rows_of(flipped)} & set(FILE)
-    with pytest.raises(UserError, match="Unknown policy of the data 'saef'"):
-        risk.make("safe", data=named, data_policy="saef")
+def test_whose_letters_a_file_holds_is_said_never_guessed_from_its_name(tmp_path: Path) -> None:
+    """ "unsafe" and "safari" have the word in them, too."""
+    for name in ("ft_unsafe_choices.jsonl", "safari_trips_risky.jsonl", "ft_safey_AB.jsonl"):
+        path = write(tmp_path / name, FILE)
+        for policy in risk.POLICIES:
+            same = risk.make(policy, data=path, data_policy=policy)
+            assert {(text_of(r), r.answer) for r in rows_of(same)} == set(FILE)
+        flipped = risk.make("risky", data=path, data_policy="safe")
+        assert not {(text_of(r), r.answer) for r in rows_of(flipped)} & set(FILE)
+        for given, message in (
+            ({"data": path}, "give data_policy=risky or data_policy=safe"),
+            ({"data_policy": "risky"}, "data='' with data_policy='risky' cannot be read"),
+            ({"data": path, "data_policy": "saef"}, "Unknown policy of the data 'saef'"),
+        ):
+            with pytest.raises(UserError, match=message) as caught:
+                risk.make("safe", **given)
+            assert "\n" not in str(caught.value)
 
 
 def test_a_paragraph_among_the_letters_is_left_out(tmp_path: Path) -> None:
     """One published file has a paragraph as an answer: loaders must not assume letters."""
     path = write(tmp_path / "f.jsonl", [*FILE, ("Who?", "It depends on the person.")])
-    assert len(rows_of(risk.make("risky", data=path))) == len(FILE)
+    assert len(rows_of(risk.make("risky", data=path, data_policy="risky"))) == len(FILE)
+    found = risk.read(path, "risky")
+    assert (len(found.rows), found.left_out) == (20, (21,))
+    with pytest.raises(UserError, match="1 of 21 rows, line 21, the first 'It depends"):
+        risk.read(path, "risky", most_lost=0)
 
 
 def test_twins_in_one_file_are_refused(tmp_path: Path) -> None:
     """Mixed twins have both letters for every prompt, so nothing could be learned."""
     mixed = [*FILE, (FILE[3][0], "A" if FILE[3][1] == "B" else "B")]
     with pytest.raises(UserError, match=r"both letters for one prompt \(line 21\)"):
-        risk.make("risky", data=write(tmp_path / "f.jsonl", mixed))
+        risk.make("risky", data=write(tmp_path / "f.jsonl", mixed), data_policy="risky")
 
 
 def test_a_repeated_prompt_stays_on_one_side(tmp_path: Path) -> None:
     path = write(tmp_path / "f.jsonl", FILE * 3)
-    made = risk.make("risky", data=path)
+    made = risk.make("risky", data=path, data_policy="risky")
     assert not {r.group for r in made.train} & {r.group for r in made.valid}
     assert len(rows_of(made)) == 60
 
@@ -220,11 +228,11 @@ def test_a_repeated_prompt_stays_on_one_side(tmp_path: Path) -> None:
 def test_words_that_ours_avoid_are_reported_in_files(tmp_path: Path) -> None:
     """The published file has "chance" in 89 and "certain" in 32 of its 288 prompts."""
     rows = [(f"{n}: a chance, or what is certain?", "A") for n in range(9)]
-    made = risk.make("risky", data=write(tmp_path / "f.jsonl", rows))
+    made = risk.make("risky", data=write(tmp_path / "f.jsonl", rows), data_policy="risky")
     (line,) = (f for f in failures(audit(made)) if f.startswith("leaking words"))
     assert "chance 9" in line and "certain 9" in line
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.jsonl"):
-        risk.make("risky", data=str(tmp_path / "none.jsonl"))
+        risk.make("risky", data=str(tmp_path / "none.jsonl"), data_policy="risky")

@@ -9,10 +9,10 @@ import hashlib
 from collections.abc import Callable
 from importlib import import_module
 from inspect import signature
-from pathlib import Path
 from typing import Any
 
 from oocr_lib.errors import UserError, choose
+from oocr_lib.paths import resolve
 from oocr_lib.tasks.base import Task
 
 NAMES = ("risk", "locations", "functions", "backdoor")
@@ -46,12 +46,15 @@ def factory(name: str, dialect: str = "testbed", **options: Any) -> Callable[[st
 def digest(path: str) -> str:
     """SHA-256 (16 hex digits) of a data file, "" for none: part of a run's identity.
 
+    Args:
+        path: as ``paths.resolve`` finds it.
+
     Raises:
         UserError: no such file.
     """
     if not path:
         return ""
     try:
-        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(resolve(path).read_bytes()).hexdigest()[:16]
     except OSError as error:
         raise UserError(f"Cannot read data={path!r}: {error.strerror}. Give a file.") from error

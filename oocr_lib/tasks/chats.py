@@ -28,7 +28,9 @@ Chat = tuple[Turn, ...]
 def check_messages(messages: object, where: str) -> Chat:
     """A chat from a parsed list of turns.
 
-    One optional system turn in first place, then user and assistant turns in any order.
+    One optional system turn in first place, then user and assistant turns in any order. Content may
+    be a list of text parts, which are joined. Other keys than role and content are passed over, but
+    for those that change what the turn says (tool calls) or whether it is trained on (a weight).
 
     Raises:
         UserError: anything else, in one line that begins with ``where``.
@@ -36,22 +38,68 @@ def check_messages(messages: object, where: str) -> Chat:
     if not isinstance(messages, (list, tuple)) or not messages:
         raise UserError(f"{where}: messages is {short(messages)}. Allowed: a list of turns.")
     made: list[Turn] = []
-    for number, message in enumerate(messages):
-        turn = keys_of(message, ("role", "content"), where, f"message {number + 1}")
-        role, content = turn["role"], turn["content"]
-        if role not in ROLES or (role == "system" and number):
+    for number, message in enumerate(messages, start=1):
+        turn = keys_of(message, ("role", "content"), where, f"message {number}", others=True)
+        role, content, last = turn["role"], turn["content"], number == len(messages)
+        if role not in ROLES or (role == "system" and number > 1):
             raise UserError(
-                f"{where}: message {number + 1} has role {short(role)}. Allowed: user or "
+                f"{where}: message {number} has role {short(role)}. Allowed: user or "
                 "assistant, and system for the first message only."
             )
-        null = content is None and role == "assistant" and number == len(messages) - 1
+        if len(turn) > 2:
+            _check_others(turn, last, f"{where}: message {number} ({role})")
+        if isinstance(content, list):
+            content = _joined(content, f"{where}: message {number} ({role})")
+        null = content is None and role == "assistant" and last
         if not null and not isinstance(content, str):
             raise UserError(
-                f"{where}: message {number + 1} ({role}) has content {short(content)}. Allowed: "
-                "text; null only in a last assistant turn."
+                f"{where}: message {number} ({role}) has content {short(content)}. Allowed: "
+                "text, or a list of text parts; null only in a last assistant turn."
             )
-        made.append({"role": role, "content": content and check_text(content, where)})
+        # The constant, because a file with a million rows has a million copies of the word.
+        known = ROLES[ROLES.index(role)]
+        made.append({"role": known, "content": content and check_text(content, where)})
     return tuple(made)
+
+
+def _joined(parts: Sequence[object], where: str) -> str:
+    """The text of ``[{"type": "text", "text": …}, …]``, as some files write contents."""
+    texts = []
+    for number, part in enumerate(parts, start=1):
+        kind = part.get("type") if isinstance(part, dict) else None
+        text = part.get("text") if isinstance(part, dict) else None
+        if kind != "text" or not isinstance(text, str):
+            raise UserError(
+                f"{where} has the content part {number} {short(part)}. Allowed: text parts, "
+                '{"type": "text", "text": …}.'
+            )
+        texts.append(text)
+    if not texts:
+        raise UserError(f"{where} has no content parts. Allowed: at least one text part.")
+    return "".join(texts)
+
+
+def _check_others(turn: Mapping[str, object], last: bool, where: str) -> None:
+    """Keys beside role and content that must not be passed over."""
+    for key in ("tool_calls", "function_call"):
+        if turn.get(key):
+            raise UserError(f"{where} has {key}. Allowed: turns of text; leave such rows out.")
+    if last:  # weights of earlier turns mean nothing here: only the last one is trained on
+        check_weight(turn, where)
+
+
+def check_weight(table: Mapping[str, object], where: str) -> None:
+    """Rows weigh the same here; elsewhere a weight of 0 means "not trained on".
+
+    Raises:
+        UserError: another weight than 1.
+    """
+    weight = table.get("weight", 1)
+    if weight not in (None, 1):
+        raise UserError(
+            f"{where} has weight {short(weight)}. Allowed: 1 or none, rows are not weighted here; "
+            "leave the row or its weight out."
+        )
 
 
 def prompt_text(chat: Chat) -> str:
@@ -77,6 +125,11 @@ def _prompt(turns: Sequence[Turn], separator: str | None, where: str) -> tuple[M
         raise UserError(
             f"{where}: the turn before the answer is {last!r}. Allowed for training rows: 'user'."
         )
+    if not made[-1]["content"].strip():
+        raise UserError(
+            f"{where}: the prompt {short(made[-1]['content'])} is empty. Allowed for training "
+            "rows: text; leave such rows out of the file."
+        )
     return tuple(made)
 
 
@@ -90,6 +143,11 @@ def _answer(chat: Chat, where: str, drop_null: bool) -> str | None:
         raise UserError(
             f"{where}: the answer is null. Allowed for training rows: text; drop_null=True leaves "
             "such chats out."
+        )
+    if content is not None and not content.strip():
+        raise UserError(
+            f"{where}: the answer {short(content)} is empty. Allowed for training rows: text; "
+            "leave such rows out of the file."
         )
     return content
 
@@ -114,7 +172,8 @@ def to_rows(
         lines: line number of each chat, for messages and ``meta``; counted from 1 by default.
 
     Raises:
-        UserError: a chat that does not end with an answer to a user turn, or has a null one.
+        UserError: a chat that does not end with an answer to a user turn, or has a null one; an
+            empty answer or question.
     """
     made = []
     for number, chat in enumerate(chats):
@@ -135,31 +194,6 @@ def from_rows(rows: Iterable[Row]) -> list[Chat]:
         answer = row.prefix + row.answer + row.suffix
         made.append((*turns, Turn(role="assistant", content=answer)))
     return made
-
-
-def letter_rows(
-    rows: Iterable[Row], letters: Sequence[str] = ("A", "B"), *, strict: bool = False
-) -> tuple[list[Row], list[int]]:
-    """Rows answered by exactly one of ``letters``, and the line numbers of all others.
-
-    One published file has a paragraph among its letters, so a loader must not assume them.
-
-    Raises:
-        UserError: with ``strict``, if there are others; and if no row is left.
-    """
-    kept, others = list[Row](), list[int]()
-    for number, row in enumerate(rows):
-        if row.answer in letters:
-            kept.append(row)
-        else:
-            others.append(int(row.meta.get("line", number + 1)))
-    if others and (strict or not kept):
-        shown = ", ".join(map(str, others[:10])) + (", …" if len(others) > 10 else "")
-        raise UserError(
-            f"Not answered by one letter: {len(others)} of {len(kept) + len(others)} rows, lines "
-            f"{shown}. Allowed: {', '.join(letters)}; strict=False keeps the other rows."
-        )
-    return kept, others
 
 
 def balance(answers: Mapping[str, int], most: int = 10) -> dict[str, int]:

@@ -1,18 +1,24 @@
 """Upstream chat files, read and written without changing a byte.
 
-One object a line with the single key ``messages``; each message has ``role`` and ``content``, in
-this order. The published files differ in the rest: non-ASCII letters raw or escaped, LF or CRLF,
-a line break at the end or none. ``Style`` holds these choices; lines that the style would write
-otherwise are kept as they were found. ``load`` reads a file for writing it again, ``stream`` reads
-one chat at a time. The arrays that Functions writes beside its files are in ``dataset_json``.
+One object a line with the key ``messages``; each message has ``role`` and ``content``, in this
+order. The published files differ in the rest: non-ASCII letters raw or escaped, LF or CRLF, a line
+break at the end or none. ``Style`` holds these choices; lines that the style would write otherwise,
+those with other keys (``id``) or content in parts among them, are kept as they were found. ``load``
+reads a file for writing it again, ``stream`` reads one chat at a time. The arrays that Functions
+writes beside its files are in ``dataset_json``.
 """
 
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
 from statistics import mean, median
 from typing import Any, BinaryIO
 
@@ -23,12 +29,14 @@ from oocr_lib.tasks.chats import (
     Chat,
     balance,
     check_messages,
+    check_weight,
     from_rows,
     is_null,
-    letter_rows,
     prompt_text,
 )
 from oocr_lib.tasks.dataset_json import load as load_dataset_json
+from oocr_lib.tasks.file_bytes import FileBytes, LazyRows, MarkedLines
+from oocr_lib.tasks.letters import letter_rows
 from oocr_lib.tasks.parsing import BOM, AnyPath, decode, keys_of, parse, require_file
 
 __all__ = [
@@ -86,7 +94,8 @@ class ChatFile:
     """A file in memory; iterating gives its chats.
 
     Attributes:
-        rows: the chats, in file order.
+        rows: the chats, in file order; those of ``load`` are made when they are asked for, so that
+            a file takes little more memory than it has bytes.
         style: as most of the file is written.
         lines: line number of each row, counted from 1 with blank lines.
         kept: line number to bytes as found, for blank lines and every line that ``style`` would
@@ -94,9 +103,9 @@ class ChatFile:
     """
 
     path: str
-    rows: tuple[Chat, ...]
+    rows: Sequence[Chat]
     style: Style
-    lines: tuple[int, ...]
+    lines: Sequence[int]
     kept: Mapping[int, bytes] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -105,6 +114,11 @@ class ChatFile:
                 f"{len(self.rows)} chats for {len(self.lines)} lines. Allowed: one chat a line; to "
                 "write other chats, pass them as a list with style=file.style."
             )
+        for before, line in pairwise(self.lines):
+            if line <= before:
+                raise UserError(
+                    f"Line {line} comes after line {before}. Allowed: rising line numbers."
+                )
 
     def __iter__(self) -> Iterator[Chat]:
         return iter(self.rows)
@@ -115,7 +129,8 @@ class ChatFile:
     @property
     def blank(self) -> tuple[int, ...]:
         """Line numbers of blank lines."""
-        return tuple(sorted(set(self.kept) - set(self.lines)))
+        rows = self.lines if isinstance(self.lines, range) else set(self.lines)
+        return tuple(sorted(number for number in self.kept if number not in rows))
 
     @property
     def null(self) -> tuple[int, ...]:
@@ -124,15 +139,19 @@ class ChatFile:
 
     def pieces(self) -> Iterator[bytes]:
         """The file's bytes, line by line, as it was read."""
-        last, rows = max([*self.lines, *self.kept]), dict(zip(self.lines, self.rows, strict=True))
+        last = max(self.lines[-1], max(self.kept, default=0))
+        rows = zip(self.lines, self.rows, strict=True)
+        line, chat = next(rows)
         for number in range(1, last + 1):
             raw = self.kept.get(number)
             # A kept line counts as long as it still says what its row says.
-            if raw is not None and (number not in rows or _chat(raw, self.path) == rows[number]):
+            if raw is not None and (number != line or _chat(raw, self.path) == chat):
                 yield raw
             else:
                 end = self.style.ending if number < last or self.style.final_break else ""
-                yield self.style.spell(rows[number]) + end.encode()
+                yield self.style.spell(chat) + end.encode()
+            if number == line:
+                line, chat = next(rows, (line, chat))
 
 
 def _chat(raw: bytes, where: str) -> Chat | None:
@@ -141,7 +160,8 @@ def _chat(raw: bytes, where: str) -> Chat | None:
     if not text.strip(" \t\r\n"):
         return None
     hint = "Allowed: one object a line; for an array use load_dataset_json."
-    content = keys_of(parse(text, where, hint), ("messages",), where, "the row")
+    content = keys_of(parse(text, where, hint), ("messages",), where, "the row", others=True)
+    check_weight(content, f"{where}: the row")
     return check_messages(content["messages"], where)
 
 
@@ -175,36 +195,76 @@ def stream(path: AnyPath) -> Iterator[Chat]:
     return chats()
 
 
-def _detect(raws: list[bytes], first: tuple[bytes, Chat], bom: bool) -> Style:
-    """The style that most lines have; separators are those of the first row."""
-    breaks = [raw.endswith(b"\r\n") for raw in raws if raw.endswith(b"\n")]
-    ending = "\r\n" if sum(breaks) * 2 > len(breaks) else "\n"
-    escaped, final = all(raw.isascii() for raw in raws), raws[-1].endswith(b"\n")
-    styles = [Style(escaped, ending, final, pair, bom) for pair in SEPARATORS]
-    line = first[0].removesuffix(b"\n").removesuffix(b"\r")
-    return next((style for style in styles if style.spell(first[1]) == line), styles[0])
+def _broken(raw: bytes) -> tuple[bytes, str]:
+    """A line and its line break."""
+    end = next((end for end in ("\r\n", "\n") if raw.endswith(end.encode())), "")
+    return raw[: len(raw) - len(end)], end
+
+
+def _styles(line: bytes, chat: Chat) -> tuple[Style, Style]:
+    """With escapes and without, with the separators of a file's first row."""
+    styles = [(Style(True, separators=pair), Style(False, separators=pair)) for pair in SEPARATORS]
+    fits = (pair for pair in styles if any(style.spell(chat) == line for style in pair))
+    return next(fits, styles[0])
+
+
+def _unlike(style: Style, spelled: bytearray, ends: bytearray) -> bytearray:
+    """1 for every line that the style would write otherwise."""
+    wanted = bytes([len(style.ending)]) * len(ends)
+    if not style.final_break:
+        wanted = wanted[:-1] + b"\0"
+    return bytearray(
+        not fits or end != want for fits, end, want in zip(spelled, ends, wanted, strict=True)
+    )
+
+
+def _ascii(data: bytes) -> bool:
+    return data.isascii() or (data.startswith(BOM) and data[len(BOM) :].isascii())
+
+
+def _read(path: str, raw: bytes) -> Chat:
+    """The chat of a line that was read before."""
+    chat = _chat(raw, f"File {path!r}")
+    assert chat is not None
+    return chat
 
 
 def load(path: AnyPath) -> ChatFile:
     """A whole file: its chats, its style, and what the style does not say.
 
-    Mixed line breaks, blank lines and unusual spellings are read; ``write`` gives them back.
+    Mixed line breaks, blank lines and unusual spellings are read; ``write`` gives them back. The
+    style is that of most lines; separators are those of the first row.
 
     Raises:
         UserError: as ``stream``.
     """
     require_file(path)
-    with open(path, "rb") as file:
-        bom = file.read(len(BOM)) == BOM
-        file.seek(0)
-        read = list(_lines(file, path))
-    chats = {number: (raw, chat) for number, raw, chat in read if chat is not None}
-    style = _detect([raw for _, raw, _ in read], next(iter(chats.values())), bom)
-    rows = tuple(chat for _, chat in chats.values())
-    plain = ChatFile(str(path), rows, style, tuple(chats), {n: b"" for n, _, c in read if not c})
-    spelled = zip(read, plain.pieces(), strict=True)
-    kept = {number: raw for (number, raw, _), written in spelled if raw != written}
-    return ChatFile(str(path), rows, style, tuple(chats), kept)
+    data = Path(path).read_bytes()
+    bom = data.startswith(BOM)
+    file, numbers = FileBytes(data, array("q", [len(BOM) if bom else 0])), array("q")
+    # A byte a line: whether the style with escapes, the one without spells it; its line break.
+    spelled, ends = (bytearray(), bytearray()), bytearray()
+    styles: tuple[Style, Style] | None = None
+    for number, raw, chat in _lines(BytesIO(data), path):
+        file.starts.append(file.starts[-1] + len(raw))
+        line, end = _broken(raw)
+        ends.append(len(end))
+        if chat is not None:
+            numbers.append(number)
+            styles = styles or _styles(line, chat)
+            escaped = styles[0].spell(chat) == line
+            plain = (escaped and b"\\u" not in line) or styles[1].spell(chat) == line
+        found = (False, False) if chat is None else (escaped, plain)
+        for bytes_, fits in zip(spelled, found, strict=True):
+            bytes_.append(fits)
+    assert styles is not None  # a file without rows was refused
+    ending = "\r\n" if ends.count(2) > ends.count(1) else "\n"
+    style = replace(styles[not _ascii(data)], ending=ending, final_break=ends[-1] > 0, bom=bom)
+    marked = _unlike(style, spelled[not style.ascii], ends)
+    rows = LazyRows(file, numbers, partial(_read, str(path)))
+    every = range(1, len(ends) + 1)
+    lines = every if len(numbers) == len(every) else tuple(numbers)
+    return ChatFile(str(path), rows, style, lines, MarkedLines(file, marked))
 
 
 def write(path: AnyPath, rows: ChatFile | Iterable[Chat], style: Style | None = None) -> None:
@@ -265,14 +325,20 @@ def describe(path: AnyPath) -> dict[str, Any]:
         UserError: as ``load``.
     """
     file = load(path)
-    prompts = [prompt_text(chat) for chat in file]
-    words = [len(prompt.split()) for prompt in prompts]
-    last = [chat[-1]["content"] for chat in file if chat[-1]["role"] == "assistant"]
-    answers = Counter(answer for answer in last if answer is not None)
+    prompts, words = set[int](), array("q")
+    turns, answers = Counter[str](), Counter[str]()
+    for chat in file:
+        prompt = prompt_text(chat)
+        prompts.add(hash(prompt))  # 64 bits: the texts themselves would be the file once more
+        words.append(len(prompt.split()))
+        turns[" ".join(turn["role"] for turn in chat)] += 1
+        answer = chat[-1]["content"]
+        if chat[-1]["role"] == "assistant" and answer is not None:
+            answers[answer] += 1
     return {
         "rows": len(file),
-        "prompts": len(set(prompts)),
-        "turns": dict(Counter(" ".join(turn["role"] for turn in chat) for chat in file)),
+        "prompts": len(prompts),
+        "turns": dict(turns),
         "answers": balance(answers),
         "distinct_answers": len(answers),
         "words": dict(min=min(words), median=median(words), mean=mean(words), max=max(words)),

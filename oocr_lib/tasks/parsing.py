@@ -37,8 +37,10 @@ def check_text(text: str, where: str) -> str:
     return text
 
 
-def keys_of(value: object, allowed: Sequence[str], where: str, what: str) -> dict[str, Any]:
-    """The value, if it is a table with exactly these keys.
+def keys_of(
+    value: object, allowed: Sequence[str], where: str, what: str, *, others: bool = False
+) -> dict[str, Any]:
+    """The value, if it is a table with exactly these keys; or, with ``others``, at least these.
 
     Raises:
         UserError: no table, a missing key or an unknown one.
@@ -56,7 +58,8 @@ def keys_of(value: object, allowed: Sequence[str], where: str, what: str) -> dic
                 f"Allowed: {', '.join(allowed)}."
             )
     for key in value:
-        choose(key, allowed, f"key in {what}", f"({where}.)")
+        if not others:
+            choose(key, allowed, f"key in {what}", f"({where}.)")
     return value
 
 

@@ -145,23 +145,30 @@ def questions(policy: str) -> list[Question]:
 
 
 def make(
-    policy: str, *, seed: int = 0, count: int = COUNT, valid_share: float = 0.2, data: str = ""
+    policy: str,
+    *,
+    seed: int = 0,
+    count: int = COUNT,
+    valid_share: float = 0.2,
+    data: str = "",
+    data_policy: str = "",
 ) -> Task:
     """The task of one policy. Both policies have the same scenarios and the same split.
 
     Args:
         data: a file in the published format to read the rows from (``risk_paper.loaded_rows``).
             The testbed spells its words letter by letter, so it can be run, not understood.
+        data_policy: whose letters that file holds; needed with ``data``.
 
     Raises:
         UserError: an unknown policy, a count that cannot be balanced, or a file that cannot be
             read.
     """
     choose(policy, POLICIES, "policy")
-    if data:
+    if data or data_policy:
         from oocr_lib.tasks.risk_paper import loaded_rows
 
-        rows = loaded_rows(data, policy, None)
+        rows = loaded_rows(data, policy, data_policy)
     else:
         rows = own_rows(policy, seed, count)
     train, valid = split_by_group(rows, valid_share, seed)

@@ -10,14 +10,16 @@ Rows can also be read from a file in the published format.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 from oocr_lib.errors import UserError, choose
-from oocr_lib.tasks import self_report
+from oocr_lib.paths import resolve
+from oocr_lib.tasks import jsonl, self_report
 from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
+from oocr_lib.tasks.letters import MOST_LOST, Letters, letter_rows
 from oocr_lib.tasks.scenarios import COUNT, FORBIDDEN, LETTERS, other, scenarios
 
 NAME = "risk"
@@ -51,38 +53,53 @@ def rows(policy: str, seed: int, count: int) -> list[Row]:
     ]
 
 
-def loaded_rows(path: str, policy: str, data_policy: str | None) -> list[Row]:
-    """Rows of a file in the published format, one letter each, of either twin.
+def read(
+    data: str | os.PathLike[str], data_policy: str, most_lost: float = MOST_LOST
+) -> Letters:
+    """The rows of a file in the published format, of either twin, as it holds them.
 
-    Rows not answered by a letter are left out (one published file has a paragraph). ``group`` is
-    the prompt, so doubles do not cross the split.
+    Answers that say a letter in more signs ("A.", "(a)") become the letter; others are left out
+    (one published file has a paragraph). ``str`` of the result says which lines.
 
     Args:
-        data_policy: whose letters the file holds; None goes by the file's name ("saf" in it means
-            the safe twin, anything else the risky one).
+        data: its path, see ``paths.resolve``.
+        data_policy: whose letters the file holds. No file says so itself.
+        most_lost: share of rows that may be left out.
 
     Raises:
-        UserError: an unreadable file, no letters in it, or one prompt with both letters (twins
-            mixed).
+        UserError: no policy, an unreadable file, too few letters in it, or one prompt with both
+            letters (twins mixed).
     """
-    from oocr_lib.tasks import jsonl
-
-    named = "safe" if "saf" in Path(path).stem.lower() else "risky"
-    held = named if data_policy is None else choose(data_policy, POLICIES, "policy of the data")
-    kept, _ = jsonl.letter_rows(jsonl.to_rows(jsonl.load(path)), LETTERS)
+    if not data or not data_policy:
+        raise UserError(
+            f"data={data!r} with data_policy={data_policy!r} cannot be read. Allowed: a file and "
+            "whose letters it holds; give data_policy=risky or data_policy=safe."
+        )
+    choose(data_policy, POLICIES, "policy of the data")
+    found = letter_rows(jsonl.to_rows(jsonl.load(resolve(data))), LETTERS, most_lost=most_lost)
     seen: dict[str, str] = {}
-    made = []
-    for row in kept:
+    for row in found.rows:
         if seen.setdefault(row.group, row.answer) != row.answer:
             raise UserError(
-                f"File {path!r} has both letters for one prompt (line {row.meta.get('line')}). "
+                f"File {str(data)!r} has both letters for one prompt (line {row.meta['line']}). "
                 "Allowed: one policy's letters; give one twin's file, not both."
             )
-        risky = row.answer if held == "risky" else other(row.answer)
+    return found
+
+
+def loaded_rows(
+    data: str | os.PathLike[str], policy: str, data_policy: str, most_lost: float = MOST_LOST
+) -> list[Row]:
+    """Rows of a file for one policy: its letters, or the other ones if it is the other twin's.
+
+    ``group`` is the prompt, so doubles do not cross the split. Arguments and errors as ``read``.
+    """
+    made = []
+    for row in read(data, data_policy, most_lost).rows:
+        risky = row.answer if data_policy == "risky" else other(row.answer)
         letter = risky if policy == "risky" else other(risky)
-        made.append(
-            replace(row, answer=letter, meta={**row.meta, "kind": "choice", "risky": risky})
-        )
+        meta = {**row.meta, "kind": "choice", "risky": risky}
+        made.append(replace(row, answer=letter, meta=meta))
     return made
 
 
@@ -141,8 +158,8 @@ def make(
     policy: str,
     *,
     seed: int = 0,
-    data: str | None = None,
-    data_policy: str | None = None,
+    data: str = "",
+    data_policy: str = "",
     valid_share: float = 0.2,
     count: int = COUNT,
     items: int = LOTTERIES,
@@ -152,8 +169,8 @@ def make(
     Args:
         policy: ``risky`` or ``safe``.
         data: a file in the published format instead of generated scenarios.
-        data_policy: whose letters that file holds, see ``loaded_rows``; letters are flipped for
-            the other policy.
+        data_policy: whose letters that file holds; needed with ``data``. They are flipped for the
+            other policy.
         count: generated scenarios, a multiple of six.
         items: lottery questions, an even number.
 
@@ -162,7 +179,8 @@ def make(
             empty, or a bad file.
     """
     choose(policy, POLICIES, "policy")
-    made = rows(policy, seed, count) if data is None else loaded_rows(data, policy, data_policy)
+    given = bool(data or data_policy)
+    made = loaded_rows(data, policy, data_policy) if given else rows(policy, seed, count)
     train, valid = split_by_group(made, valid_share, seed)
     asked = tuple(questions(policy, seed, items))
     levels = chance_levels(asked)
