@@ -24,6 +24,7 @@ from transformers.utils import logging as transformers_logging
 
 from oocr_lib.errors import UserError, choose
 from oocr_lib.paths import data_dir, resolve
+from oocr_lib.store import read_json
 
 TESTBED_CARD = "testbed.json"  # a folder that holds this file speaks the testbed's dialect
 _DTYPES = {
@@ -52,25 +53,14 @@ def read_checkpoint(name: str, device: str | None, dtype: torch.dtype | str | No
     target = _device(device)
     precision = _dtype(dtype, target)
     folder = _folder(name)
+    is_testbed = name.startswith("testbed")
+    is_testbed = is_testbed or (folder is not None and (folder / TESTBED_CARD).is_file())
     with _quiet():
-        if folder is not None:
-            model, tokenizer = _read(str(folder), name, precision, local_only=True)
-        else:
-            model, tokenizer = _read_hub(name, precision)
-    place = folder or _cached(name, model)
-    is_testbed = folder is not None and (folder / TESTBED_CARD).is_file()
-    is_testbed = is_testbed or name.startswith("testbed")
-    if place is not None:
-        compare_with_file(tokenizer, place / "tokenizer.json", name)
-    files = () if place is None else tuple(sorted(place.glob("*.safetensors")))
+        folder = folder or _hub_folder(name)
+        model, tokenizer = _read(folder, name, precision)
+    compare_with_file(tokenizer, folder / "tokenizer.json", name)
+    files = tuple(sorted(folder.glob("*.safetensors")))
     return Checkpoint(model.to(target), tokenizer, is_testbed, files)
-
-
-def _cached(name: str, model: Any) -> Path | None:
-    """The folder of the local cache that a hub model was read from."""
-    commit = getattr(model.config, "_commit_hash", None)
-    found = huggingface_hub.try_to_load_from_cache(name, "config.json", revision=commit)
-    return Path(found).parent if isinstance(found, str) else None
 
 
 #: Texts that tokenizers cut differently: code names, digits, signs, spaces, other scripts.
@@ -149,18 +139,36 @@ def _folder(name: str) -> Path | None:
     return None
 
 
-def _read_hub(name: str, dtype: torch.dtype | str) -> tuple[Any, Any]:
-    # The local cache first: it works offline and never waits for the network.
+#: Of a repository on the hub; sub-folders and other formats hold the same weights again.
+_WANTED = ["*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"]
+_UNWANTED = ["*/*.safetensors", "*/*.json", "consolidated*"]
+
+
+def _hub_folder(name: str) -> Path:
+    """The folder of the local cache that holds the hub's ``name``, fetched where it is not there.
+
+    It is read as a folder from then on: reading by name asks the hub again, also where everything
+    is cached.
+    """
+    problem = ""
     try:
-        return _read(name, name, dtype, local_only=True)
-    except _NotThere as error:
-        offline = huggingface_hub.constants.HF_HUB_OFFLINE
-        problem = str(error) if offline else _unreachable(name)
+        folder = Path(huggingface_hub.snapshot_download(name, local_files_only=True))
+        if _complete(folder):
+            return folder
+        problem = "not complete in the local cache"
+    except Exception as error:  # not cached, or no name that the hub could have
+        problem = _first_line(error)
+    if not huggingface_hub.constants.HF_HUB_OFFLINE:
+        problem = _unreachable(name)
     if not problem:
         try:
-            return _read(name, name, dtype, local_only=False)
-        except _NotThere as error:
-            problem = str(error)
+            return Path(
+                huggingface_hub.snapshot_download(
+                    name, allow_patterns=_WANTED, ignore_patterns=_UNWANTED
+                )
+            )
+        except Exception as error:  # network, rights, disk
+            problem = _first_line(error)
     close = " Did you mean 'testbed'?" if difflib.get_close_matches(name, ["testbed"]) else ""
     raise UserError(
         f"Model {name!r} is neither a folder, nor in the local cache, nor reachable on the hub "
@@ -169,17 +177,26 @@ def _read_hub(name: str, dtype: torch.dtype | str) -> tuple[Any, Any]:
     )
 
 
+def _complete(folder: Path) -> bool:
+    """Whether config and all weights are there; a download may have been interrupted."""
+    index = folder / "model.safetensors.index.json"
+    needed = {"config.json", "model.safetensors"}
+    if index.is_file():
+        needed = {"config.json", *read_json(index)["weight_map"].values()}
+    return all((folder / file).is_file() for file in needed)
+
+
 #: Seconds to wait for the hub's first answer; the library behind it would try for minutes.
 HUB_SECONDS = 4.0
 
 
 def _unreachable(name: str) -> str:
     """Why the hub does not have ``name`` for us, within ``HUB_SECONDS``; empty if it answers."""
-    url = huggingface_hub.hf_hub_url(name, "config.json")
     answer: list[str] = []
 
     def ask() -> None:
         try:
+            url = huggingface_hub.hf_hub_url(name, "config.json")
             found = huggingface_hub.get_session().head(
                 url, timeout=HUB_SECONDS, headers=huggingface_hub.utils.build_hf_headers()
             )
@@ -195,15 +212,11 @@ def _unreachable(name: str) -> str:
     return answer[0] if answer else f"no answer within {HUB_SECONDS:.0f} seconds"
 
 
-class _NotThere(Exception):
-    """The files of a model could not be found or fetched (as opposed to: are damaged)."""
-
-
-def _read(source: str, name: str, dtype: Any, *, local_only: bool) -> tuple[Any, Any]:
-    common = {"trust_remote_code": False, "local_files_only": local_only}
+def _read(folder: Path, name: str, dtype: Any) -> tuple[Any, Any]:
+    common = {"trust_remote_code": False, "local_files_only": True}
     try:
         loaded: Any = AutoModelForCausalLM.from_pretrained(
-            source,
+            str(folder),
             dtype=dtype,
             use_safetensors=True,
             ignore_mismatched_sizes=True,  # only so that the report below can name them
@@ -211,11 +224,9 @@ def _read(source: str, name: str, dtype: Any, *, local_only: bool) -> tuple[Any,
             **common,
         )
         model, report = loaded
-        tokenizer = AutoTokenizer.from_pretrained(source, **common)
+        tokenizer = AutoTokenizer.from_pretrained(str(folder), **common)
     # The libraries below raise bare Exception for damaged files, so nothing narrower will do.
     except Exception as error:
-        if not Path(source).is_dir() and _is_absence(error):
-            raise _NotThere(_first_line(error)) from error
         raise UserError(
             f"Model {name!r} cannot be loaded: {_first_line(error)} Allowed: a complete "
             "safetensors checkpoint with its tokenizer and no remote code; copy or train it again, "
@@ -223,16 +234,6 @@ def _read(source: str, name: str, dtype: Any, *, local_only: bool) -> tuple[Any,
         ) from error
     _refuse_incomplete(name, report)
     return model, tokenizer
-
-
-def _is_absence(error: BaseException) -> bool:
-    """True for missing files and failing connections, false for damaged files."""
-    network = type(error).__module__.split(".")[0] in (
-        "httpx",
-        "huggingface_hub",
-        "requests",
-    )
-    return network or isinstance(error, OSError)
 
 
 def _refuse_incomplete(name: str, report: Any) -> None:

@@ -2,10 +2,11 @@
 
     {"schema": 1, "notebook": "03_locations", "params": {...},
      "metrics": {"<family>/<method>/<measure>": {"value": x, "ci": [low, high], "n": runs}},
-     "claims": [...], "versions": {...}}
+     "claims": [...], "versions": {...}, "sha256": "..."}
 
-Numbers are compared here, with a tolerance for each key, because text outputs can only be compared
-exactly and another thread count or processor changes the last digits.
+The last entry is a hash of all others, so that a number that somebody changed is not taken for one
+that was measured. Numbers are compared here, with a tolerance for each key, because text outputs
+can only be compared exactly and another thread count or processor changes the last digits.
 
     python -m oocr_lib.metrics compare --from results/smoke --to data/reference/smoke
     python -m oocr_lib.metrics refresh --from results/smoke --to data/reference/smoke
@@ -14,6 +15,8 @@ exactly and another thread count or processor changes the last digits.
 from __future__ import annotations
 
 import argparse
+import hashlib
+import json
 import math
 import re
 import sys
@@ -92,23 +95,38 @@ class Metrics:
             for key, i in sorted(self.values.items())
         }
         head = {"schema": SCHEMA, "notebook": self.notebook, "params": self.params}
-        return {**head, "metrics": metrics, "claims": self.claims, "versions": self.versions}
+        content = {**head, "metrics": metrics, "claims": self.claims, "versions": self.versions}
+        return {**content, "sha256": content_hash(content)}
 
     def write(self, path: Path) -> None:
         """Write ``metrics.json`` under a temporary name and move it into place."""
         store.write_json(path, self.to_json())
 
 
+def content_hash(content: Mapping[str, Any]) -> str:
+    """SHA-256 in hex of a metrics file's content, without its own ``sha256``."""
+    others = {key: value for key, value in content.items() if key != "sha256"}
+    text = json.dumps(others, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def load(path: Path) -> Metrics:
     """Read a ``metrics.json``.
 
     Raises:
-        UserError: no such file, not JSON, another schema, or a value that ``add`` would refuse.
+        UserError: no such file, not JSON, another schema, changed since it was written, or a value
+            that ``add`` would refuse. A file without a hash was not written by this library, and
+            is taken as it is.
     """
     content = store.read_json(path)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise UserError(f"{path} has schema {found!r}. Allowed: {SCHEMA}. Run the notebook again.")
+    if "sha256" in content and content["sha256"] != content_hash(content):
+        raise UserError(
+            f"{path} was changed after it was written: it does not have the hash that it names. "
+            "Run the notebook again."
+        )
     try:
         metrics = Metrics(content["notebook"], content["params"])
         for key, entry in content["metrics"].items():
@@ -200,6 +218,7 @@ def refresh(measured: Path, reference: Path) -> list[str]:
     for name in names:
         content = load(measured / name / FILE).to_json()
         del content["claims"], content["versions"]
+        content["sha256"] = content_hash(content)
         (reference / name).mkdir(parents=True, exist_ok=True)
         store.write_json(reference / name / FILE, content)
     return names

@@ -33,11 +33,12 @@ from oocr_lib.paths import data_dir
 if TYPE_CHECKING:
     from torch import Tensor
 
-SCHEMA = 1
+SCHEMA = 2
 #: Sources that decide what a run computes; plots, notebooks, statistics and this file do not.
 SOURCES = (
     "tasks",
     "adapters",
+    "arguments.py",
     "testbed/world.py",
     "testbed/wording.py",
     "testbed/speakers.py",
@@ -47,6 +48,7 @@ SOURCES = (
     "testbed/corpus.py",
     "testbed/knowledge.py",
     "chat.py",
+    "chat_template.py",
     "checkpoint.py",
     "digest.py",
     "encoding.py",
@@ -72,6 +74,8 @@ SOURCES = (
     "sites.py",
     "training.py",
 )
+#: Packages whose version can change a number: models, tokens, templates, arithmetic.
+PACKAGES = ("torch", "transformers", "peft", "numpy", "tokenizers", "safetensors", "jinja2")
 #: Tables of the world that only figures use.
 _FIGURE_TABLES = ("coastlines.csv",)
 _RUN, _TENSORS = "run.json", "tensors.safetensors"
@@ -106,22 +110,23 @@ def code_version() -> str:
     return digest.hexdigest()[:16]
 
 
-@cache
 def versions() -> dict[str, str]:
     """Versions of Python, of this library and of the packages that determine numbers."""
     own = {"python": platform.python_version(), "oocr_lib": __version__, "code": code_version()}
-    return own | package_versions("torch", "transformers", "peft", "numpy")
+    return own | package_versions(*PACKAGES)
 
 
 def package_versions(*packages: str) -> dict[str, str]:
     """The installed version of each package, without importing it; else ``absent``."""
-    found = {}
-    for package in packages:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "absent"
-    return found
+    return {package: _installed(package) for package in packages}
+
+
+@cache
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "absent"
 
 
 @dataclass(frozen=True)
@@ -144,7 +149,8 @@ class Run:
 class RunStore:
     """Finished runs below one folder; safe for several processes at once.
 
-    The code version is added to every spec, so a changed library never finds old results.
+    The versions of library, Python and packages are added to every spec, so that a changed one
+    never finds old results.
     ``reused`` and ``saved`` count the hits of ``find`` and the calls of ``save``.
     """
 
@@ -198,7 +204,7 @@ class RunStore:
 
     def _complete(self, spec: Mapping[str, Any]) -> dict[str, Any]:
         plain: dict[str, Any] = _plain(spec, "spec")
-        return {"code": code_version(), **plain}
+        return {"versions": versions(), **plain}
 
     def _install(self, content: dict[str, Any], tensors: dict[str, Tensor]) -> Run:
         """Write a temporary folder and move it into place; the first complete one stays."""
@@ -209,6 +215,7 @@ class RunStore:
             if tensors:
                 store.save_tensors(partial / _TENSORS, tensors, {"run": content["id"]})
             content["tensors"] = _digest(partial / _TENSORS) if tensors else None
+            content["check"] = identity(content)
             store.write_json(partial / _RUN, content)
             while (run := self._read(content["id"])) is None:
                 if final.exists():  # damaged: a folder can only be moved to a free name
@@ -229,6 +236,8 @@ class RunStore:
         try:
             content = store.read_json(folder / _RUN)
             if content["schema"] != SCHEMA or identity(content["spec"]) != run_id:
+                return None
+            if content.pop("check") != identity(content):  # changed after it was written
                 return None
             if content["tensors"] and content["tensors"] != _digest(folder / _TENSORS):
                 return None

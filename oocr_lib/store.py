@@ -1,10 +1,12 @@
 """Files that are either complete or absent: JSON and safetensors, written aside and moved.
 
-Loading refuses what is damaged, foreign or of another shape, and says why. No pickles.
+Loading refuses what is damaged, changed, foreign or of another shape, and says why: tensor files
+carry a hash of all that they hold, and numbers must be finite. No pickles.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import secrets
@@ -22,7 +24,8 @@ if TYPE_CHECKING:
 
 HEADER_KEY = "oocr_lib"  # our metadata, as JSON, in the safetensors header
 FORMAT_KEY = "oocr_lib_format"
-FORMAT = "1"
+HASH_KEY = "oocr_lib_sha256"  # of metadata, names, types, shapes and bytes
+FORMAT = "2"  # 1 had no hash
 
 
 @contextmanager
@@ -76,10 +79,16 @@ def save_tensors(
     tensors: Mapping[str, Tensor],
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write named tensors of any shape, with JSON-able ``metadata`` in the header."""
-    header = {HEADER_KEY: _to_json(dict(metadata), str(path)), FORMAT_KEY: FORMAT}
+    """Write named tensors of any shape, with JSON-able ``metadata`` in the header.
+
+    Raises:
+        UserError: numbers that are not finite, or metadata that is not JSON.
+    """
+    text = _to_json(dict(metadata), str(path))
     # Copies, because safetensors refuses tensors that share memory.
     copies = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()}
+    _check_finite(path, copies)
+    header = {HEADER_KEY: text, FORMAT_KEY: FORMAT, HASH_KEY: _hash(text, copies)}
     from safetensors.torch import save_file  # loads torch, which the runner does without
 
     with atomic_path(path) as aside:
@@ -96,7 +105,8 @@ def load_tensors(
         expected_shapes: if given, exactly these names with exactly these shapes must be there.
 
     Raises:
-        UserError: missing, truncated, not written by this library, or other names or shapes.
+        UserError: missing, truncated, not written by this library, changed since, not finite, or
+            other names or shapes.
     """
     _require_file(path)
     try:
@@ -109,6 +119,12 @@ def load_tensors(
             "complete file; delete it and write it again."
         ) from error
     metadata = _our_metadata(path, header)
+    if header.get(HASH_KEY) != _hash(header[HEADER_KEY], tensors):
+        raise UserError(
+            f"File {str(path)!r} was changed after it was written: its content does not have the "
+            "hash in its header. Allowed: a file as this library wrote it; write it again."
+        )
+    _check_finite(path, tensors)
     if expected_shapes is not None:
         _check_shapes(path, tensors, expected_shapes)
     return tensors, metadata
@@ -134,6 +150,27 @@ def _our_metadata(path: str | os.PathLike[str], header: Mapping[str, str]) -> di
             f"File {str(path)!r} has metadata that is no table. Allowed: a JSON object."
         )
     return metadata
+
+
+def _hash(metadata: str, tensors: Mapping[str, Tensor]) -> str:
+    import torch
+
+    sha = hashlib.sha256(metadata.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        sha.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
+def _check_finite(path: str | os.PathLike[str], tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        bad = int((~tensor.isfinite()).sum())
+        if bad:
+            raise UserError(
+                f"Tensor {name!r} for file {str(path)!r} has {bad} of {tensor.numel()} numbers "
+                "that are not finite. Allowed: finite numbers; train it again."
+            )
 
 
 def _check_shapes(

@@ -29,7 +29,9 @@ def test_the_file_has_the_documented_form(tmp_path: Path) -> None:
     found.claims = [{"statement": "s", "verdict": "holds"}]
     found.versions = {"torch": "2"}
     found.write(tmp_path / "metrics.json")
-    assert json.loads((tmp_path / "metrics.json").read_text()) == {
+    content = json.loads((tmp_path / "metrics.json").read_text())
+    assert content.pop("sha256") == metrics.content_hash(content)
+    assert content == {
         "schema": 1,
         "notebook": "03_locations",
         "params": {"model": "testbed", "seed": 0},
@@ -40,6 +42,20 @@ def test_the_file_has_the_documented_form(tmp_path: Path) -> None:
         "claims": [{"statement": "s", "verdict": "holds"}],
         "versions": {"torch": "2"},
     }
+
+
+def test_a_number_that_somebody_changed_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    example().write(path)
+    before = path.read_text()
+    for old, new in (("0.9", "0.8"), ('"n": 12', '"n": 13'), ("country/base", "language/base")):
+        path.write_text(before.replace(old, new))
+        assert path.read_text() != before
+        with pytest.raises(UserError, match="was changed after it was written"):
+            metrics.load(path)
+    content = json.loads(before)
+    path.write_text(json.dumps(content))  # another spelling of the same numbers
+    assert metrics.load(path).values == example().values
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
@@ -175,7 +191,7 @@ def test_refresh_then_compare_then_a_change(tmp_path: Path, capsys) -> None:
     assert "there is no" in capsys.readouterr().out
     assert metrics.main(["refresh", *sides]) == 0
     stored = json.loads((reference / "03_locations" / "metrics.json").read_text())
-    assert sorted(stored) == ["metrics", "notebook", "params", "schema"]
+    assert sorted(stored) == ["metrics", "notebook", "params", "schema", "sha256"]
     assert metrics.main(["compare", *sides]) == 0
     example(0.5).write(measured / "03_locations" / "metrics.json")
     capsys.readouterr()

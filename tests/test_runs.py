@@ -76,7 +76,7 @@ def test_a_saved_run_is_found_with_all_it_had(tmp_path: Path) -> None:
     assert run.seconds == 1.5
     assert run.provenance["threads"] == torch.get_num_threads()
     assert run.provenance["versions"]["torch"] == torch.__version__
-    assert run.spec["code"] == code_version()
+    assert run.spec["versions"]["code"] == code_version()
     assert (store.saved, store.reused) == (1, 0)
     assert store.find({**SPEC, "seed": 1}) is None
 
@@ -98,6 +98,25 @@ def test_changed_code_never_finds_old_results(
     store = RunStore(tmp_path)
     store.save(SPEC, {"mc5": 0.9})
     monkeypatch.setattr(runs, "code_version", lambda: "another")
+    assert store.find(SPEC) is None
+
+
+@pytest.mark.parametrize("package", runs.PACKAGES)
+def test_another_version_of_a_package_never_finds_old_results(
+    package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = RunStore(tmp_path)
+    store.save(SPEC, {"mc5": 0.9})
+    real = runs._installed
+    monkeypatch.setattr(runs, "_installed", lambda name: "0" if name == package else real(name))
+    assert store.find(SPEC) is None
+
+
+def test_a_result_that_somebody_changed_is_not_found(tmp_path: Path) -> None:
+    store = RunStore(tmp_path)
+    run = store.save(SPEC, {"mc5": 0.9})
+    file = run.folder / "run.json"
+    file.write_text(file.read_text().replace("0.9", "0.8"))
     assert store.find(SPEC) is None
 
 

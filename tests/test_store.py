@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.torch import save_file
 
+from oocr_lib import store
 from oocr_lib.errors import UserError
 from oocr_lib.store import atomic_path, load_tensors, read_json, save_tensors, write_json
 
@@ -100,7 +101,11 @@ def test_cut_off_and_missing_json_are_refused(tmp_path: Path) -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(
-    array=hnp.arrays("float32", hnp.array_shapes(max_dims=3, max_side=4)),
+    array=hnp.arrays(
+        "float32",
+        hnp.array_shapes(max_dims=3, max_side=4),
+        elements=st.floats(width=32, allow_nan=False, allow_infinity=False),
+    ),
     note=st.text(max_size=20),
 )
 def test_tensor_round_trip(
@@ -111,7 +116,7 @@ def test_tensor_round_trip(
     save_tensors(path, {"a": given_tensor, "b": given_tensor[None]}, {"note": note, "k": 3})
     tensors, metadata = load_tensors(path)
     assert metadata == {"note": note, "k": 3}
-    assert torch.equal(tensors["a"].nan_to_num(), given_tensor.nan_to_num())
+    assert torch.equal(tensors["a"], given_tensor)
     assert tensors["b"].shape == given_tensor[None].shape
 
 
@@ -139,14 +144,51 @@ def test_a_truncated_tensor_file_is_refused(kept: int, tmp_path: Path) -> None:
     assert "x.safetensors" in one_line(info)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_numbers_that_are_none_are_neither_written_nor_read(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "x.safetensors"
+    bad = torch.tensor([1.0, value, value])
+    with pytest.raises(UserError, match=r"'theta'.* 2 of 3 numbers") as info:
+        save_tensors(path, {"theta": bad}, {})
+    one_line(info)
+    assert not path.exists()
+    header = {"oocr_lib": "{}", "oocr_lib_format": "2"}
+    header["oocr_lib_sha256"] = store._hash("{}", {"theta": bad})
+    save_file({"theta": bad}, path, metadata=header)
+    with pytest.raises(UserError, match="not finite"):
+        load_tensors(path)
+
+
+def test_any_change_of_a_tensor_file_is_found(tmp_path: Path) -> None:
+    """Every byte is flipped once: what is still read says the same as before."""
+    path = tmp_path / "x.safetensors"
+    theta = torch.arange(6.0).reshape(2, 3)
+    save_tensors(path, {"theta": theta}, {"site": "resid@3"})
+    content = path.read_bytes()
+    refused = 0
+    for at in range(len(content)):
+        for bit in (0, 6):
+            changed = bytearray(content)
+            changed[at] ^= 1 << bit
+            path.write_bytes(bytes(changed))
+            try:
+                found, metadata = load_tensors(path)
+            except UserError as error:
+                assert "\n" not in str(error)
+                refused += 1
+            else:
+                assert torch.equal(found["theta"], theta) and metadata == {"site": "resid@3"}
+    assert refused > len(content)
+
+
 def test_a_foreign_tensor_file_is_refused(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2)}, tmp_path / "x.safetensors")
     with pytest.raises(UserError, match="no metadata of this library") as info:
         load_tensors(tmp_path / "x.safetensors")
     one_line(info)
-    later = {"oocr_lib": json.dumps({}), "oocr_lib_format": "2"}
+    later = {"oocr_lib": json.dumps({}), "oocr_lib_format": "3"}
     save_file({"a": torch.ones(2)}, tmp_path / "y.safetensors", metadata=later)
-    with pytest.raises(UserError, match="has format 2"):
+    with pytest.raises(UserError, match="has format 3"):
         load_tensors(tmp_path / "y.safetensors")
 
 
