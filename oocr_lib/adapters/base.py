@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, TypeVar
 
+import torch
 from torch import Tensor, nn
 
 from oocr_lib.encoding import Batch
@@ -29,7 +31,13 @@ class Attached:
     >>> # with adapter.attach(lm) as attached:
     >>> #     attached.focus(batch)
     >>> #     loss = lm.model(input_ids=batch.input_ids, use_cache=False) ...
+
+    Attributes:
+        positions: of ``encoding.POSITIONS``, the tokens that each run's adapter touches; a single
+            entry holds for all runs.
     """
+
+    positions: tuple[str, ...] = ("all",)
 
     def __init__(self, undo: ExitStack) -> None:
         self._undo = undo
@@ -69,6 +77,7 @@ class Adapter(Protocol):
     """Trainable parameters that can be attached to a frozen model."""
 
     kind: str
+    model_digest: str | None
 
     def parameters(self) -> Iterable[nn.Parameter]:
         """The trainable parameters; the same objects through every attach and remove."""
@@ -89,8 +98,9 @@ class Adapter(Protocol):
         self,
         path: str | os.PathLike[str],
         extra_metadata: Mapping[str, Any] | None = None,
+        lm: LanguageModel | None = None,
     ) -> None:
-        """Write state and config to one safetensors file."""
+        """Write state, config and the model it belongs to into one safetensors file."""
 
 
 def count_parameters(adapter: Adapter) -> int:
@@ -99,25 +109,76 @@ def count_parameters(adapter: Adapter) -> int:
 
 
 class Saved:
-    """Every adapter is saved the same way."""
+    """Every adapter belongs to one model, the first that it is attached to, and is saved with it.
+
+    Attributes:
+        model_digest: of that model (``LanguageModel.digest``); None before.
+        model_name: what the reader called it.
+    """
+
+    model_digest: str | None = None
+    model_name: str = ""
+
+    def belong(self: Any, lm: LanguageModel) -> None:
+        """Belong to ``lm`` from now on, or check that this is so. Shapes alone say nothing.
+
+        Raises:
+            UserError: it belongs to another model.
+        """
+        if self.model_digest is None:
+            self.model_digest, self.model_name = lm.digest, lm.name
+        elif self.model_digest != lm.digest:
+            raise UserError(
+                f"This {self.kind} belongs to model {self.model_name!r} (digest "
+                f"{self.model_digest[:12]}…), not to {lm.name!r} ({lm.digest[:12]}…), even where "
+                "shapes fit. Allowed: its own model; load it with any_model=True, or call "
+                "release(), to try it on another one."
+            )
+
+    def release(self) -> None:
+        """Belong to no model: the next one that it is attached to will do."""
+        self.model_digest, self.model_name = None, ""
 
     def save(
-        self: Adapter,
+        self: Any,
         path: str | os.PathLike[str],
         extra_metadata: Mapping[str, Any] | None = None,
+        lm: LanguageModel | None = None,
     ) -> None:
-        """Write state, and kind, config and ``extra_metadata`` in the header, to safetensors."""
-        metadata = {**(extra_metadata or {}), "kind": self.kind, "config": self.config()}
-        save_tensors(path, self.state(), metadata)
+        """Write state, and kind, config, model and ``extra_metadata`` in the header.
+
+        Args:
+            lm: the model it belongs to, where it was never attached to one.
+
+        Raises:
+            UserError: no model, another one than before, or numbers that are not finite.
+        """
+        if lm is not None:
+            self.belong(lm)
+        if self.model_digest is None:
+            raise UserError(
+                f"This {self.kind} was never attached to a model, so its file could not say where "
+                "it belongs. Allowed: attach it first, or give save(path, lm=...)."
+            )
+        owner = {"digest": self.model_digest, "name": self.model_name}
+        about = {"kind": self.kind, "config": self.config(), "model": owner}
+        save_tensors(path, self.state(), {**(extra_metadata or {}), **about})
 
 
 def read_adapter(
-    path: str | os.PathLike[str], kind: str
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """State and constructor arguments of a saved adapter of this ``kind``.
+    path: str | os.PathLike[str], kind: str, any_model: bool = False
+) -> tuple[dict[str, Tensor], dict[str, Any], dict[str, Any]]:
+    """State, constructor arguments and model of a saved adapter of this ``kind``.
+
+    Args:
+        any_model: forget which model it belongs to, and print what is forgotten.
+
+    Returns:
+        The model as attributes of ``Saved``; empty with ``any_model``.
 
     Raises:
-        UserError: another kind, or a file that ``load_tensors`` refuses.
+        UserError: another kind, numbers that are not float32, or a file that ``load_tensors``
+            refuses.
     """
     tensors, metadata = load_tensors(path)
     if metadata.get("kind") != kind or not isinstance(metadata.get("config"), dict):
@@ -125,7 +186,26 @@ def read_adapter(
             f"File {str(path)!r} holds {metadata.get('kind', 'no adapter')!r}. Allowed: {kind!r}; "
             "load it with oocr_lib.adapters.load."
         )
-    return tensors, metadata["config"]
+    for name, tensor in tensors.items():
+        if tensor.dtype != torch.float32:
+            raise UserError(
+                f"File {str(path)!r} has tensor {name!r} as {tensor.dtype}. Allowed: "
+                "torch.float32, in which adapters are trained and saved."
+            )
+    owner = metadata.get("model")
+    if not isinstance(owner, dict) or not isinstance(owner.get("digest"), str):
+        raise UserError(
+            f"File {str(path)!r} does not say which model it belongs to. Allowed: a file as save "
+            "writes it; train the adapter again."
+        )
+    if any_model:
+        print(
+            f"Ignored: {Path(path).name} belongs to model {owner.get('name', '')!r} (digest "
+            f"{owner['digest'][:12]}…)."
+        )
+        return tensors, metadata["config"], {}
+    named = {"model_digest": owner["digest"], "model_name": str(owner.get("name", ""))}
+    return tensors, metadata["config"], named
 
 
 def rebuild(make: Callable[..., T], config: Mapping[str, Any], path: str | os.PathLike[str]) -> T:
@@ -136,8 +216,9 @@ def rebuild(make: Callable[..., T], config: Mapping[str, Any], path: str | os.Pa
     """
     try:
         return make(**config)
-    except (TypeError, AttributeError) as error:
+    except (TypeError, AttributeError, ValueError) as error:  # UserError is a ValueError
         raise UserError(
-            f"File {str(path)!r} has a config that builds no adapter ({error}). Allowed: a file as "
-            "this version of the library writes it; train the adapter again."
+            f"File {str(path)!r} has a config that builds no adapter "
+            f"({str(error).rstrip('.')}). Allowed: a file as this version of the library writes "
+            "it; train the adapter again."
         ) from error

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
 from oocr_lib.adapters.lora import LoraAdapter
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import Batch
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
@@ -50,6 +51,7 @@ class Filtered(Saved):
 
     kind = "filtered"
 
+    @checked
     def __init__(
         self,
         inner: LoraAdapter,
@@ -59,6 +61,7 @@ class Filtered(Saved):
         mean: Tensor | None = None,
     ) -> None:
         self.inner, self.mode = inner, choose(mode, MODES, "mode")
+        self.model_digest, self.model_name = inner.model_digest, inner.model_name
         self.site = site if isinstance(site, Site) else Site.parse(site)
         blocks = inner.blocks
         if self.site.kind != "mlp_out" or not (blocks == "all" or self.site.block in blocks):
@@ -103,6 +106,7 @@ class Filtered(Saved):
                     f"A filter of width {len(vector)} does not fit {lm.name!r}. Allowed: its model "
                     f"width, {lm.d_model}."
                 )
+        self.belong(lm)
         return FilteredAttached(self, lm)
 
     def filter(self, a: Tensor) -> Tensor:
@@ -126,13 +130,13 @@ class Filtered(Saved):
         return {"inner": self.inner.config(), "site": str(self.site), "mode": self.mode}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what ``save`` wrote; shapes are checked against the model in ``attach``.
+    def load(cls, path: str | os.PathLike[str], any_model: bool = False) -> Self:
+        """Read what ``save`` wrote; see ``adapters.load``.
 
         Raises:
             UserError: another file, or one without the LoRA's weights.
         """
-        tensors, config = read_adapter(path, cls.kind)
+        tensors, config, owner = read_adapter(path, cls.kind, any_model)
         weights = {n.removeprefix(_INNER): t for n, t in tensors.items() if n.startswith(_INNER)}
         own = {name: t for name, t in tensors.items() if not name.startswith(_INNER)}
         if not weights:
@@ -142,7 +146,9 @@ class Filtered(Saved):
             )
         inner = rebuild(LoraAdapter, config.get("inner", {}), path)
         inner.restore(weights, f"File {str(path)!r}")
-        return rebuild(cls, {"direction": None, **config, **own, "inner": inner}, path)
+        adapter = rebuild(cls, {"direction": None, **config, **own, "inner": inner}, path)
+        vars(adapter).update(owner)
+        return adapter
 
 
 def _vector(given: Tensor, what: str) -> Tensor:
@@ -161,6 +167,7 @@ class FilteredAttached(Attached):
     def __init__(self, adapter: Filtered, lm: LanguageModel) -> None:
         block, module = adapter.site.block, lm.module(adapter.site)
         names = [lm.projection(block, role) for role in adapter.inner.modules]
+        self.positions = (adapter.inner.position,)
         with ExitStack() as undo:
             self._inner = undo.enter_context(adapter.inner.attach(lm))
             wrapped = [_Wrapped(lm.model, name) for name in names]

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
 from oocr_lib.adapters.columns import Marked
 from oocr_lib.adapters.lora import LoraAdapter
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import Batch
 from oocr_lib.errors import UserError
 from oocr_lib.models import LanguageModel
@@ -39,6 +40,7 @@ class LoraGroup(Saved):
 
     kind = "lora_group"
 
+    @checked
     def __init__(self, adapters: Sequence[LoraAdapter]) -> None:
         if not adapters:
             raise UserError("A group of 0 LoRAs cannot be built. Allowed: at least one.")
@@ -60,8 +62,11 @@ class LoraGroup(Saved):
         """Hook the chosen maps of ``lm``; the LoRAs get their shapes where they have none.
 
         Raises:
-            UserError: unknown block or map, or other shapes than before.
+            UserError: unknown block or map, or another model than before.
         """
+        self.belong(lm)
+        for adapter in self.adapters:
+            adapter.belong(lm)
         return LoraGroupAttached(self, lm)
 
     def state(self) -> dict[str, Tensor]:
@@ -77,21 +82,27 @@ class LoraGroup(Saved):
         return {"adapters": [adapter.config() for adapter in self.adapters]}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what ``save`` wrote; shapes are checked against the model in ``attach``.
+    def load(cls, path: str | os.PathLike[str], any_model: bool = False) -> Self:
+        """Read what ``save`` wrote; see ``adapters.load``.
 
         Raises:
             UserError: another file, or one whose ranks differ from its config.
         """
-        tensors, config = read_adapter(path, cls.kind)
-        adapters = []
-        for k, own in enumerate(config.get("adapters", ())):
+        tensors, config, owner = read_adapter(path, cls.kind, any_model)
+        adapters, listed = [], config.get("adapters")
+        if not isinstance(listed, list) or not all(isinstance(own, dict) for own in listed):
+            raise UserError(
+                f"File {str(path)!r} lists no LoRAs. Allowed: a group as save writes it."
+            )
+        for k, own in enumerate(listed):
             adapter = rebuild(LoraAdapter, own, path)
             start = f"{k}."
             mine = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
             adapter.restore(mine, f"File {str(path)!r}")
             adapters.append(adapter)
-        return cls(adapters)
+        group = cls(adapters)
+        vars(group).update(owner)
+        return group
 
 
 class LoraGroupAttached(Attached):
@@ -111,6 +122,7 @@ class LoraGroupAttached(Attached):
             for name in names:
                 users.setdefault(name, []).append(k)
         self._group = group
+        self.positions = tuple(adapter.position for adapter in group.adapters)
         with ExitStack() as undo:
             self._marked = Marked(lm, undo)
             for name, runs in users.items():

@@ -15,6 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
 from oocr_lib.adapters.columns import Marked
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import POSITIONS, Batch
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
@@ -43,6 +44,7 @@ class LoraAdapter(Saved):
 
     kind = "lora"
 
+    @checked
     def __init__(
         self,
         blocks: Sequence[int] | str,
@@ -61,7 +63,7 @@ class LoraAdapter(Saved):
             raise UserError(
                 f"Modules {modules!r} cannot be used. Allowed: some of {', '.join(PROJECTIONS)}."
             )
-        if not isinstance(rank, int) or rank < 1 or not alpha > 0 or not 0 <= dropout < 1:
+        if rank < 1 or not 0 < alpha < float("inf") or not 0 <= dropout < 1:
             raise UserError(
                 f"Rank {rank!r}, alpha {alpha!r}, dropout {dropout!r} cannot be used. Allowed: a "
                 "whole rank from 1, alpha above 0, dropout from 0 to below 1."
@@ -86,9 +88,11 @@ class LoraAdapter(Saved):
         """Wrap the chosen maps of ``lm``; a second attach continues with the trained weights.
 
         Raises:
-            UserError: unknown block or map, other shapes than before, or adapters already there.
+            UserError: unknown block or map, another model than before, or adapters already there.
         """
-        return LoraAttached(self, lm, self.targets(lm))
+        names = self.targets(lm)
+        self.belong(lm)
+        return LoraAttached(self, lm, names)
 
     def targets(self, lm: LanguageModel) -> list[str]:
         """Dotted names of the maps that are adapted in ``lm``.
@@ -126,15 +130,16 @@ class LoraAdapter(Saved):
         }
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what ``save`` wrote; shapes are checked against the model in ``attach``.
+    def load(cls, path: str | os.PathLike[str], any_model: bool = False) -> Self:
+        """Read what ``save`` wrote; see ``adapters.load``.
 
         Raises:
             UserError: another file, or one whose ranks differ from its config.
         """
-        tensors, config = read_adapter(path, cls.kind)
+        tensors, config, owner = read_adapter(path, cls.kind, any_model)
         adapter = rebuild(cls, config, path)
         adapter.restore(tensors, f"File {str(path)!r}")
+        vars(adapter).update(owner)
         return adapter
 
     def restore(self, tensors: Mapping[str, Tensor], source: str = "The state") -> None:
@@ -197,6 +202,7 @@ class LoraAttached(Attached):
                 f"Model {lm.name!r} already carries adapters of peft. Allowed: a model without; "
                 "unload them first."
             )
+        self.positions = (adapter.position,)
         originals = {name: lm.model.get_submodule(name) for name in names}
         taken = [name for name, module in originals.items() if isinstance(module, BaseTunerLayer)]
         if taken:

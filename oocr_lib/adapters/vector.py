@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
 from oocr_lib.adapters.columns import Columns
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import POSITIONS, Batch
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
@@ -40,6 +41,7 @@ class VectorAdapter(Saved, nn.Module):
 
     kind = "vector"
 
+    @checked
     def __init__(
         self,
         sites: Sequence[Site | str],
@@ -56,6 +58,8 @@ class VectorAdapter(Saved, nn.Module):
                 f"{len(sites)} sites, {len(scales)} scales and {len(seeds)} seeds do not fit. "
                 "Allowed: the same number of each, at least 1."
             )
+        if d_model < 1:
+            raise UserError(f"Width {d_model} cannot be used. Allowed: the model's, 1 or more.")
         if not all(0 < scale < float("inf") for scale in scales):
             raise UserError(f"Scales {list(scales)} cannot be used. Allowed: positive numbers.")
         if not 0 <= init < float("inf"):
@@ -88,13 +92,14 @@ class VectorAdapter(Saved, nn.Module):
         """Hook every distinct site of ``lm``. Nothing can be run before ``focus``.
 
         Raises:
-            UserError: another model width, or a block the model does not have.
+            UserError: another model width, another model than before, or a block that it lacks.
         """
         if lm.d_model != self.d_model:
             raise UserError(
                 f"Vectors of width {self.d_model} do not fit {lm.name!r}. Allowed: its model "
                 f"width, {lm.d_model}."
             )
+        self.belong(lm)
         return VectorAttached(self, lm)
 
     def state(self) -> dict[str, Tensor]:
@@ -106,9 +111,13 @@ class VectorAdapter(Saved, nn.Module):
         return dict(self._config)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what ``save`` wrote. Raises UserError for anything else, with the reason."""
-        tensors, config = read_adapter(path, cls.kind)
+    def load(cls, path: str | os.PathLike[str], any_model: bool = False) -> Self:
+        """Read what ``save`` wrote; see ``adapters.load``.
+
+        Raises:
+            UserError: anything else, with the reason.
+        """
+        tensors, config, owner = read_adapter(path, cls.kind, any_model)
         adapter = rebuild(cls, config, path)
         theta, shape = tensors.get("theta"), tuple(adapter.theta.shape)
         if theta is None or len(tensors) > 1 or tuple(theta.shape) != shape:
@@ -116,6 +125,7 @@ class VectorAdapter(Saved, nn.Module):
             raise UserError(f"File {str(path)!r} holds {found}. Allowed: theta of shape {shape}.")
         with torch.no_grad():
             adapter.theta.copy_(theta)
+        vars(adapter).update(owner)
         return adapter
 
 
@@ -134,6 +144,7 @@ class VectorAttached(Attached):
 
     def __init__(self, adapter: VectorAdapter, lm: LanguageModel) -> None:
         self._adapter = adapter
+        self.positions = (adapter.position,)
         self._device = lm.device
         self._sites = sorted(set(adapter.sites))
         self._focused = False
