@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from oocr_lib.arguments import checked, checked_fields
 from oocr_lib.errors import UserError, choose
 
 SITES = ("resid", "mlp_out", "attn_out")
@@ -29,6 +30,7 @@ _PROJECTION_NAMES = {
 PROJECTIONS = tuple(_PROJECTION_NAMES)
 
 
+@checked_fields
 @dataclass(frozen=True, order=True)
 class Site:
     """The output of one module of block ``block`` (0-based); ``kind`` is one of ``SITES``.
@@ -44,7 +46,7 @@ class Site:
 
     def __post_init__(self) -> None:
         choose(self.kind, SITES, "site")
-        if isinstance(self.block, bool) or not isinstance(self.block, int) or self.block < 0:
+        if self.block < 0:
             raise UserError(
                 f"Block {self.block!r} is not a block number. Allowed: whole numbers from 0."
             )
@@ -53,6 +55,7 @@ class Site:
         return f"{self.kind}@{self.block}"
 
     @classmethod
+    @checked
     def parse(cls, text: str) -> Site:
         """Read the form that ``str`` writes.
 

@@ -189,7 +189,10 @@ def test_damaged_and_foreign_adapter_files_are_refused(case: str, tmp_path: Path
         ({**tensors, name: torch.zeros(5, 7)}, metadata, r"\(5, 7\)"),
         (tensors, {**metadata, "kind": "beft"}, "kind of adapter 'beft'"),
         (tensors, {"kind": metadata["kind"]}, "Allowed"),
-        (tensors, {**metadata, "config": {"surprise": 1}}, "surprise"),
+        ({n: t.half() for n, t in tensors.items()}, metadata, r"as torch\.float16"),
+        ({n: t.long() for n, t in tensors.items()}, metadata, r"as torch\.int64"),
+        (tensors, {**metadata, "model": None}, "which model it belongs to"),
+        (tensors, {**metadata, "config": {"surprise": 1}}, "builds no adapter"),
     ]
     for wrong, header, reason in edits:
         save_tensors(path, wrong, header)
@@ -201,3 +204,32 @@ def test_damaged_and_foreign_adapter_files_are_refused(case: str, tmp_path: Path
         load(path)
     with pytest.raises(UserError, match="holds 'lora'"):
         VectorAdapter.load(saved("lora_up_down", tmp_path))
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_an_adapter_of_another_model_of_the_same_shape_is_refused(
+    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = saved(case, tmp_path)
+    own, other = tiny.language_model(), tiny.language_model(seed=1)
+    assert own.d_model == other.d_model and own.digest != other.digest
+    load(path).attach(own).remove()
+    with pytest.raises(UserError, match=f"{own.digest[:12]}.*{other.digest[:12]}") as info:
+        load(path).attach(other)
+    assert "\n" not in str(info.value) and "any_model=True" in str(info.value)
+    assert capsys.readouterr().out == ""
+    moved = load(path, any_model=True)
+    assert own.digest[:12] in capsys.readouterr().out, "what is ignored is said"
+    moved.attach(other).remove()
+    assert moved.model_digest == other.digest
+    with pytest.raises(UserError, match="belongs to model"):
+        moved.attach(own)
+
+
+def test_an_adapter_without_a_model_is_not_saved(tmp_path: Path) -> None:
+    vector = VectorAdapter(["resid@0"], tiny.D_MODEL, "last", [1.0])
+    with pytest.raises(UserError, match="never attached"):
+        vector.save(tmp_path / "v.safetensors")
+    assert not list(tmp_path.iterdir())
+    vector.save(tmp_path / "v.safetensors", lm=tiny.language_model())
+    assert load(tmp_path / "v.safetensors").model_digest == tiny.language_model().digest

@@ -101,9 +101,14 @@ def test_lora_refuses_what_it_cannot_do() -> None:
     wide.model.get_submodule(wide.down_projection(1)).in_features = 30
     trace = fingerprint(other.model)
     for lm in (wide, other):
+        with pytest.raises(UserError, match="belongs to model 'tiny-gemma3'"):
+            fresh.attach(lm)
+        assert fresh.model_name == "tiny-gemma3"
+        fresh.release()  # its shapes stay
         with pytest.raises(UserError, match="does not fit this model") as info:
             fresh.attach(lm)
-        assert "\n" not in str(info.value)
+        assert "\n" not in str(info.value) and fresh.model_digest is None
+        fresh.belong(tiny.language_model())
     assert fingerprint(other.model) == trace
     other.model.peft_config = {}
     with pytest.raises(UserError, match="adapters of peft"):
@@ -121,7 +126,14 @@ def test_lora_refuses_what_it_cannot_do() -> None:
         ({"alpha": -1}, "alpha -1"),
         ({"dropout": 1.0}, "dropout 1.0"),
         ({"modules": ("dwn",)}, "Did you mean 'down'"),
-        ({"modules": "down"}, "Modules 'down'"),
+        ({"modules": "down"}, "modules is 'down'"),
+        ({"blocks": 1}, "blocks is 1"),
+        ({"blocks": [True]}, "blocks is"),
+        ({"rank": True}, "rank is True"),
+        ({"rank": "8"}, "rank is '8'"),
+        ({"alpha": "16"}, "alpha is '16'"),
+        ({"alpha": float("inf")}, "alpha inf"),
+        ({"seed": 0.5}, "seed is 0.5"),
         ({"modules": ()}, "Modules"),
     ],
 )

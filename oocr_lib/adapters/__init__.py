@@ -9,6 +9,7 @@ from oocr_lib.adapters.direction import Filtered
 from oocr_lib.adapters.group import LoraGroup
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.adapters.vector import VectorAdapter
+from oocr_lib.arguments import checked
 from oocr_lib.errors import choose
 from oocr_lib.store import load_tensors
 
@@ -31,7 +32,19 @@ KINDS: dict[str, type[VectorAdapter] | type[LoraAdapter] | type[LoraGroup] | typ
 }
 
 
-def load(path: str | os.PathLike[str]) -> VectorAdapter | LoraAdapter | LoraGroup | Filtered:
-    """Read a saved adapter of any kind. Raises UserError with the reason if it is not one."""
+@checked
+def load(
+    path: str | os.PathLike[str], any_model: bool = False
+) -> VectorAdapter | LoraAdapter | LoraGroup | Filtered:
+    """Read a saved adapter of any kind.
+
+    Args:
+        any_model: take it for a model of any digest, and print what is ignored.
+
+    Raises:
+        UserError: it is none, with the reason. Attaching it to another model than its own is an
+            error, too.
+    """
     _, metadata = load_tensors(path)
-    return KINDS[choose(str(metadata.get("kind")), KINDS, "kind of adapter")].load(path)
+    kind = KINDS[choose(str(metadata.get("kind")), KINDS, "kind of adapter")]
+    return kind.load(path, any_model)

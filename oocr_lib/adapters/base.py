@@ -120,14 +120,21 @@ class Saved:
     model_name: str = ""
 
     def belong(self: Any, lm: LanguageModel) -> None:
-        """Belong to ``lm`` from now on, or check that this is so. Shapes alone say nothing.
+        """Belong to ``lm`` from now on; called when ``attach`` went well.
 
         Raises:
             UserError: it belongs to another model.
         """
-        if self.model_digest is None:
-            self.model_digest, self.model_name = lm.digest, lm.name
-        elif self.model_digest != lm.digest:
+        self.refuse_other(lm)
+        self.model_digest, self.model_name = lm.digest, lm.name
+
+    def refuse_other(self: Any, lm: LanguageModel) -> None:
+        """Check that ``lm`` is the model that this belongs to, if any. Shapes alone say nothing.
+
+        Raises:
+            UserError: it belongs to another model.
+        """
+        if self.model_digest not in (None, lm.digest):
             raise UserError(
                 f"This {self.kind} belongs to model {self.model_name!r} (digest "
                 f"{self.model_digest[:12]}…), not to {lm.name!r} ({lm.digest[:12]}…), even where "

@@ -106,8 +106,10 @@ class Filtered(Saved):
                     f"A filter of width {len(vector)} does not fit {lm.name!r}. Allowed: its model "
                     f"width, {lm.d_model}."
                 )
+        self.refuse_other(lm)
+        attached = FilteredAttached(self, lm)
         self.belong(lm)
-        return FilteredAttached(self, lm)
+        return attached
 
     def filter(self, a: Tensor) -> Tensor:
         """f(a) for what the LoRA adds, (n, t, d) or any shape that ends in d."""

@@ -64,10 +64,12 @@ class LoraGroup(Saved):
         Raises:
             UserError: unknown block or map, or another model than before.
         """
-        self.belong(lm)
-        for adapter in self.adapters:
+        for adapter in (self, *self.adapters):
+            adapter.refuse_other(lm)
+        attached = LoraGroupAttached(self, lm)
+        for adapter in (self, *self.adapters):
             adapter.belong(lm)
-        return LoraGroupAttached(self, lm)
+        return attached
 
     def state(self) -> dict[str, Tensor]:
         """``<k>.<name in LoRA k's state>`` to tensor, on the CPU."""

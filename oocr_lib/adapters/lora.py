@@ -90,9 +90,10 @@ class LoraAdapter(Saved):
         Raises:
             UserError: unknown block or map, another model than before, or adapters already there.
         """
-        names = self.targets(lm)
+        self.refuse_other(lm)
+        attached = LoraAttached(self, lm, self.targets(lm))
         self.belong(lm)
-        return LoraAttached(self, lm, names)
+        return attached
 
     def targets(self, lm: LanguageModel) -> list[str]:
         """Dotted names of the maps that are adapted in ``lm``.

@@ -99,8 +99,10 @@ class VectorAdapter(Saved, nn.Module):
                 f"Vectors of width {self.d_model} do not fit {lm.name!r}. Allowed: its model "
                 f"width, {lm.d_model}."
             )
+        self.refuse_other(lm)
+        attached = VectorAttached(self, lm)
         self.belong(lm)
-        return VectorAttached(self, lm)
+        return attached
 
     def state(self) -> dict[str, Tensor]:
         """{"theta": (k, d)} on the CPU."""
