@@ -29,7 +29,7 @@ from oocr_lib.paths import ROOT
 PARAMETERS = """\
 preset: str = "laptop"  # amount of work
 out_dir: str = ""  # where results go
-seed: int = 0  # number of the run
+seed: int = -1  # number of the run; the sweep counts from 0, so each has a folder of its own
 seconds: float = 1.0  # how long it takes
 """
 WORK = """\

@@ -5,25 +5,37 @@
     python -m oocr_lib.batch 00_quickstart -p seed=0..4 -p hidden=Paris,Lima -j 2
 
 The executed notebook goes to ``<out>/<preset>/<notebook>/<notebook>.ipynb`` when every cell ran
-and ``metrics.json`` was written by this run; each run of a sweep has a folder of its own there. A
-failed one stays beside it as ``<notebook>.failed.ipynb``. What is finished and would come out the
-same is not run again (``finished``). Exit code: 0 all ran, 1 some failed, 2 bad input (nothing
-started), 130 interrupted.
+and ``metrics.json`` was written by this run. Other values than the defaults get a folder of their
+own there, named by what differs (``defaults``). A failed run stays beside it as
+``<notebook>.failed.ipynb``. What is finished and would come out the same is not run again
+(``finished``). Exit code: 0 all ran, 1 some failed, 2 bad input (nothing started), 130 interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import nbformat
 
-from oocr_lib import batch_grid, finished, notebook_checks, parameters, store, sweep
+from oocr_lib import (
+    batch_grid,
+    defaults,
+    finished,
+    kernels,
+    machine,
+    named,
+    notebook_checks,
+    parameters,
+    store,
+    sweep,
+)
 from oocr_lib.batch_job import Job, Outcome, Worker
 from oocr_lib.batch_progress import Progress, clock
 from oocr_lib.errors import UserError, choose
@@ -31,6 +43,8 @@ from oocr_lib.experiment import PRESETS
 from oocr_lib.paths import ROOT
 
 NOTEBOOKS = ROOT / "notebooks"
+#: Seconds of --cell-timeout: more than a hundred days is a slip of the finger.
+_LONGEST = 10_000_000
 
 
 def find_notebooks(names: Sequence[str], every: bool) -> list[Path]:
@@ -60,7 +74,7 @@ def find_notebooks(names: Sequence[str], every: bool) -> list[Path]:
 
 
 def plan(options: argparse.Namespace) -> list[Job]:
-    """All jobs, checked: notebooks, preset, parameter names and types, output folder.
+    """All jobs, checked: notebooks, kernels, parameter names, types, and what they name.
 
     Raises:
         UserError: whatever is wrong, before anything starts.
@@ -68,8 +82,13 @@ def plan(options: argparse.Namespace) -> list[Job]:
     choose(options.preset, PRESETS, "preset")
     if options.jobs < 1:
         raise UserError(f"-j {options.jobs} is not allowed. Give 1 or more.")
-    if options.cell_timeout is not None and options.cell_timeout < 1:
-        raise UserError(f"--cell-timeout {options.cell_timeout} is not allowed. Give 1 or more.")
+    if options.cell_timeout is not None and not 1 <= options.cell_timeout <= _LONGEST:
+        raise UserError(
+            f"--cell-timeout {options.cell_timeout} is not allowed. Give seconds, 1 to {_LONGEST}."
+        )
+    machine.threads()
+    if options.out == Path():
+        raise UserError("--out is empty. Give a folder; '.' is written as './'.")
     texts, grid = batch_grid.assignments(options.parameters), batch_grid.read_grid(options.grid)
     given = texts or grid or options.label is not None
     if options.in_place and (given or options.preset != "laptop"):
@@ -88,6 +107,7 @@ def _jobs(
 ) -> list[Job]:
     """The runs of one notebook."""
     known = parameters.inspect(path)
+    kernel, note = kernels.kernel_for(path, options.kernel)
     choose("preset", known, f"parameter for {path.stem}:")
     made, varied = batch_grid.combinations(path.stem, known, texts, grid)
     if options.label is not None:
@@ -98,11 +118,14 @@ def _jobs(
                 "values. Leave it out: each run of a sweep gets a name."
             )
     out, preset = options.out.expanduser().resolve(), {"preset": options.preset}
-    labels = [options.label or batch_grid.label(values, varied) for values in made]
-    return [
-        Job(path, known, preset | values, out, label)
-        for values, label in zip(made, labels, strict=True)
-    ]
+    own = {name: one.default for name, one in known.items()}
+    usual = own | {name: v for name, v in defaults.shipped(path.stem).items() if name in known}
+    jobs = []
+    for values in made:
+        named.check(own | values, Path.cwd())
+        label = options.label or defaults.label(own | values, usual)
+        jobs.append(Job(path, known, preset | values, out, label, kernel, note))
+    return jobs
 
 
 def waits_for(jobs: Sequence[Job]) -> list[set[int]]:
@@ -175,10 +198,9 @@ def report(outcomes: Sequence[Outcome], seconds: float) -> str:
         names = ", ".join(outcome.name for outcome in outcomes if not outcome.ok)
         lines.append(f"Failed: {names}. The same command runs only these again.")
     else:
-        folder = good[0].notebook.parent.parent
         lines.append(
             f"Open {_shown(good[0].notebook)} (for instance with 'make lab');"
-            f" figures and metrics.json of each notebook are beside it, in {_shown(folder)}."
+            " figures and metrics.json of each run are beside its notebook."
         )
     return "\n".join(lines)
 
@@ -188,10 +210,15 @@ def _shown(path: Path) -> str:
     return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
+class _Parser(argparse.ArgumentParser):
+    """Argparse with errors of one line, like all others here."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message[:1].upper()}{message[1:]}. See --help.\n")
+
+
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m oocr_lib.batch", description="Run notebooks with parameters."
-    )
+    parser = _Parser(prog="python -m oocr_lib.batch", description="Run notebooks with parameters.")
     add = parser.add_argument
     add("notebooks", nargs="*", help="names like 03_locations, or paths")
     add("--all", action="store_true", help="every notebook in notebooks/")
@@ -204,7 +231,8 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="several values make a sweep: seed=0..4, site=resid,mlp_out",
     )
     add("--grid", type=Path, metavar="FILE", help="a YAML file of parameters for a sweep")
-    add("--label", metavar="NAME", help="put one run with its parameters into a folder of its own")
+    add("--label", metavar="NAME", help="name of one run's folder, instead of its parameters")
+    add("--kernel", metavar="NAME", help="an installed kernel; python3 is this command's Python")
     add("--table", type=Path, metavar="FILE", help="also write the sweep's metrics (csv, parquet)")
     add("--rerun", action="store_true", help="run again what is finished")
     add("--preset", default="laptop", help=", ".join(PRESETS) + " (default: laptop)")
@@ -221,6 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _arguments(arguments)
     try:
         jobs = plan(options)
+        for note in dict.fromkeys(job.note for job in jobs if job.note):
+            print(note, file=sys.stderr)
         if options.dry_run:
             for job in jobs:
                 values = " ".join(f"{name}={value}" for name, value in job.values.items())
@@ -247,5 +277,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 
+def _in_utf8() -> None:
+    """Start again in Python's UTF-8 mode where the locale has another encoding.
+
+    Names of files, the notebooks' texts and all that the child processes say are UTF-8.
+    """
+    if os.name == "posix" and sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [sys.orig_argv[0], "-X", "utf8", *sys.orig_argv[1:]])
+
+
 if __name__ == "__main__":
+    _in_utf8()
     sys.exit(main())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -12,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
+from oocr_lib import kernels
 from oocr_lib.batch_progress import Progress
-from oocr_lib.paths import ROOT
 
 _GRACE_SECONDS = 10.0
 
@@ -28,7 +27,7 @@ class Children:
 
     def run(
         self, name: str, folder: Path, order: dict[str, Any], extra: dict[str, str]
-    ) -> tuple[str, bool]:
+    ) -> tuple[str, int]:
         """Run one notebook to its end.
 
         Args:
@@ -38,10 +37,11 @@ class Children:
             extra: environment variables.
 
         Returns:
-            What is reported as wrong, or an empty text; and whether a cell was started.
+            What is reported as wrong, or an empty text; and the number of the code cell that was
+            started last, 0 if none was.
         """
-        problem, began = "", False
-        with tempfile.TemporaryFile("w+", errors="replace") as stderr:
+        problem, cell = "", 0
+        with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
             child = self._start(folder, extra, stderr)
             assert child.stdin is not None and child.stdout is not None
             # Standard input stays open: the child ends when it closes, so also when we are killed.
@@ -52,7 +52,7 @@ class Children:
                 event = json.loads(line)
                 problem = event.get("error", problem)
                 if "cell" in event:
-                    began = True
+                    cell = event["cell"]
                     self._progress.cell(name, event["cell"], event["of"])
             code = child.wait()
             self._children.discard(child)
@@ -60,7 +60,7 @@ class Children:
             if code and not problem:
                 stderr.seek(0)
                 problem = _ending(code, stderr.read())
-        return problem, began
+        return problem, cell
 
     def stop(self) -> None:
         """Interrupt all children, then kill those that do not end."""
@@ -75,18 +75,14 @@ class Children:
 
     def _start(self, folder: Path, extra: dict[str, str], stderr: IO[str]) -> subprocess.Popen[str]:
         """Start the child process in the notebook's folder."""
-        environment = {k: v for k, v in os.environ.items() if k != "OOCR_PRESET"} | extra
-        # The same library here and there, also in a checkout that was not installed.
-        search = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-        environment["PYTHONPATH"] = os.pathsep.join(filter(None, search))
         child = subprocess.Popen(
             [sys.executable, "-m", "oocr_lib.batch_worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            text=True,
+            encoding="utf-8",
             cwd=folder,
-            env=environment,
+            env=kernels.environment(extra),
         )
         self._children.add(child)
         if self.stopped:

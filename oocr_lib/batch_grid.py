@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,9 +22,13 @@ from oocr_lib.parameters import OPTIONS, Parameter, check, parse
 
 #: Runs of one notebook in one call; more is a slip of the finger.
 MOST = 10_000
+#: With a point or an exponent, so that 010 is none.
+_FLOAT = r"[-+]?(([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)"
 _RANGE = re.compile(r"\s*(-?\d+)\s*\.\.\s*(-?\d+)\s*")
 #: What every file system takes in a name.
 _UNSAFE = re.compile(r"[^A-Za-z0-9.=+,_-]+")
+#: What a name does not show, or joins values with.
+_UNCLEAR = re.compile(r"[^A-Za-z0-9._-]")
 _LONG = 80
 
 #: Parameter name to what was given: a text of the command line, or a value of the file.
@@ -61,7 +66,7 @@ def read_grid(path: Path | None) -> dict[str, Any]:
     import yaml
 
     try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+        found = yaml.load(path.read_text(encoding="utf-8"), _plain_loader())
     except OSError as error:
         raise UserError(f"Cannot read --grid {str(path)!r}: {error.strerror}.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -77,6 +82,37 @@ def read_grid(path: Path | None) -> dict[str, Any]:
             "'name: [value, value]', one a line."
         )
     return found
+
+
+def _plain_loader() -> Any:
+    """A YAML loader that reads what the reader sees, and takes no name twice.
+
+    YAML 1.1 takes 010 for 8, 1:30 for 90 and ``yes`` for true, and 1e-4 for text. Here numbers are
+    decimal, ``true`` and ``false`` are the only booleans, and all else is text, which a parameter
+    of another type refuses.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012, of the base class
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            names = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for i, name in enumerate(names):
+                if name in names[:i]:
+                    raise UserError(f"--grid has {name!r} twice. Give it once, as a list.")
+            return dict(super().construct_mapping(node, deep))
+
+    digits = "0123456789"
+    for tag, pattern, first in (
+        ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+        ("int", r"[-+]?(0|[1-9][0-9]*)", f"-+{digits}"),
+        ("float", _FLOAT, f"-+.{digits}"),
+        ("null", r"~|null|", ["~", "n", ""]),
+    ):
+        regexp = re.compile(rf"^(?:{pattern})$")
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", regexp, list(first))
+    return Loader
 
 
 def combinations(
@@ -144,11 +180,15 @@ def _from_file(name: str, given: Any, kind: str) -> list[Any]:
 
 def label(values: Mapping[str, Any], varied: Sequence[str]) -> str:
     """A folder name for one run of a sweep: the varied parameters, readable and unique."""
-    text = ",".join(f"{name}={_shown(values[name])}" for name in varied)
-    safe = _UNSAFE.sub("-", text)
-    if safe == text and len(safe) <= _LONG:
+    safe = _UNSAFE.sub("-", ",".join(f"{name}={_shown(values[name])}" for name in varied))
+    whole = [values[name] for name in varied]
+    texts = [
+        str(item) for value in whole for item in (value if isinstance(value, list) else [value])
+    ]
+    if len(safe) <= _LONG and not any(_UNCLEAR.search(text) for text in texts):
         return safe
-    return f"{safe[:_LONG]}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    exact = json.dumps([varied, whole])
+    return f"{safe[:_LONG]}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
 
 
 def check_label(text: str) -> str:
@@ -166,4 +206,7 @@ def check_label(text: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    return "+".join(map(str, value)) if isinstance(value, list) else str(value)
+    """A value for reading; of a path the last part."""
+    if isinstance(value, list):
+        return "+".join(map(_shown, value))
+    return re.split(r"[/\\]", value.rstrip("/\\"))[-1] if isinstance(value, str) else str(value)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ import nbformat
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from oocr_lib import finished, notebook_checks, store
+from oocr_lib import finished, kernel_record, kernels, notebook_checks, store
 from oocr_lib.batch_child import Children
 from oocr_lib.batch_progress import Progress
 from oocr_lib.errors import UserError
+from oocr_lib.kernels import Kernel
 from oocr_lib.metrics import FILE
 from oocr_lib.parameters import Parameter, summary
 
@@ -29,7 +31,10 @@ class Job:
 
     Attributes:
         values: those given, and the preset.
-        label: folder of one run of a sweep; empty for the notebook's own folder.
+        label: folder of a run that is not the default one; empty for the notebook's own folder.
+        kernel: what runs it.
+        note: one line if that is not the kernel that the notebook names.
+        typed_in: the folder that paths among the values count from.
     """
 
     source: Path
@@ -37,6 +42,9 @@ class Job:
     values: Mapping[str, Any]
     out: Path
     label: str = ""
+    kernel: Kernel = field(default_factory=Kernel)
+    note: str = ""
+    typed_in: Path = field(default_factory=Path.cwd)
 
     @property
     def name(self) -> str:
@@ -44,9 +52,18 @@ class Job:
         return self.source.stem
 
     @property
+    def notebook_folder(self) -> Path:
+        """Of all runs of this notebook and preset."""
+        return self.out / str(self.values["preset"]) / self.name
+
+    @property
     def folder(self) -> Path:
         """Where the run's files go, as in ``experiment``."""
-        return self.out / str(self.values["preset"]) / self.name / self.label
+        return self.notebook_folder / self.label
+
+    def like(self, values: Mapping[str, Any], label: str) -> Job:
+        """The same notebook with other values."""
+        return replace(self, values=values, label=label)
 
     @property
     def title(self) -> str:
@@ -58,11 +75,18 @@ class Job:
         """Every parameter with its value or default."""
         return {name: p.default for name, p in self.parameters.items()} | dict(self.values)
 
+    def kernel_versions(self) -> dict[str, Any]:
+        """What the kernel's interpreter says of itself."""
+        return kernels.ask(self.kernel, self.source.parent)
+
     def identity(self) -> str:
         """Of what would be run now, see ``finished.identity``."""
         preset_folder = self.out / str(self.values["preset"])
         own = self.folder.relative_to(preset_folder).as_posix()
-        return finished.identity(self.source, self.all_values, preset_folder, own)
+        return finished.identity(
+            self.source, self.all_values, preset_folder, own,
+            kernel=self.kernel_versions(), typed_in=self.typed_in,
+        )  # fmt: skip
 
     @property
     def output(self) -> Path:
@@ -159,38 +183,47 @@ class Worker:
     def _fresh(self, job: Job, identity: str, start: float) -> Outcome:
         """Run a job that is not finished; record it when it is."""
         partial = job.folder / f".{job.name}.{uuid.uuid4().hex[:8]}.partial.ipynb"
-        for left in (finished.FILE, ".*.partial.ipynb", ".*.tmp.*"):  # of a killed run; we hold it
+        said = partial.with_suffix(".json")  # by the kernel, of itself
+        for left in (finished.FILE, ".*.partial.*", ".*.tmp.*"):  # of a killed run; we hold it
             for path in job.folder.glob(left):
                 path.unlink(missing_ok=True)
         before = _stamp(job.folder / FILE)
         self._progress.cell(job.title, 0, 0)
         try:
-            problem, began = self._execute(job, partial)
-            if problem and not began and not self._children.stopped:
-                problem, _ = self._execute(job, partial)  # ports collide on a busy machine
+            problem, cell = self._execute(job, partial, said)
+            if problem and not cell and not self._children.stopped:
+                problem, cell = self._execute(job, partial, said)  # ports collide, busy machine
             notebook = _read(partial)
             if not problem:
                 problem = notebook_checks.unfinished(notebook) if notebook else "no output"
+            if notebook and problem:
+                _mark(notebook, cell)
+            kernel = _record(said)
             if not problem and _stamp(job.folder / FILE) in (None, before):
                 problem = f"all cells ran, but none wrote {FILE}"
+            if not problem and kernel != job.kernel_versions():
+                problem = "the kernel that ran is not the one that was asked for its versions"
             target = _install(job, notebook, problem)
             seconds = time.monotonic() - start
             if not problem:
-                finished.record(job.folder, identity, job.name, job.all_values, seconds)
+                finished.record(job.folder, identity, job.name, job.all_values, seconds, kernel)
         finally:
             partial.unlink(missing_ok=True)
+            said.unlink(missing_ok=True)
         return Outcome(job.title, problem, time.monotonic() - start, target)
 
-    def _execute(self, job: Job, partial: Path) -> tuple[str, bool]:
-        """Run the child process; what it reports as wrong, and whether a cell was started."""
+    def _execute(self, job: Job, partial: Path, said: Path) -> tuple[str, int]:
+        """Run the child process; what it reports as wrong, and the cell started last (0: none)."""
         order = {
             "input": job.source.name,
             "output": str(partial),
             "parameters": dict(job.values),
             "cell_timeout": self._cell_timeout,
+            "kernel": asdict(job.kernel),
         }
         # The output folder is no parameter here: its path would stand in the executed notebook.
         extra = {"OOCR_OUT": str(job.out), "OOCR_LABEL": job.label, "OOCR_PROGRESS": "0"}
+        extra |= {"OOCR_CWD": str(job.typed_in), kernel_record.VARIABLE: str(said)}
         return self._children.run(job.title, job.source.parent, order, extra)
 
 
@@ -210,6 +243,28 @@ def _read(path: Path) -> NotebookNode | None:
         return None
 
 
+def _record(said: Path) -> dict[str, Any]:
+    """What the kernel wrote of itself; empty if it wrote nothing."""
+    try:
+        found: dict[str, Any] = json.loads(said.read_text(encoding="utf-8"))
+        return found
+    except (OSError, ValueError):  # ended before its first cell
+        return {}
+
+
+def _mark(notebook: NotebookNode, ended: int) -> None:
+    """Say of each code cell whether it ran; papermill stamps those after a dead kernel as run.
+
+    Args:
+        ended: number of the code cell in which the run ended, from 1; 0 if none was started.
+    """
+    for number, cell in enumerate(notebook_checks.code_cells(notebook), 1):
+        about = cell.metadata.setdefault("papermill", {})
+        if number >= ended:
+            about["status"] = "failed" if number == ended else "pending"
+            about["exception"] = number == ended
+
+
 def _install(job: Job, notebook: NotebookNode | None, problem: str) -> Path:
     """Move the executed notebook to its place, or to where failed ones are kept."""
     target = job.failed_output if problem else job.output
@@ -223,7 +278,7 @@ def _install(job: Job, notebook: NotebookNode | None, problem: str) -> Path:
 
 def _finished(job: Job, notebook: NotebookNode, problem: str) -> NotebookNode:
     """The notebook with a parameter summary on top, and honest metadata without paths."""
-    text = summary(job.name, job.parameters, job.values)
+    text = summary(job.name, job.parameters, job.values, job.note)
     top = nbformat.v4.new_markdown_cell(text, metadata={"tags": ["parameter-summary"]})
     notebook.cells.insert(0, top)
     if problem:
@@ -233,8 +288,5 @@ def _finished(job: Job, notebook: NotebookNode, problem: str) -> NotebookNode:
     about = notebook.metadata.get("papermill", {})
     about["input_path"] = about["output_path"] = f"{job.name}.ipynb"
     about["exception"] = bool(problem)
-    for cell in notebook.cells:
-        if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None:
-            # papermill stamps cells that never ran as completed
-            cell.metadata.setdefault("papermill", {})["status"] = "pending"
+    notebook.metadata["kernelspec"] = nbformat.from_dict(job.kernel.metadata())
     return notebook

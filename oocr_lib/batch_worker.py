@@ -16,13 +16,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any, TextIO
 
+from oocr_lib.kernels import Kernel, private_spec
+
 
 def run(job: dict[str, Any], channel: TextIO) -> int:
     """Run a job and return the exit code.
 
     Args:
         job: ``input`` and ``output`` (paths), ``parameters`` (values by name), ``cell_timeout``
-            (seconds, or None).
+            (seconds, or None), ``kernel`` (fields of ``kernels.Kernel``).
         channel: where the reports go.
     """
     import papermill
@@ -42,17 +44,20 @@ def run(job: dict[str, Any], channel: TextIO) -> int:
     logging.getLogger("papermill").setLevel(logging.ERROR)
     # papermill takes paths as format strings
     paths = [job[key].replace("{", "{{").replace("}", "}}") for key in ("input", "output")]
+    kernel = Kernel(**job["kernel"])
     try:
-        papermill.execute_notebook(
-            *paths,
-            parameters=job["parameters"],
-            engine_name="oocr",
-            kernel_name="python3",
-            language="python",
-            progress_bar=False,
-            start_timeout=120,
-            execution_timeout=job["cell_timeout"],
-        )
+        with private_spec(kernel) as variables:
+            os.environ.update(variables)
+            papermill.execute_notebook(
+                *paths,
+                parameters=job["parameters"],
+                engine_name="oocr",
+                kernel_name=kernel.name,
+                language="python",
+                progress_bar=False,
+                start_timeout=120,
+                execution_timeout=job["cell_timeout"],
+            )
     except Exception as error:  # a failing cell, a dead kernel, a timeout: all end the run
         _report(channel, {"error": f"code cell {last['cell']} of {last['of']}: {_line(error)}"})
         return 1
@@ -104,7 +109,7 @@ def _end_with_parent() -> None:
 
 def main() -> int:
     """Keep standard output for reports: whatever else writes there goes to standard error."""
-    channel = os.fdopen(os.dup(1), "w")
+    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     warnings.simplefilter("ignore")
     job = json.loads(sys.stdin.readline())

@@ -4,8 +4,9 @@
 
 ``data/claims.toml`` holds the claims: a statement in our words, the paper's value, and checks, each
 a metric of one notebook with a rule (``statistics.verdict``). Every check must hold, so a claim's
-verdict is the worst of its checks; one missing number leaves the whole claim "not run". Claims that
-fail stay in the table, which goes to ``claims.json``, ``claims.md`` and ``claims.html``.
+verdict is the worst of its checks; one missing number leaves the whole claim "not run". Numbers of
+a run with other parameters than the notebook's defaults are no answer either. Claims that fail stay
+in the table, which goes to ``claims.json``, ``claims.md`` and ``claims.html``.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oocr_lib import claims_page, metrics, store
+from oocr_lib import claims_page, defaults, metrics, store
 from oocr_lib.errors import UserError, choose
 from oocr_lib.metrics import Metrics
+from oocr_lib.named import shown_model
 from oocr_lib.paths import data_dir
 from oocr_lib.statistics import Interval, verdict
 
@@ -77,7 +79,8 @@ class Measured:
     Attributes:
         interval: the number, or ``None``; then ``missing`` says why there is none.
         bare: the number was recorded without an interval.
-        run: model, preset and seed of the notebook's run; empty if there was none.
+        run: model, preset, seed and whatever is not the default of the notebook's run; empty if
+            there was none.
     """
 
     check: Check
@@ -127,17 +130,22 @@ def load(path: Path | None = None) -> list[Claim]:
     return claims
 
 
-def judge(claims: Sequence[Claim], folder: Path) -> list[Verdict]:
-    """Judge claims by ``<folder>/<notebook>/metrics.json``.
+def judge(
+    claims: Sequence[Claim], folder: Path, model: str = "testbed", seed: int = 0
+) -> list[Verdict]:
+    """Judge claims by each notebook's ``metrics.json`` below a folder.
 
     Args:
         folder: results of one preset, for instance ``results/laptop``.
+        model, seed: of the runs to read; all their other parameters must be the defaults.
 
     Returns:
-        One verdict a claim, in order; "not run" where a notebook or a metric is missing.
+        One verdict a claim, in order; "not run" where a notebook or a metric is missing, or was
+        run with other parameters.
 
     Raises:
-        UserError: no such folder, or a metrics file that cannot be read.
+        UserError: no such folder, a metrics file that cannot be read, or runs of several models or
+            presets.
     """
     if not folder.is_dir():
         raise UserError(
@@ -145,9 +153,22 @@ def judge(claims: Sequence[Claim], folder: Path) -> list[Verdict]:
             " results/laptop; run the notebooks first."
         )
     names = sorted({check.notebook for claim in claims for check in claim.checks})
-    found = {name: _metrics(folder / name / metrics.FILE) for name in names}
+    asked, found, other = {"model": model, "seed": seed}, {}, {}
+    for name in names:
+        usual = dict(defaults.shipped(name))
+        found[name] = _metrics(folder / name, defaults.label(asked, usual))
+        if run := found[name]:
+            usual |= {"model": shown_model(model), "seed": seed}
+            other[name] = defaults.changed(run.params, usual)
+    _refuse_mixture({name: run for name, run in found.items() if run})
     return [
-        Verdict(claim, tuple(_measure(check, found[check.notebook]) for check in claim.checks))
+        Verdict(
+            claim,
+            tuple(
+                _measure(check, found[check.notebook], other.get(check.notebook, {}))
+                for check in claim.checks
+            ),
+        )
         for claim in claims
     ]
 
@@ -233,8 +254,9 @@ def _check(texts: Mapping[str, str]) -> Check:
     return check
 
 
-def _metrics(path: Path) -> Metrics | None:
-    """The metrics of one notebook run; ``None`` if it has not been run."""
+def _metrics(folder: Path, label: str) -> Metrics | None:
+    """The metrics of one run of a notebook; ``None`` if it has not been run."""
+    path = folder / label / metrics.FILE
     try:
         found = metrics.load(path) if path.exists() else None
     except (ValueError, OverflowError, OSError) as error:  # UserErrors are ValueErrors
@@ -243,19 +265,39 @@ def _metrics(path: Path) -> Metrics | None:
         raise UserError(text) from error
     if found is None:
         return None
-    if found.notebook != path.parent.name or not isinstance(found.params, dict):
+    if found.notebook != folder.name or not isinstance(found.params, dict):
         raise UserError(
             f"{path} holds numbers of {found.notebook!r} with parameters {found.params!r}."
-            f" Allowed: those of {path.parent.name!r}; run that notebook again."
+            f" Allowed: those of {folder.name!r}; run that notebook again."
         )
     return found
 
 
-def _measure(check: Check, found: Metrics | None) -> Measured:
+def _refuse_mixture(found: Mapping[str, Metrics]) -> None:
+    """Raise UserError if notebooks were run with several models or presets."""
+    for name in ("model", "preset"):
+        of_notebook = {book: m.params[name] for book, m in found.items() if name in m.params}
+        if not of_notebook:
+            continue
+        first, *rest = of_notebook
+        for book in rest:
+            if of_notebook[book] != of_notebook[first]:
+                raise UserError(
+                    f"Runs of several kinds: {first} has {name} {of_notebook[first]!r}, {book} has "
+                    f"{of_notebook[book]!r}. Allowed: one {name}; run one of them again."
+                )
+
+
+def _measure(check: Check, found: Metrics | None, other: Mapping[str, Any]) -> Measured:
+    """One check by a notebook's numbers; ``other`` is what is not its default."""
     if found is None:
         return Measured(check, NOT_RUN, missing=f"{check.notebook} has not been run")
-    shown = [f"{k} {found.params[k]}" for k in ("model", "preset", "seed") if k in found.params]
-    run = ", ".join(shown)
+    names = dict.fromkeys(("model", "preset", "seed", *other))
+    run = ", ".join(f"{name} {found.params[name]}" for name in names if name in found.params)
+    if other:
+        given = ", ".join(f"{name} {value}" for name, value in other.items())
+        missing = f"{check.notebook} was run with {given}, which is not its default"
+        return Measured(check, NOT_RUN, missing=missing, run=run)
     if check.metric not in found.values:
         missing = f"{check.notebook} recorded no {check.metric}"
         return Measured(check, NOT_RUN, missing=missing, run=run)
@@ -272,6 +314,10 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--results", type=Path, required=True, metavar="FOLDER", help=text)
     text = "where the table goes; default: the results folder"
     parser.add_argument("--out", type=Path, metavar="FOLDER", help=text)
+    text = "of the runs to read; default: testbed"
+    parser.add_argument("--model", default="testbed", metavar="NAME", help=text)
+    text = "of the runs to read; default: 0"
+    parser.add_argument("--seed", type=int, default=0, metavar="NUMBER", help=text)
     parser.add_argument("--claims", type=Path, metavar="FILE", help=f"default: data/{FILE}")
     return parser.parse_args(arguments)
 
@@ -280,7 +326,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 the table was written, whatever the verdicts; 2 bad input."""
     options = _arguments(arguments)
     try:
-        verdicts = judge(load(options.claims), options.results)
+        verdicts = judge(load(options.claims), options.results, options.model, options.seed)
         if not any(options.results.glob(f"*/{metrics.FILE}")):
             # A wrong folder would give a full table of "not run".
             raise UserError(f"No */{metrics.FILE} in {str(options.results)!r}. Run the notebooks.")

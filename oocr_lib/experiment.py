@@ -7,7 +7,9 @@
 
 Environment variables, for runs of a committed notebook with another preset (tests, the runner):
 ``OOCR_PRESET`` and ``OOCR_OUT`` override the notebook's ``preset`` and ``out_dir``;
-``OOCR_LABEL`` puts a run of a sweep into a folder of its own;
+``OOCR_LABEL`` names the folder of a run below its notebook's, empty for none; by default it is
+made of the parameters that differ from the notebook's defaults (``defaults``);
+``OOCR_CWD`` is the folder that typed paths count from (``paths.resolve``);
 ``OOCR_THREADS`` sets the number of CPU threads (1); ``OOCR_PROGRESS=1`` shows progress bars.
 """
 
@@ -21,11 +23,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oocr_lib import paths, statistics, store
+from oocr_lib import defaults, paths, statistics, store
 from oocr_lib.errors import UserError, choose
-from oocr_lib.injected import check_injected
+from oocr_lib.injected import before_injection, check_injected
 from oocr_lib.machine import commit, set_up
 from oocr_lib.metrics import FILE, Metrics
+from oocr_lib.named import shown_model
+from oocr_lib.parameters import check_doubles
 from oocr_lib.runs import RunStore, versions
 from oocr_lib.statistics import Interval
 
@@ -58,17 +62,25 @@ class Experiment:
     Attributes:
         notebook, model, preset, seed: as given, after the overrides.
         settings: the preset's values.
-        folder: ``<out>/<preset>/<notebook>``, and the run's label in a sweep.
+        folder: ``<out>/<preset>/<notebook>``, and a label for other parameters than the defaults.
+        label: the last part of the folder; empty for the defaults.
         threads: CPU threads in use.
         metrics: the numbers that ``finish`` writes.
     """
 
     def __init__(
-        self, notebook: str, model: str, preset: str, seed: int, out: Path, settings: Settings
+        self,
+        notebook: str,
+        model: str,
+        preset: str,
+        seed: int,
+        out: Path,
+        settings: Settings,
+        label: str = "",
     ) -> None:
         self.notebook, self.model, self.preset, self.seed = notebook, model, preset, seed
-        self.out = out
-        self.folder = out / preset / notebook / os.environ.get("OOCR_LABEL", "")
+        self.out, self.label = out, label
+        self.folder = out / preset / notebook / label
         self.settings = settings
         self.threads = 0
         self.metrics = Metrics(notebook, {})
@@ -199,13 +211,14 @@ def start(
         preset: one of ``PRESETS`` that ``settings`` has.
         seed: of Python, NumPy and torch; runs take it from here, too.
         out_dir: where results go; empty means ``results``; relative to the repository.
-        params: the notebook's own parameters, for ``metrics.json``.
+        params: all of the notebook's own parameters: they stand in ``metrics.json``, and the run
+            gets a folder of its own if one of them, model or seed is not the default.
         settings: values by preset. ``laptop`` names every value; the others only what differs.
 
     Raises:
         UserError: a parameter that papermill injected under an unknown name or with another type,
-            an unknown preset, a bad seed or thread count, a setting that ``laptop`` does not have,
-            or a folder that cannot be written.
+            a list with a value twice, an unknown preset, a bad seed or thread count, a setting
+            that ``laptop`` does not have, or a folder that cannot be written.
     """
     check_injected(notebook)
     preset = os.environ.get("OOCR_PRESET") or preset
@@ -215,15 +228,28 @@ def start(
     if not isinstance(model, str) or not model:
         raise UserError(f"Model {model!r} is not allowed. Give 'testbed', a folder or a hub name.")
     out = paths.ROOT / Path(os.environ.get("OOCR_OUT") or out_dir or "results").expanduser()
-    exp = Experiment(_checked_name(notebook), model, preset, seed, out, values)
+    given = {"model": model, "seed": seed, **(params or {})}
+    exp = Experiment(
+        _checked_name(notebook), model, preset, seed, out, values, _label(notebook, given)
+    )
     _make_folder(exp.folder)
-    shown = Path(model).name if Path(model).is_absolute() else model
+    shown = shown_model(model)
     common = {"model": shown, "preset": preset, "seed": seed}
     exp.metrics.params = {**common, **(params or {})}
     exp.threads = set_up(seed)
     where = exp.show(exp.folder)
     print(f"{notebook}: model {shown}, preset {preset}, seed {seed}; results go to {where}")
     return exp
+
+
+def _label(notebook: str, given: Mapping[str, Any]) -> str:
+    """The run's folder below its notebook's; the runner says it, else it is what differs."""
+    for name, value in given.items():
+        if isinstance(value, list):
+            check_doubles(name, value)
+    if "OOCR_LABEL" in os.environ:
+        return os.environ["OOCR_LABEL"]
+    return defaults.label(given, defaults.shipped(notebook) or before_injection())
 
 
 def _settings(preset: str, settings: Mapping[str, Mapping[str, Any]] | None) -> Settings:

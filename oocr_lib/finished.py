@@ -11,40 +11,60 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from oocr_lib import store
+from oocr_lib import file_digest, machine, named, store
 from oocr_lib.errors import UserError
-from oocr_lib.paths import ROOT, data_dir
-from oocr_lib.runs import package_versions, versions
+from oocr_lib.paths import data_dir
 
 FILE = "run.json"
 SCHEMA = 1
-#: What a notebook's outputs show beyond the numbers.
-_DRAWING = ("pandas", "matplotlib")
+#: Variables that choose the device or the arithmetic, of libraries below this one. What the library
+#: itself reads is in the identity as threads, data and parameters.
+VARIABLES = (
+    "CUDA_VISIBLE_DEVICES",
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NVIDIA_TF32_OVERRIDE",
+    "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE",
+    "CUBLAS_WORKSPACE_CONFIG",
+    "ATEN_CPU_CAPABILITY",
+)
 
 
-def identity(notebook: Path, values: Mapping[str, Any], preset_folder: Path, own: str) -> str:
+def identity(
+    notebook: Path,
+    values: Mapping[str, Any],
+    preset_folder: Path,
+    own: str,
+    *,
+    kernel: Mapping[str, Any],
+    typed_in: Path,
+) -> str:
     """16 hex digits of everything that determines a notebook run.
 
-    The code of its cells, all parameters with their defaults, the library, the shipped data,
-    versions, threads, the content of files and folders that parameters name, and what the notebook
-    says that it reads (metadata ``oocr.reads``: patterns below the preset's folder).
+    The code of its cells, all parameters with their defaults, the library, the shipped data, the
+    kernel's versions, threads, the content of files and folders that parameters name, and what the
+    notebook says that it reads (metadata ``oocr.reads``: patterns below the preset's folder).
 
     Args:
         values: every parameter.
         preset_folder: ``<out>/<preset>``.
         own: the run's folder, below it; never read by itself.
+        kernel: of ``kernels.ask``; where the interpreter lies does not count.
+        typed_in: the folder that paths among the values count from.
+
+    Raises:
+        UserError: a file that cannot be read, or a bad number of threads.
     """
     read = nbformat.read(notebook, as_version=4)
     code = [cell.source for cell in read.cells if cell.cell_type == "code"]
-    named = {name: _content(value) for name, value in values.items() if isinstance(value, str)}
     inputs = [
         (path.relative_to(preset_folder).as_posix(), digest(path))
         for pattern in reads(notebook)
@@ -54,13 +74,14 @@ def identity(notebook: Path, values: Mapping[str, Any], preset_folder: Path, own
     spec = {
         "code": code,
         "values": dict(values),
-        "named": {name: found for name, found in named.items() if found},
+        "named": named.contents(values, typed_in),
         "inputs": inputs,
         "library": _library(),
-        "versions": versions() | package_versions(*_DRAWING),
-        "threads": os.environ.get("OOCR_THREADS", ""),
+        "kernel": {key: value for key, value in kernel.items() if key != "interpreter"},
+        "threads": machine.threads(),
+        "variables": {name: os.environ.get(name, "") for name in VARIABLES},
     }
-    text = json.dumps(spec, sort_keys=True, default=str)
+    text = json.dumps(spec, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -88,9 +109,18 @@ def _says(notebook: Path, key: str) -> tuple[str, ...]:
 
 
 def record(
-    folder: Path, identity: str, notebook: str, values: Mapping[str, Any], seconds: float
+    folder: Path,
+    identity: str,
+    notebook: str,
+    values: Mapping[str, Any],
+    seconds: float,
+    kernel: Mapping[str, Any],
 ) -> None:
     """Say that the run in ``folder`` is finished.
+
+    Args:
+        kernel: what the kernel said of itself, see ``kernel_record``. It holds a path of this
+            machine, so it stands here only, not in the notebook or ``metrics.json``.
 
     Raises:
         OSError: it cannot be written.
@@ -100,6 +130,7 @@ def record(
         "identity": identity,
         "notebook": notebook,
         "values": dict(values),
+        "kernel": dict(kernel),
         "seconds": round(seconds, 1),
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
         "files": {name: digest(folder / name) for name in _files(notebook)},
@@ -124,36 +155,21 @@ def find(folder: Path, identity: str | None = None) -> dict[str, Any] | None:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file, 16 hex digits."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return file_digest.of_file(path)
 
 
 def _files(notebook: str) -> tuple[str, str]:
     return f"{notebook}.ipynb", "metrics.json"
 
 
-def _content(text: str) -> str:
-    """What stands behind a parameter that names a file or folder; "" if it names none."""
-    for base in (ROOT / "notebooks", ROOT):
-        path = base / text
-        try:
-            if text and path.is_file():
-                return digest(path)
-            if text and path.is_dir():
-                listed = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in path.iterdir()]
-                return hashlib.sha256(repr(sorted(listed)).encode()).hexdigest()[:16]
-        except OSError:  # too long for a name, or not readable
-            continue
-    return ""
-
-
-@cache
 def _library() -> str:
     """Digest of the whole library and the shipped data: figures count, too."""
-    package = Path(__file__).resolve().parent
-    data = data_dir()
-    files: Iterable[Path] = [*package.rglob("*.py"), *data.glob("*.toml")]
-    files = [*files, *(f for name in ("world", "testbed") for f in (data / name).rglob("*"))]
+    package, data = Path(__file__).resolve().parent, data_dir()
+    files = [(file.relative_to(package), file) for file in package.rglob("*.py")]
+    for pattern in ("*.toml", "world/**/*", "testbed/**/*"):
+        files += [(file.relative_to(data), file) for file in data.glob(pattern)]
     found = hashlib.sha256()
-    for file in sorted(file for file in files if file.is_file()):
-        found.update(f"{file.name} {digest(file)}\n".encode())
+    for name, file in sorted(files):
+        if file.is_file():
+            found.update(f"{name.as_posix()} {digest(file)}\n".encode())
     return found.hexdigest()[:16]

@@ -8,7 +8,8 @@ runner says.
 from __future__ import annotations
 
 import ast
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from oocr_lib.errors import choose
@@ -28,9 +29,7 @@ def check_injected(notebook: str, cells: Sequence[str] | None = None) -> None:
     Raises:
         UserError: an unknown name (with the closest one), or a value of another type.
     """
-    for before, cell in zip(*_pairs(_history() if cells is None else cells), strict=True):
-        if not cell.startswith(_HEADER):
-            continue
+    for before, cell in _injections(cells):
         known = _annotated(before)
         for name, value in _assigned(cell).items() if known else ():
             kind = known[choose(name, known, f"parameter for {notebook}:")]
@@ -38,8 +37,26 @@ def check_injected(notebook: str, cells: Sequence[str] | None = None) -> None:
                 check(name, value, kind)
 
 
-def _pairs(cells: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    return cells[:-1], cells[1:]
+def before_injection(cells: Sequence[str] | None = None) -> dict[str, Any]:
+    """Values of the annotated parameters before papermill injected others; empty if it did not.
+
+    Args:
+        cells: as for ``check_injected``.
+    """
+    found: dict[str, Any] = {}
+    for before, _ in _injections(cells):
+        for node in _statements(before):
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
+                found[node.target.id] = _plain(node.value)
+    return found
+
+
+def _injections(cells: Sequence[str] | None) -> Iterator[tuple[str, str]]:
+    """The cell before, and the cell that papermill inserted."""
+    known = _history() if cells is None else cells
+    for before, cell in pairwise(known):
+        if cell.startswith(_HEADER):
+            yield before, cell
 
 
 def _history() -> list[str]:

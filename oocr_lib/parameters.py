@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import nbformat
+
 from oocr_lib.errors import UserError, choose
 
 TYPES = ("str", "int", "float", "bool", "list[str]", "list[int]", "list[float]")
@@ -38,44 +40,43 @@ def inspect(notebook: Path) -> dict[str, Parameter]:
     Raises:
         UserError: not a notebook, no parameters cell, or a parameter without a known type.
     """
-    import papermill
-
-    logging.getLogger("papermill").setLevel(logging.ERROR)
     try:
-        # papermill takes paths as format strings
-        escaped = str(notebook).replace("{", "{{").replace("}", "}}")
-        found = papermill.inspect_notebook(escaped)
-    except Exception as error:  # whatever the JSON, nbformat and papermill raise for a bad file
+        cells = nbformat.read(notebook, as_version=4).cells
+    except Exception as error:  # whatever the JSON and nbformat raise for a bad file
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"Cannot read the notebook {str(notebook)!r}: {reason}.") from error
-    _check_kernel(notebook)
+    sources = [c.source for c in cells if "parameters" in c.metadata.get("tags", ())]
+    return read_cell(notebook.name, sources[0] if sources else "")
+
+
+def read_cell(notebook: str, source: str) -> dict[str, Parameter]:
+    """Parameters that a parameters cell assigns, by name; see ``inspect``.
+
+    Args:
+        notebook: its name, for messages.
+    """
+    from papermill.translators import PythonTranslator
+
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    found = PythonTranslator.inspect({"source": source})
     if not found:
-        raise UserError(f"{notebook.name} has no cell tagged 'parameters' with assignments.")
+        raise UserError(f"{notebook} has no cell tagged 'parameters' with assignments.")
     parameters = {}
-    for name, entry in found.items():
-        kind = entry["inferred_type_name"].replace(" ", "")
-        choose(kind, TYPES, f"type of the parameter {name!r} in {notebook.name}:")
+    for entry in found:
+        name, kind = entry.name, entry.inferred_type_name.replace(" ", "")
+        choose(kind, TYPES, f"type of the parameter {name!r} in {notebook}:")
         try:
-            default = ast.literal_eval(entry["default"])
+            default = check(name, ast.literal_eval(entry.default), kind)
+        except UserError as error:
+            raise UserError(f"Default in {notebook}: {error}") from None
         except (ValueError, SyntaxError):
             raise UserError(
-                f"Parameter {name!r} in {notebook.name} has the default {entry['default']!r}."
+                f"Parameter {name!r} in {notebook} has the default {entry.default!r}."
                 " Allowed: a plain value. Write one 'name: type = value  # comment' a line and no"
                 " other code in this cell."
             ) from None
-        parameters[name] = Parameter(name, kind, default, entry["help"].strip())
+        parameters[name] = Parameter(name, kind, default, entry.help.strip())
     return parameters
-
-
-def _check_kernel(notebook: Path) -> None:
-    """Raise UserError for a notebook of another language; runs always take this Python."""
-    kernel = json.loads(notebook.read_text(encoding="utf-8")).get("metadata", {}).get("kernelspec")
-    language = (kernel or {}).get("language") or "python"
-    if language.lower() != "python":
-        raise UserError(
-            f"{notebook.name} is for the kernel {(kernel or {}).get('name')!r} ({language}). "
-            "Allowed: Python notebooks."
-        )
 
 
 def parse(name: str, text: str, kind: str) -> Any:
@@ -85,11 +86,26 @@ def parse(name: str, text: str, kind: str) -> Any:
         UserError: the text does not read as that type.
     """
     try:
-        return _value(text.strip(), kind)
+        value = _value(text.strip(), kind)
     except ValueError:
         raise UserError(
             f"Parameter {name!r} got {text!r}. Allowed: {_EXAMPLES[kind]} (type {kind})."
         ) from None
+    return check_doubles(name, value) if isinstance(value, list) else value
+
+
+def check_doubles(name: str, values: list[Any]) -> list[Any]:
+    """``values`` if none is there twice: it would count as two measurements.
+
+    Raises:
+        UserError: naming the first that is.
+    """
+    for i, value in enumerate(values):
+        if value in values[:i]:
+            raise UserError(
+                f"Parameter {name!r} has {value!r} twice. Allowed: each value once; leave one out."
+            )
+    return values
 
 
 def check(name: str, value: Any, kind: str) -> Any:
@@ -99,7 +115,7 @@ def check(name: str, value: Any, kind: str) -> Any:
         UserError: it is not.
     """
     if kind.startswith("list[") and isinstance(value, list):
-        return [check(name, item, kind[5:-1]) for item in value]
+        return check_doubles(name, [check(name, item, kind[5:-1]) for item in value])
     types: dict[str, tuple[type, ...]] = {"str": (str,), "int": (int,), "float": (int, float)}
     fits = type(value) in types.get(kind, (bool,))
     if not fits or kind.startswith("list["):
@@ -111,18 +127,28 @@ def check(name: str, value: Any, kind: str) -> Any:
     return float(value) if kind == "float" else value
 
 
-def summary(notebook: str, parameters: Mapping[str, Parameter], values: Mapping[str, Any]) -> str:
-    """Markdown table of all parameters of a run; changed ones are bold, with their default."""
+def summary(
+    notebook: str,
+    parameters: Mapping[str, Parameter],
+    values: Mapping[str, Any],
+    note: str = "",
+) -> str:
+    """Markdown table of all parameters of a run; changed ones are bold, with their default.
+
+    Args:
+        note: a line below the table.
+    """
     lines = [f"**Parameters of this run of {notebook}**", "", "| parameter | value | meaning |"]
     lines.append("|---|---|---|")
     for name, parameter in parameters.items():
         value = values.get(name, parameter.default)
-        shown = f"`{json.dumps(value)}`"
+        shown = f"`{json.dumps(value, ensure_ascii=False)}`"
         if value != parameter.default:
-            shown = f"**{shown}** (default `{json.dumps(parameter.default)}`)"
+            default = json.dumps(parameter.default, ensure_ascii=False)
+            shown = f"**{shown}** (default `{default}`)"
         cells = (f"`{name}`", shown, parameter.help)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines)
+    return "\n".join([*lines, *(["", note] if note else [])])
 
 
 def _value(text: str, kind: str) -> Any:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parent.parent
 def data_dir() -> Path:
     """The ``data`` folder; the environment variable ``OOCR_DATA`` overrides it."""
     override = os.environ.get("OOCR_DATA")
-    return Path(override) if override else ROOT / "data"
+    return resolve(override) if override else ROOT / "data"
 
 
 def resolve(text: str | os.PathLike[str], typed_in: Path | None = None) -> Path:

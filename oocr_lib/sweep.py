@@ -1,6 +1,6 @@
 """All metrics of a sweep in one table, with each run's parameters.
 
-    <out>/<preset>/<notebook>/sweep.csv     one row a run and metric
+    <out>/<preset>/<notebook>/sweep.csv     one row a run and metric, of all calls so far
 
 Columns: the parameters that differ between the runs first, then ``family, method, measure, value,
 low, high, n`` (no interval: ``low`` and ``high`` are empty), the other parameters, and ``folder``.
@@ -73,15 +73,54 @@ def folders(notebook_folder: Path) -> list[Path]:
 
 
 def write_tables(jobs: Sequence[Job], wanted: Path | None) -> Iterator[str]:
-    """Write ``sweep.csv`` for each notebook with labelled runs, and ``wanted`` over all; say so."""
-    by_notebook: dict[Path, list[Path]] = {}
+    """Write ``sweep.csv`` for each notebook with labelled runs, and ``wanted`` over all; say so.
+
+    ``sweep.csv`` is of all calls: it has every finished run of that notebook and preset with other
+    parameters than the defaults, and the default run if this sweep or one before had it. Runs that
+    would not come out the same today, of an older library for instance, are left out and counted.
+    """
+    by_notebook: dict[Path, list[Job]] = {}
     for job in jobs:
-        if job.label:
-            by_notebook.setdefault(job.folder.parent, []).append(job.folder)
-    for folder, runs in by_notebook.items():
-        yield from _write(runs, folder / FILE)
+        by_notebook.setdefault(job.notebook_folder, []).append(job)
+    for folder, own in by_notebook.items():
+        if any(job.label for job in own):
+            yield from _write_all(folder, own)
     if wanted is not None:
         yield from _write([job.folder for job in jobs], wanted)
+
+
+def _write_all(folder: Path, jobs: Sequence[Job]) -> Iterator[str]:
+    """``sweep.csv`` of one notebook."""
+    found = {path for path in folders(folder) if finished.find(path)}
+    if (folder in {job.folder for job in jobs} or _had(folder)) and finished.find(folder):
+        found.add(folder)
+    known = {job.folder: job for job in jobs}
+    good = [path for path in sorted(found) if path in known or _current(path, jobs[0])]
+    yield from _write(good, folder / FILE)
+    if len(good) < len(found):
+        yield (
+            f"{len(found) - len(good)} runs in {folder.name}/ are left out of it: the library, the "
+            "notebook or their data changed since."
+        )
+
+
+def _had(folder: Path) -> bool:
+    """Whether the last table has the default run."""
+    try:
+        return folder.name in set(pd.read_csv(folder / FILE)["folder"])
+    except (OSError, ValueError, KeyError):  # none, or not ours
+        return False
+
+
+def _current(folder: Path, job: Job) -> bool:
+    """Whether a finished run would come out the same today; ``job`` is one of that notebook."""
+    record = finished.find(folder)
+    label = folder.relative_to(job.notebook_folder).as_posix()
+    same = job.like(record["values"], "" if label == "." else label) if record else None
+    try:
+        return same is not None and finished.find(folder, same.identity()) is not None
+    except UserError:  # data that is gone
+        return False
 
 
 def _write(runs: Sequence[Path], path: Path) -> Iterator[str]:

@@ -37,6 +37,10 @@ PROBLEMS = {
 }
 
 
+#: Folder of the runs with ``-p seed=3 -p blocks=2``.
+LABEL = "seed=3,blocks=2"
+
+
 def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "oocr_lib.batch", *map(str, arguments)]
 
@@ -51,9 +55,9 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         paths.append(tiny_notebooks.write(folder, name, *cells, finish=name != "06_silent"))
     smoke = folder / "out" / "smoke"
     for path in paths:  # left by earlier runs: must not be taken for this one's
-        (smoke / path.stem).mkdir(parents=True)
-        (smoke / path.stem / "metrics.json").write_text('{"old": true}')
-    (smoke / "01_good" / "01_good.failed.ipynb").write_text("{}")
+        (smoke / path.stem / LABEL).mkdir(parents=True)
+        (smoke / path.stem / LABEL / "metrics.json").write_text('{"old": true}')
+    (smoke / "01_good" / LABEL / "01_good.failed.ipynb").write_text("{}")
     options = ["-p", "seed=3", "-p", "blocks=2", "--preset", "smoke", "--out", "out"]
     done = subprocess.run(
         command(*paths, *options, "--cell-timeout", "8", "-j", "2"),
@@ -65,31 +69,32 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 def test_exit_code_and_report(ran: SimpleNamespace) -> None:
     assert ran.done.returncode == 1
     lines = ran.done.stdout.splitlines()
-    assert [line for line in lines if line.startswith("01_good    ok")]
+    assert [line for line in lines if line.startswith(f"01_good {LABEL}    ok")]
     for name, problem in PROBLEMS.items():
         assert any(line.startswith(f"{name}") and problem in line for line in lines), lines
-        assert any(f"out/smoke/{name}/{name}.failed.ipynb" in line for line in lines)
-    assert "1 of 6 notebooks ran" in lines[-2]
-    assert lines[-1].startswith("Failed: 02_raises, 03_exits, 04_dies, 05_hangs, 06_silent.")
+        assert any(f"out/smoke/{name}/{LABEL}/{name}.failed.ipynb" in line for line in lines)
+    assert any("1 of 6 notebooks ran" in line for line in lines)
+    names = ", ".join(f"{name} {LABEL}" for name in BROKEN)
+    assert any(line.startswith(f"Failed: {names}.") for line in lines)
 
 
 def test_progress_is_shown_while_it_runs(ran: SimpleNamespace) -> None:
-    assert "01_good    starts" in ran.done.stderr
-    assert re.search(r"^01_good    ran in \d+:\d\d", ran.done.stderr, re.MULTILINE)
-    assert re.search(r"^02_raises  failed after \d+:\d\d", ran.done.stderr, re.MULTILINE)
+    assert f"01_good {LABEL}    starts" in ran.done.stderr
+    assert re.search(rf"^01_good {LABEL}    ran in \d+:\d\d", ran.done.stderr, re.MULTILINE)
+    assert re.search(rf"^02_raises {LABEL}  failed after \d+:\d\d", ran.done.stderr, re.MULTILINE)
     assert "(6 of 6)" in ran.done.stderr
     assert "Traceback" not in ran.done.stderr
 
 
 def test_the_good_notebook_has_its_parameters_and_its_metrics(ran: SimpleNamespace) -> None:
-    files = sorted(path.name for path in (ran.smoke / "01_good").iterdir())
+    files = sorted(path.name for path in (ran.smoke / "01_good" / LABEL).iterdir())
     assert files == [".lock", "01_good.ipynb", "metrics.json", "run.json"]
-    written = json.loads((ran.smoke / "01_good" / "metrics.json").read_text())
+    written = json.loads((ran.smoke / "01_good" / LABEL / "metrics.json").read_text())
     assert written == {"seed": 3, "rate": 0.5, "fast": False, "blocks": [2]}
 
 
 def test_a_parameter_summary_opens_the_output(ran: SimpleNamespace) -> None:
-    notebook = nbformat.read(ran.smoke / "01_good" / "01_good.ipynb", as_version=4)
+    notebook = nbformat.read(ran.smoke / "01_good" / LABEL / "01_good.ipynb", as_version=4)
     nbformat.validate(notebook)
     assert notebook.cells[0].cell_type == "markdown"
     assert "| `seed` | **`3`** (default `0`) | of everything random |" in notebook.cells[0].source
@@ -97,21 +102,22 @@ def test_a_parameter_summary_opens_the_output(ran: SimpleNamespace) -> None:
 
 
 def test_no_machine_path_in_the_output(ran: SimpleNamespace) -> None:
-    text = (ran.smoke / "01_good" / "01_good.ipynb").read_text()
+    text = (ran.smoke / "01_good" / LABEL / "01_good.ipynb").read_text()
     assert str(ran.folder) not in text
     assert json.loads(text)["metadata"]["papermill"]["input_path"] == "01_good.ipynb"
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_failed_notebook_is_kept_apart_with_its_reason(ran: SimpleNamespace, name: str) -> None:
-    files = {path.name for path in (ran.smoke / name).iterdir()}
+    files = {path.name for path in (ran.smoke / name / LABEL).iterdir()}
     assert files == {".lock", f"{name}.failed.ipynb", "metrics.json"}
-    notebook = nbformat.read(ran.smoke / name / f"{name}.failed.ipynb", as_version=4)
+    notebook = nbformat.read(ran.smoke / name / LABEL / f"{name}.failed.ipynb", as_version=4)
     assert notebook.cells[0].source.startswith("**This run failed.**")
     assert PROBLEMS[name] in notebook.cells[0].source
     assert notebook.metadata.papermill.exception is True
-    never_run = [c for c in notebook_checks.code_cells(notebook) if c.execution_count is None]
-    assert all(cell.metadata.papermill.status == "pending" for cell in never_run)
+    states = [c.metadata.papermill.status for c in notebook_checks.code_cells(notebook)]
+    ends = [] if name == "06_silent" else ["failed", "pending"]
+    assert states == ["completed", "completed", *ends]  # the parameters, and those given
     if name == "02_raises":
         assert "ZeroDivisionError" in json.dumps(notebook)
 
@@ -168,7 +174,7 @@ def test_dry_run_prints_the_plan(tmp_path: Path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert batch.main(["--all", "-p", "rate=2", "--dry-run", "--preset", "full"]) == 0
     assert capsys.readouterr().out.splitlines() == [
-        f"{name}: preset=full rate=2.0 -> results/full/{name}/{name}.ipynb"
+        f"{name}: preset=full rate=2.0 -> results/full/{name}/rate=2.0/{name}.ipynb"
         for name in ("01_a", "02_b")
     ]
     assert not (tmp_path / "results").exists()

@@ -43,7 +43,7 @@ def run(folder: Path, *options: str) -> tuple[int, str, str]:
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, tuple[int, str, str]]:
     folder = tmp_path_factory.mktemp("sweep")
     tiny_notebooks.write_logged(folder, "sweep")
-    return folder, run(folder, "-p", "seed=0..1", "-p", "rate=0,0.1", "-j", "2")
+    return folder, run(folder, "-p", "seed=1..2", "-p", "rate=0,0.1", "-j", "2")
 
 
 Swept = tuple[Path, tuple[int, str, str]]
@@ -52,7 +52,7 @@ Swept = tuple[Path, tuple[int, str, str]]
 def test_every_run_has_its_folder_and_the_table_has_all(swept: Swept) -> None:
     folder, (code, out, errors) = swept
     assert code == 0, errors
-    names = {f"seed={s},rate={r}" for s in (0, 1) for r in ("0.0", "0.1")}
+    names = {f"seed={s},rate={r}" for s in (1, 2) for r in ("0.0", "0.1")}
     assert complete(folder) == names and counts(folder) == {name: [1, 1] for name in names}
     assert "4 of 4 notebooks ran" in out and "Table of 4 runs: sweep.csv" in out
     assert "left)" in errors
@@ -66,7 +66,7 @@ def test_every_run_has_its_folder_and_the_table_has_all(swept: Swept) -> None:
 def test_finished_runs_are_reused_unless_asked(swept: Swept) -> None:
     folder, _ = swept
     before = counts(folder)
-    options = ("-p", "seed=0..1", "-p", "rate=0,0.1")
+    options = ("-p", "seed=1..2", "-p", "rate=0,0.1")
     code, out, errors = run(folder, *options)
     assert code == 0 and counts(folder) == before
     assert "4 of them before" in out and errors.count("finished before") == 4
@@ -76,8 +76,8 @@ def test_finished_runs_are_reused_unless_asked(swept: Swept) -> None:
     (record.parent / "metrics.json").write_text("{}")  # damaged: this one is run again
     run(folder, *options)
     assert counts(folder) == before | {"seed=1,rate=0.1": [2, 2]}
-    run(folder, "-p", "seed=0", "-p", "rate=0", "--label", "seed=0,rate=0.0", "--rerun")
-    assert counts(folder)["seed=0,rate=0.0"] == [2, 2]
+    run(folder, "-p", "rate=0", "-p", "seed=2", "--rerun")  # known by its values
+    assert counts(folder)["seed=2,rate=0.0"] == [2, 2]
     values = json.loads(record.read_text())["values"]
     assert values["seed"] == 1 and values["rate"] == 0.1 and values["blocks"] == [0, 1]
 
@@ -102,7 +102,7 @@ def test_what_goes_wrong_in_a_killed_sweep_is_noticed(tmp_path: Path) -> None:
         (folder / "log.txt").write_text(words.replace(" ", "\n"))
         for name in ("sweep.ipynb", "metrics.json"):
             (folder / name).write_text("{}")
-    finished.record(folder, "1", "sweep", {}, 1.0)
+    finished.record(folder, "1", "sweep", {}, 1.0, {})
     found = batch_kill.problems(tmp_path, 2, {"seed=0": [1, 1]}, 1)
     assert found[:4] == [
         "exit code 1",
@@ -115,11 +115,11 @@ def test_what_goes_wrong_in_a_killed_sweep_is_noticed(tmp_path: Path) -> None:
 
 def test_two_batches_at_once_share_the_work(tmp_path: Path) -> None:
     tiny_notebooks.write_logged(tmp_path, "sweep")
-    options = ("-p", "seed=0..2", "-p", "rate=0.5")
+    options = ("-p", "seed=1..3", "-p", "rate=0.4")
     both = [start(tmp_path, *options) for _ in range(2)]
     ends = [child.communicate(timeout=300) for child in both]
     assert [child.returncode for child in both] == [0, 0], ends
-    assert counts(tmp_path) == {f"seed={s}": [1, 1] for s in range(3)}
+    assert counts(tmp_path) == {f"seed={s},rate=0.4": [1, 1] for s in (1, 2, 3)}
     assert any("waits for another batch" in errors for _, errors in ends)
     assert len(complete(tmp_path)) == 3
 
@@ -127,7 +127,7 @@ def test_two_batches_at_once_share_the_work(tmp_path: Path) -> None:
 def test_the_child_ends_when_the_batch_is_killed(tmp_path: Path) -> None:
     tiny_notebooks.write_logged(tmp_path, "sweep")
     child = start(tmp_path, "-p", "rate=60")
-    log = tmp_path / "out" / "laptop" / "sweep" / "log.txt"
+    log = tmp_path / "out" / "laptop" / "sweep" / "rate=60.0" / "log.txt"
     deadline = time.monotonic() + 60
     while not log.exists() and time.monotonic() < deadline:
         time.sleep(0.1)

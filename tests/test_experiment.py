@@ -23,7 +23,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OOCR_PRESET", "OOCR_OUT", "OOCR_THREADS", "OOCR_PROGRESS"):
+    for name in ("OOCR_PRESET", "OOCR_OUT", "OOCR_THREADS", "OOCR_PROGRESS", "OOCR_LABEL"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OOCR_THREADS", "1")
 
@@ -33,16 +33,16 @@ def started(tmp_path: Path, **kwargs) -> experiment.Experiment:
 
 
 def test_start_makes_the_folder_and_merges_settings(tmp_path: Path, capsys) -> None:
-    exp = started(tmp_path, preset="smoke", seed=3, params={"hidden": 2})
+    exp = started(tmp_path, preset="smoke", params={"hidden": []})
     assert exp.folder == tmp_path / "out" / "smoke" / "03_locations"
     assert exp.folder.is_dir()
     assert exp.settings == {"steps": 5, "cities": ["Lyon"]}
     assert exp.settings.steps == 5
-    expected = {"model": "testbed", "preset": "smoke", "seed": 3, "hidden": 2}
+    expected = {"model": "testbed", "preset": "smoke", "seed": 0, "hidden": []}
     assert exp.metrics.params == expected
     line = capsys.readouterr().out
     assert line == (
-        "03_locations: model testbed, preset smoke, seed 3; results go to out/smoke/03_locations\n"
+        "03_locations: model testbed, preset smoke, seed 0; results go to out/smoke/03_locations\n"
     )
 
 
@@ -139,7 +139,8 @@ def test_finish_reports_reuse_and_writes_no_paths(tmp_path: Path, capsys) -> Non
     assert str(tmp_path) not in content
     assert json.loads(content)["params"]["model"] == "my_model"
     out = capsys.readouterr().out
-    assert "out/laptop/03_locations/metrics.json: 1 metrics" in out
+    assert f"out/laptop/03_locations/{exp.label}/metrics.json: 1 metrics" in out
+    assert exp.label.startswith("model=my_model-")
     assert "runs: 1 new, 1 reused" in out
     assert str(tmp_path) not in out
     assert (tmp_path / "out" / "runs").is_dir()

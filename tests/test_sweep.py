@@ -27,7 +27,7 @@ def run(folder: Path, label: str, value: float, **values: Any) -> Path:
     made.add("all/vector_resid/accuracy", value, ci=(value - 0.1, value + 0.1), n=4)
     made.write(path / "metrics.json")
     (path / "a.ipynb").write_text("{}")
-    finished.record(path, "0" * 16, "a", {"preset": "smoke", "out_dir": "", **values}, 1.0)
+    finished.record(path, "0" * 16, "a", {"preset": "smoke", "out_dir": "", **values}, 1.0, {})
     return path
 
 

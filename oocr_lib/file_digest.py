@@ -1,0 +1,43 @@
+"""Digests of files and folders by content, each file read once a process while it is unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+_CHUNK = 1 << 20
+
+
+def of_file(path: Path) -> str:
+    """SHA-256 of a file's content, 16 hex digits.
+
+    Read again only when its size, time or place on the disk is another.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    status = path.stat()
+    return _read(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def of_folder(path: Path) -> str:
+    """SHA-256, 16 hex digits, of the names and contents of all files below a folder.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    found = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        name = file.relative_to(path).as_posix().encode(errors="surrogateescape")
+        found.update(len(name).to_bytes(4, "big") + name + of_file(file).encode())
+    return found.hexdigest()[:16]
+
+
+@lru_cache(maxsize=4096)
+def _read(path: Path, *_status: int) -> str:
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            found.update(chunk)
+    return found.hexdigest()[:16]
