@@ -153,12 +153,11 @@ def judge(
             " results/laptop; run the notebooks first."
         )
     names = sorted({check.notebook for claim in claims for check in claim.checks})
-    asked, found, other = {"model": model, "seed": seed}, {}, {}
+    found, other = {}, {}
     for name in names:
-        usual = dict(defaults.shipped(name))
-        found[name] = _metrics(folder / name, defaults.label(asked, usual))
+        found[name] = _metrics(metrics_file(folder, name, model, seed), name)
         if run := found[name]:
-            usual |= {"model": shown_model(model), "seed": seed}
+            usual = dict(defaults.shipped(name)) | {"model": shown_model(model), "seed": seed}
             other[name] = defaults.changed(run.params, usual)
     _refuse_mixture({name: run for name, run in found.items() if run})
     return [
@@ -171,6 +170,16 @@ def judge(
         )
         for claim in claims
     ]
+
+
+def metrics_file(folder: Path, notebook: str, model: str = "testbed", seed: int = 0) -> Path:
+    """Where a notebook's run with this model and seed, and its defaults else, has its numbers.
+
+    Args:
+        folder: results of one preset.
+    """
+    label = defaults.label({"model": model, "seed": seed}, defaults.shipped(notebook))
+    return folder / notebook / label / metrics.FILE
 
 
 def write(folder: Path, verdicts: Sequence[Verdict]) -> list[Path]:
@@ -254,9 +263,8 @@ def _check(texts: Mapping[str, str]) -> Check:
     return check
 
 
-def _metrics(folder: Path, label: str) -> Metrics | None:
+def _metrics(path: Path, notebook: str) -> Metrics | None:
     """The metrics of one run of a notebook; ``None`` if it has not been run."""
-    path = folder / label / metrics.FILE
     try:
         found = metrics.load(path) if path.exists() else None
     except (ValueError, OverflowError, OSError) as error:  # UserErrors are ValueErrors
@@ -265,10 +273,10 @@ def _metrics(folder: Path, label: str) -> Metrics | None:
         raise UserError(text) from error
     if found is None:
         return None
-    if found.notebook != folder.name or not isinstance(found.params, dict):
+    if found.notebook != notebook or not isinstance(found.params, dict):
         raise UserError(
             f"{path} holds numbers of {found.notebook!r} with parameters {found.params!r}."
-            f" Allowed: those of {folder.name!r}; run that notebook again."
+            f" Allowed: those of {notebook!r}; run that notebook again."
         )
     return found
 

@@ -30,7 +30,12 @@ RUN_BY_OTHERS = {"ipykernel", "jinja2"}
 IMPORTED_AS = {"yaml": "pyyaml"}
 #: Modules of docs/, which its tests import.
 DOCS = {path.stem.replace("_", "-") for path in (ROOT / "docs").glob("*.py")}
-CONDA_NAMES = {"torch": "pytorch", "matplotlib": "matplotlib-base"}
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "matplotlib": "matplotlib-base",
+    "jupyter-client": "jupyter_client",
+    "huggingface-hub": "huggingface_hub",
+}
 #: Files whose subject is such a path.
 ABOUT_PATHS = {"tests/test_repository.py", "tests/test_notebook_checks.py"}
 HOSTS = re.compile(r"pypi\.org|pythonhosted|download\.pytorch|--(?:extra-)?index-url|find-links")
