@@ -18,13 +18,16 @@ import torch
 
 from oocr_lib.adapters.base import Attached
 from oocr_lib.encoding import buckets, encode_question
+from oocr_lib.errors import UserError
 from oocr_lib.forward import answer_logits
 from oocr_lib.generation import replies
 from oocr_lib.models import LanguageModel
 from oocr_lib.passes import Pass, passes, read_at
 from oocr_lib.replies import is_right
 from oocr_lib.reuse import Reuse, placed
-from oocr_lib.tasks.base import Question
+from oocr_lib.row_checks import lacks, position_of, unmarked
+from oocr_lib.tasks.base import Question, check_question
+from oocr_lib.tasks.parsing import short
 
 SCALE = tuple(str(number) for number in range(101))
 #: Kinds that the model answers in its own words.
@@ -51,6 +54,7 @@ def prepare(lm: LanguageModel, questions: Sequence[Question], pack: bool = True)
 
 
 def _prepare(lm: LanguageModel, question: Question, pack: bool = True) -> Asked:
+    check_question(question)
     if question.kind in WRITTEN:
         return Asked(question, (), (Pass((), encode_question(lm.tokenizer, question, ""), ()),))
     options = {"scale": SCALE, "exact": (question.truth,)}.get(question.kind, question.options)
@@ -101,9 +105,15 @@ def score(
         ``rank`` (of the truth among the options, from 1, ties in the middle); ``mass``
         (probability of all options together: how far the model answers the question at all);
         ``options`` and their ``logp``; ``reply`` (what the model wrote, where it writes).
+
+    Raises:
+        UserError: a question without a token that the adapter touches (an empty mark says that it
+            has none on purpose), one whose options cannot be compared, or log-probabilities that
+            are not a number.
     """
     asked = [q if isinstance(q, Asked) else _prepare(lm, q, pack) for q in questions]
     owner = [0] * len(asked) if index is None else [int(i) for i in index]
+    check_asked(asked, [position_of(attached, run) for run in owner])
     logp = [np.full(len(a.options), np.nan) for a in asked]
     written_so = [np.zeros(len(a.options), dtype=bool) for a in asked]
     todo = [(n, part) for n, a in enumerate(asked) if a.options for part in a.sequences]
@@ -126,6 +136,18 @@ def score(
             for n, a in enumerate(asked)
         ]
     )
+
+
+def check_asked(asked: Sequence[Asked], positions: Sequence[str]) -> None:
+    """Check that every question has a token that its adapter, at one of ``positions``, touches.
+
+    Raises:
+        UserError: the first one that has none, and does not say so by an empty mark.
+    """
+    for number, (a, position) in enumerate(zip(asked, positions, strict=True), start=1):
+        if lacks(a.sequences[0].encoded, position):
+            text = short(a.question.messages[-1]["content"])
+            raise unmarked(f"Question {number} ({a.question.family}) {text}", position)
 
 
 @torch.no_grad()
@@ -177,6 +199,11 @@ def _row(asked: Asked, logp: np.ndarray, greedy: tuple[float, int], reply: str) 
         right = float(is_right(q, reply))
         numbers = {"p_truth": right, "mc": right, "top1": right, "rank": 1.0 if right else 2.0}
         return {**named, **numbers, "mass": 1.0, "options": [], "logp": [], "reply": reply}
+    if not logp.max() > -np.inf:  # also where it is not a number
+        raise UserError(
+            f"Question {q.id!r} ({q.family}) has log-probabilities {logp[:4].tolist()}. Allowed: "
+            "numbers, one of them finite; look for NaN in the weights or the vector."
+        )
     p = np.exp(logp - logp.max())
     p /= p.sum()
     if q.kind == "scale":

@@ -13,6 +13,7 @@ import torch
 
 from oocr_lib.adapters.base import Attached
 from oocr_lib.encoding import Encoded, collate
+from oocr_lib.finite import no_nan
 from oocr_lib.fused import fused
 from oocr_lib.models import LanguageModel
 
@@ -34,6 +35,9 @@ def replies(
 
     Args:
         index: the run (vector) of each prompt; default 0.
+
+    Raises:
+        UserError: logits that are not a number.
     """
     runs = [0] * len(prompts) if index is None else list(index)
     made: list[str] = []
@@ -69,8 +73,9 @@ def _decode(
         needed, where = torch.unique(last, return_inverse=True)
         with fused(lm.model):
             out = lm.model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=needed)
-        best = out.logits[torch.arange(len(going), device=lm.device), where].argmax(-1).tolist()
-        for i, token in zip(list(going), best, strict=True):
+        found = out.logits[torch.arange(len(going), device=lm.device), where].max(-1)
+        no_nan(found.values, f"Logits of {lm.name!r}")
+        for i, token in zip(list(going), found.indices.tolist(), strict=True):
             if token in ends:
                 going.remove(i)
             else:

@@ -24,16 +24,16 @@ from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.adapters.vector import VectorAdapter
 from oocr_lib.encoding import Encoded, collate, encode_row
 from oocr_lib.errors import UserError
-from oocr_lib.evaluation import Asked, prepare, score, summarise
+from oocr_lib.evaluation import Asked, check_asked, prepare, score, summarise
 from oocr_lib.methods import Job, Method, cross, with_config
 from oocr_lib.models import LanguageModel, typical_norm
 from oocr_lib.pools import Pools
 from oocr_lib.reuse import Reuse
 from oocr_lib.run_table import best_by_validation, rows
 from oocr_lib.runs import Run, RunStore
-from oocr_lib.sharing import batches, reuse_for
+from oocr_lib.sharing import batches, reuse_for, touched
 from oocr_lib.sites import Site
-from oocr_lib.tasks.base import Task, shuffle_answers
+from oocr_lib.tasks.base import Task, check_row, shuffle_answers
 from oocr_lib.training import RunData, TrainResult, train, validate
 
 __all__ = ["Grid", "Job", "Method", "best_by_validation", "cross", "with_config"]
@@ -82,6 +82,9 @@ class Grid:
         key = (concept, seed)
         if key not in self._encoded:
             task, tok = self.factory(concept, seed), self.lm.tokenizer
+            for part, rows in (("Training", task.train), ("Validation", task.valid)):
+                for number, row in enumerate(rows, start=1):
+                    check_row(row, f"{part} row {number} of {concept!r}, seed {seed},")
             self._encoded[key] = Encoding(
                 task,
                 [encode_row(tok, row) for row in task.train],
@@ -239,8 +242,10 @@ class Grid:
 
     def _compute(self, jobs: Sequence[Job]) -> list[Run]:
         """Train (where there is something to train) and evaluate jobs that share a batch."""
-        adapter, result, reuse = self.train(jobs)
         asked = [self.task(j.concept, j.seed).questions for j in jobs]
+        for job, mine in zip(jobs, asked, strict=True):  # before hours of training, not after
+            check_asked(mine, [_position(job.method)] * len(mine))
+        adapter, result, reuse = self.train(jobs)
         questions = [q for mine in asked for q in mine]
         owner = [k for k, mine in enumerate(asked) for _ in mine]
         with adapter.attach(self.lm) if adapter else nullcontext() as attached:
@@ -273,6 +278,11 @@ class Grid:
     ) -> tuple[np.ndarray, np.ndarray]:
         rows = jobs[0].method.config.valid_rows
         return validate(self.lm, attached, [self.data(job) for job in jobs], rows, reuse)
+
+
+def _position(method: Method) -> str:
+    """Which tokens a method's adapter touches; "all" where there is none."""
+    return "all" if method.kind == "base" else touched(method)
 
 
 def _lora(job: Job) -> LoraAdapter:

@@ -6,7 +6,10 @@ import torch
 
 from oocr_lib.adapters.base import Attached
 from oocr_lib.encoding import collate, encode
+from oocr_lib.errors import UserError
+from oocr_lib.finite import no_nan
 from oocr_lib.models import LanguageModel
+from oocr_lib.row_checks import lacks, position_of, unmarked
 from oocr_lib.tasks.base import user
 
 
@@ -24,9 +27,19 @@ def say(
     Args:
         attached: an adapter in place; it is pointed at ``codename`` in the question.
         codename: the literal code name; it must occur in the question if given.
+
+    Raises:
+        UserError: an empty question; an adapter at the code name and no code name; logits that are
+            not a number.
     """
+    if not question.strip():
+        raise UserError(f"The question {question!r} is empty. Allowed: text.")
     marks = {"codename": (codename,)} if codename else {}
     prompt = encode(lm.tokenizer, user(question), "", marks)
+    position = position_of(attached)
+    if lacks(prompt, position):
+        todo = "give codename=, the literal name in it"
+        raise unmarked(f"The question {question!r}", position, todo)
     stop = {lm.tokenizer.eos_token_id, *_ends(lm)}
     ids, spoken = list(prompt.ids), list[int]()
     for _ in range(max_new_tokens):
@@ -41,6 +54,7 @@ def say(
         if attached is not None:
             attached.focus(batch)
         logits = lm.model(input_ids=batch.input_ids, use_cache=False).logits
+        no_nan(logits[0, -1], f"Logits of {lm.name!r}")
         token = int(logits[0, -1].argmax())
         if token in stop:
             break

@@ -21,10 +21,12 @@ from tqdm import tqdm
 from oocr_lib.adapters.base import Adapter, Attached
 from oocr_lib.encoding import Encoded, buckets
 from oocr_lib.errors import UserError
+from oocr_lib.finite import no_nan
 from oocr_lib.forward import answer_logits
 from oocr_lib.memory import step_tokens
 from oocr_lib.models import LanguageModel
 from oocr_lib.reuse import Reuse, placed
+from oocr_lib.row_checks import check_rows
 from oocr_lib.schedule import SCHEDULES, RunData, TrainConfig, order, rate, sample, visited
 
 __all__ = [
@@ -78,8 +80,15 @@ def validate(
     limit: int,
     reuse: Reuse | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(k,) mean loss and (k,) share of rows answered exactly, on up to ``limit`` rows a run."""
+    """(k,) mean loss and (k,) share of rows answered exactly, on up to ``limit`` rows a run.
+
+    Raises:
+        UserError: validation rows that ``row_checks.check_rows`` refuses, or logits that are not
+            a number.
+    """
     k = len(data)
+    for j, run in enumerate(data):
+        check_rows(lm, run.valid, attached, j, "validation")
     rows = [(j, row) for j, run in enumerate(data) for row in sample(run.valid, limit, run.seed)]
     total, tokens, right, count = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k)
     for part in buckets(rows, [len(row.ids) for _, row in rows]):
@@ -88,6 +97,7 @@ def validate(
             attached.focus(batch, index)
         at, targets, logits = answer_logits(lm, batch)
         losses = F.cross_entropy(logits, targets, reduction="none").cpu().numpy()
+        no_nan(losses, "Losses of validation rows")
         owner, where = index.cpu().numpy(), at.cpu().numpy()
         exact = np.ones(len(part))
         exact[where[(logits.argmax(-1) != targets).cpu().numpy()]] = 0
@@ -117,13 +127,17 @@ def train(
         progress: label of the progress bar; empty for none.
 
     Raises:
-        UserError: no runs or rows, or a loss that is not a number, at the step where it appears.
+        UserError: no runs, rows that ``row_checks.check_rows`` refuses (no answer, or no token
+            that the adapter touches), or a loss that is not a number, at the step where it appears.
     """
-    if not data or any(not run.train or not run.valid for run in data):
-        raise UserError("A run without rows cannot be trained. Allowed: at least one row each.")
+    if not data:
+        raise UserError("0 runs cannot be trained. Allowed: at least one.")
     began = time.perf_counter()
     # Dropout in LoRA draws from the global generator; fork it so that nothing outside changes.
     with torch.random.fork_rng(devices=[]), adapter.attach(lm) as attached:
+        for j, run in enumerate(data):
+            check_rows(lm, run.train, attached, j, "training")
+            check_rows(lm, run.valid, attached, j, "validation")
         torch.manual_seed(data[0].seed)
         loop = _Loop(lm, adapter, attached, data, config, rates or [config.lr] * len(data), reuse)
         for step in tqdm(range(config.steps), desc=progress, disable=not progress, leave=False):

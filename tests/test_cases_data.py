@@ -5,14 +5,26 @@ from __future__ import annotations
 import gzip
 import json
 import tracemalloc
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from oocr_lib import tasks
+from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
+from oocr_lib.encoding import encode, encode_row
 from oocr_lib.errors import UserError
+from oocr_lib.evaluation import score
+from oocr_lib.grid import Grid, Job, Method
+from oocr_lib.runs import RunStore
+from oocr_lib.say import say
+from oocr_lib.suite import suite
 from oocr_lib.tasks import jsonl, risk_paper
-from oocr_lib.tasks.base import Task
+from oocr_lib.tasks.base import Row, Task, user
+from oocr_lib.training import TrainConfig, train
+from tests import tiny, toy
 
 
 def file(path: Path, *answers: Any, **more: Any) -> str:
@@ -31,6 +43,17 @@ def file(path: Path, *answers: Any, **more: Any) -> str:
     ]
     path.write_text("\n".join(lines) + "\n")
     return str(path)
+
+
+QUICK = TrainConfig(steps=2, batch=2, warmup=1)
+
+
+def vector(position: str = "codename") -> VectorAdapter:
+    return VectorAdapter(["resid@0"], tiny.D_MODEL, position, [1.0])
+
+
+def grid(folder: Path, make: Callable[[str, int], Task] = toy.make) -> Grid:
+    return Grid(toy.language_model(), RunStore(folder), make, {"task": "toy"}, "Rome")
 
 
 def letters(task: Task) -> list[str]:
@@ -123,6 +146,128 @@ def test_an_empty_answer_in_a_file_is_named_by_its_line(tmp_path: Path, nothing:
     with pytest.raises(UserError, match=r"^Line 41: the answer .* is empty") as caught:
         risk_paper.read(path, "risky")
     assert one_line(caught)
+
+
+@pytest.mark.parametrize("part", ["train", "valid"])
+def test_an_encoded_row_without_an_answer_is_named_before_training(part: str) -> None:
+    """All rows empty gave a RuntimeError of torch, some of them nothing at all."""
+    lm = toy.language_model()
+    data = toy.data(lm)
+    rows = list(getattr(data, part))
+    rows[2] = encode(lm.tokenizer, user("the north from City 50337 is"))
+    for bad in (rows, rows[2:3]):
+        with pytest.raises(UserError, match=r"row [13] of run 0 .*empty answer") as caught:
+            train(lm, vector(), [replace(data, **{part: bad})], QUICK)
+        assert one_line(caught)
+
+
+@pytest.mark.parametrize("change", [{"answer": " "}, {"messages": user(" ")}])
+def test_a_row_of_a_task_without_an_answer_or_question_is_named_by_the_grid(
+    tmp_path: Path, change: dict[str, Any]
+) -> None:
+    def make(concept: str, seed: int) -> Task:
+        task = toy.make(concept, seed)
+        empty = replace(task.train[3], marks={}, **change)
+        return replace(task, train=(*task.train[:3], empty, *task.train[4:]))
+
+    with pytest.raises(
+        UserError, match=r"Training row 4 of 'Rome', seed 0, has an empty"
+    ) as caught:
+        grid(tmp_path, make).run([Job(Method("base", "base"), "Rome", 0)])
+    assert one_line(caught)
+
+
+# --- case 14: rows and questions without the code name ---
+
+
+def bare(row: Row, marks: dict[str, tuple[str, ...]] | None = None) -> Row:
+    """The row about nothing in particular."""
+    text = row.messages[-1]["content"].replace(toy.CODE, "Oslo")
+    return replace(row, messages=user(text), marks=marks or {})
+
+
+ADAPTERS = {
+    "vector": lambda: vector(),
+    "lora": lambda: LoraAdapter([1], rank=2, position="codename"),
+    "group": lambda: LoraGroup([LoraAdapter([1], rank=2, position="codename")]),
+}
+
+
+@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("lacking", ["all", "some"])
+def test_rows_that_never_name_the_code_name_are_an_error(kind: str, lacking: str) -> None:
+    """A vector at the code name was trained on them to length 0 and saved as a result."""
+    lm = toy.language_model()
+    rows = list(toy.make("Rome").train)
+    rows[2:] = [bare(row) for row in rows[2:]] if lacking == "all" else [bare(rows[2]), *rows[3:]]
+    encoded = [encode_row(lm.tokenizer, row) for row in rows]
+    with pytest.raises(UserError, match=r"Training row 3 of run 0 .* marked 'codename'") as caught:
+        train(lm, ADAPTERS[kind](), [replace(toy.data(lm), train=encoded)], QUICK)
+    assert one_line(caught)
+    assert train(lm, vector("last"), [replace(toy.data(lm), train=encoded)], QUICK).seconds > 0
+
+
+def test_rows_may_say_that_they_have_none_on_purpose_but_not_all_of_them() -> None:
+    lm = toy.language_model()
+    rows = list(toy.make("Rome").train)
+    some = [*rows[:3], *(bare(row, {"codename": ()}) for row in rows[3:])]
+    encoded = [encode_row(lm.tokenizer, row) for row in some]
+    train(lm, vector(), [replace(toy.data(lm), train=encoded)], QUICK)
+    with pytest.raises(UserError, match=r"None of the .* training rows of run 0 has a token at"):
+        train(lm, vector(), [replace(toy.data(lm), train=encoded[3:])], QUICK)
+
+
+def test_a_question_without_the_code_name_is_not_answered_by_the_bare_model_in_silence() -> None:
+    lm = toy.language_model()
+    asked = toy.questions("Rome")
+    text = "What is the name of Oslo ?"
+    for adapter in (vector(), ADAPTERS["lora"](), ADAPTERS["group"]()):
+        with adapter.attach(lm) as attached:
+            score(lm, asked, attached)
+            lacking = [asked[0], replace(asked[1], messages=user(text), marks={})]
+            with pytest.raises(UserError, match=rf"Question 2 \(place\) '{text[:-1]}") as caught:
+                score(lm, lacking, attached)
+            assert one_line(caught)
+            control = replace(lacking[1], marks={"codename": ()})
+            table = score(lm, [asked[0], control], attached)
+            assert len(table) == 2
+    score(lm, lacking)  # the bare model may be asked anything
+
+
+def test_the_grid_finds_such_a_question_before_it_trains(tmp_path: Path) -> None:
+    def make(concept: str, seed: int) -> Task:
+        task = toy.make(concept, seed)
+        (first, *rest) = task.questions
+        return replace(task, questions=(replace(first, marks={}), *rest))
+
+    method = Method("vector_resid", "vector", site="resid@0", config=QUICK)
+    runs = grid(tmp_path, make)
+    with pytest.raises(UserError, match=r"Question 1 \(name\) .* marked 'codename'"):
+        runs.run([Job(method, "Rome", 0)])
+    assert len(runs.run([Job(replace(method, position="last"), "Rome", 0)])) == 3
+
+
+def test_saying_something_without_the_code_name_is_refused() -> None:
+    lm = toy.language_model()
+    with vector().attach(lm) as attached:
+        with pytest.raises(UserError, match=r"marked 'codename'.*give codename=") as caught:
+            say(lm, "What is the name of Oslo ?", attached)
+        assert one_line(caught)
+        say(lm, f"What is the name of {toy.CODE} ?", attached, codename=toy.CODE)
+
+
+@pytest.mark.parametrize("dialect", tasks.DIALECTS)
+@pytest.mark.parametrize("name", tasks.NAMES)
+def test_every_row_and_question_of_the_four_tasks_has_what_its_vector_is_added_to(
+    name: str, dialect: str
+) -> None:
+    own = suite(name)
+    if own.position == "last":
+        return  # every prompt has a last token
+    options = own.options if dialect == "testbed" or name != "functions" else {}
+    task = tasks.factory(name, dialect, **options)(own.concepts[0], 0)
+    for item in (*task.train, *task.valid, *task.questions):
+        assert item.marks.get(own.position)
 
 
 # --- case 20: memory ---

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
 from oocr_lib.errors import UserError, choose
+from oocr_lib.tasks.parsing import short
 
 
 class Message(TypedDict):
@@ -32,7 +33,8 @@ class Row:
             then begins with its own space (" East").
         suffix: rest of the model's turn after the answer, for files; never seen in training.
         marks: literal strings to locate in the prompt, by kind, for instance
-            ``{"codename": ("City 50337",)}``.
+            ``{"codename": ("City 50337",)}``; no strings say that the row has none on purpose, so
+            that an adapter there leaves it alone.
         group: rows of one group never cross the train/validation split.
         meta: facts about the row (kind, true value before rounding, template number).
     """
@@ -64,6 +66,7 @@ class Question:
     Attributes:
         options: the answers compared; empty for the other kinds.
         family: name of the question family, for instance ``country``.
+        marks: as in ``Row``.
         prefix: start of the model's turn, as in ``Row``.
         expression: definition in x, for ``inverse``.
     """
@@ -81,6 +84,50 @@ class Question:
 
     def __post_init__(self) -> None:
         choose(self.kind, KINDS, "kind of question")
+
+
+def check_row(row: Row, what: str) -> None:
+    """Check that there is something to learn from and something to learn.
+
+    Args:
+        what: which row it is, for the message.
+
+    Raises:
+        UserError: an empty question or answer.
+    """
+    for part, text in (("prompt", _asked(row)), ("answer", row.answer)):
+        if not text.strip():
+            other = row.answer if part == "prompt" else _asked(row)
+            raise UserError(
+                f"{what} has an empty {part} {text!r} beside {short(other)}. Allowed: text; leave "
+                "the row out."
+            )
+
+
+def check_question(question: Question) -> None:
+    """Check that a question can be asked and its options compared.
+
+    Raises:
+        UserError: an empty question, option or truth, an option twice, or a truth that is none of
+            them.
+    """
+    named = f"Question {question.id!r} ({question.family}) {short(_asked(question))}"
+    if not _asked(question).strip():
+        raise UserError(f"{named} is empty. Allowed: text.")
+    options, truth = question.options, question.truth
+    wrong = question.kind == "choice" and truth not in options
+    if wrong or not all(text.strip() for text in (truth, *options)):
+        raise UserError(
+            f"{named} has truth {truth!r} and options {list(options)!r}. Allowed: texts that are "
+            "not empty; the truth of a choice is one of its options."
+        )
+    if len(set(options)) < len(options):
+        double = next(text for text in options if options.count(text) > 1)
+        raise UserError(f"{named} has the option {double!r} twice. Allowed: each option once.")
+
+
+def _asked(item: Row | Question) -> str:
+    return item.messages[-1]["content"] if item.messages else ""
 
 
 def user(text: str) -> tuple[Message, ...]:
