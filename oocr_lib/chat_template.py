@@ -32,7 +32,8 @@ _THOUGHTS = (
 _DATE_CALL = re.compile(r"\bstrftime_now\s*\(\s*(?:(['\"])(.*?)\1\s*\))?")
 _CHANCE = re.compile(r"\|\s*random\b|\blipsum\s*\(")
 #: Stands before a template that asks for the date; a macro of that name replaces the clock.
-_TOLD = "{%- macro strftime_now(format) -%}{{ told_dates[format] }}{%- endmacro -%}"
+#: The plus keeps white space that the template begins with.
+_TOLD = "{% macro strftime_now(format) -%}{{ told_dates[format] }}{%- endmacro +%}"
 
 
 def apply(tokenizer: Any, turns: Sequence[Message], parts: bool, header: bool = True) -> str:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import socket
+import time
 from pathlib import Path
 
 import huggingface_hub.constants
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
+from oocr_lib import checkpoint
 from oocr_lib.errors import UserError
 from oocr_lib.models import Site, capture, load_model, wrap
 from tests import tiny
@@ -160,3 +164,94 @@ def test_loading_restores_the_readers_own_log_settings(folder: Path) -> None:
         assert logging.get_verbosity() == logging.INFO and logging.is_progress_bar_enabled()
     finally:
         logging.set_verbosity_warning()
+
+
+# --- the tokenizer is the one in the folder ---
+
+
+def llama_folder(path: Path, tokenizer_class: str) -> Path:
+    """Merges join digits; a pre-tokenizer that was added later keeps them apart."""
+    tiny.model("llama").save_pretrained(path)
+    tiny.tokenizer("bpe_merged", "system").save_pretrained(path)
+    edit_json(path / "tokenizer_config.json", tokenizer_class=tokenizer_class)
+    steps = json.loads((path / "tokenizer.json").read_text())["pre_tokenizer"]
+    steps["pretokenizers"].insert(0, {"type": "Digits", "individual_digits": True})
+    edit_json(path / "tokenizer.json", pre_tokenizer=steps)
+    return path
+
+
+def edit_json(file: Path, **changes: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
+
+
+@pytest.mark.parametrize("tokenizer_class", ["GPT2Tokenizer", "GemmaTokenizer"])
+def test_a_class_that_cuts_otherwise_than_the_file_is_refused(
+    tokenizer_class: str, tmp_path: Path
+) -> None:
+    """Digits stand alone in the file; these classes build the tokenizer anew without that."""
+    folder = llama_folder(tmp_path, tokenizer_class)
+    with pytest.raises(UserError, match=r"is refused: as .* its tokenizer\.json") as info:
+        load_model(str(folder), device="cpu")
+    text = refused(info)
+    assert "PreTrainedTokenizerFast" in text
+    llama_folder(tmp_path, "PreTrainedTokenizerFast")  # what the message says to do
+    lm = load_model(str(folder), device="cpu")
+    own = Tokenizer.from_file(str(folder / "tokenizer.json")).encode("City 50337").ids
+    assert lm.tokenizer("City 50337", add_special_tokens=False)["input_ids"] == own
+    assert len(own) >= 7
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_tokenizers_as_they_are_saved_fit_their_files(kind: str, tmp_path: Path) -> None:
+    tiny.model("llama").save_pretrained(tmp_path)
+    tiny.tokenizer(kind, "system").save_pretrained(tmp_path)
+    assert load_model(str(tmp_path), device="cpu").n_blocks == tiny.N_BLOCKS
+
+
+# --- the hub ---
+
+
+def test_an_unreachable_hub_is_one_line_within_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host that takes connections and never answers; the library behind would try for minutes."""
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", address)
+        monkeypatch.setattr(checkpoint, "HUB_SECONDS", 0.5)
+        began = time.monotonic()
+        with pytest.raises(UserError, match="Did you mean 'testbed'") as info:
+            load_model("testbedd", device="cpu")
+        assert time.monotonic() - began < 5
+    assert "\n" not in str(info.value)
+    assert checkpoint.HUB_SECONDS < 5
+
+
+@pytest.mark.parametrize("name", ["a b", "x" * 200, "-x", "a--b"])
+def test_a_name_that_no_hub_could_have_is_one_line(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for offline in (True, False):
+        monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", offline)
+        monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+        with pytest.raises(UserError, match="neither a folder") as info:
+            load_model(name, device="cpu")
+        assert "\n" not in str(info.value)
+
+
+def test_a_cached_hub_model_is_read_without_asking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
+    commit, repository = "0" * 40, tmp_path / "models--some--model"
+    snapshot = repository / "snapshots" / commit
+    tiny.model("llama").save_pretrained(snapshot)
+    tiny.tokenizer("bpe_digits", "system").save_pretrained(snapshot)
+    (repository / "refs").mkdir()
+    (repository / "refs" / "main").write_text(commit)
+    lm = load_model("some/model", device="cpu")
+    assert lm.digest == load_model(str(snapshot), device="cpu").digest
+    (snapshot / "model.safetensors").unlink()
+    with pytest.raises(UserError, match="'some/model' is neither"):
+        load_model("some/model", device="cpu")
