@@ -88,21 +88,21 @@ def compare_with_file(tokenizer: Any, file: Path, name: str) -> None:
     Raises:
         UserError: a text that becomes other tokens, or a file that cannot be read.
     """
-    if not file.is_file():
-        return
     try:
+        cut = [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in _PROBES]
+        if not file.is_file():
+            return
         own = Tokenizer.from_file(str(file))
+        own.no_truncation()
+        own.no_padding()
+        cut_by_file = [own.encode(text, add_special_tokens=False).ids for text in _PROBES]
     except Exception as error:  # the tokenizers library raises bare Exception
         raise UserError(
-            f"Model {name!r} is refused, its tokenizer.json cannot be read: {_first_line(error)} "
-            "Allowed: the file as tokenizers writes it."
+            f"Model {name!r} is refused, its tokenizer cannot be used: {_first_line(error)} "
+            "Allowed: the files as save_pretrained writes them."
         ) from error
-    own.no_truncation()
-    own.no_padding()
-    for text in _PROBES:
-        ours = tokenizer(text, add_special_tokens=False)["input_ids"]
-        theirs = own.encode(text, add_special_tokens=False).ids
-        if list(ours) != theirs:
+    for text, ours, theirs in zip(_PROBES, cut, cut_by_file, strict=True):
+        if ours != theirs:
             raise UserError(
                 f"Model {name!r} is refused: as {type(tokenizer).__name__} its tokenizer makes "
                 f"{len(ours)} tokens of {text!r}, its tokenizer.json {len(theirs)}. Allowed: both "

@@ -202,8 +202,15 @@ def _wrap(
             f"The tokenizer of {name!r} has {len(tokenizer)} tokens, the model's embedding only "
             f"{lm.vocab_size}. Allowed: tokenizer and model of one checkpoint."
         )
-    _check_sites(lm)
-    find_pieces(lm.model)
+    try:
+        _check_sites(lm)
+        find_pieces(lm.model)
+    except (RuntimeError, TypeError, IndexError, AttributeError, ZeroDivisionError) as error:
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise UserError(
+            f"Model {name!r} cannot be run: {reason.rstrip('.')}. Allowed: a config that fits "
+            "itself and its weights."
+        ) from error
     return lm
 
 
