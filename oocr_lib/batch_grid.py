@@ -187,7 +187,7 @@ def label(values: Mapping[str, Any], varied: Sequence[str]) -> str:
     ]
     if len(safe) <= _LONG and not any(_UNCLEAR.search(text) for text in texts):
         return safe
-    exact = json.dumps([varied, whole])
+    exact = json.dumps([varied, whole], default=str)
     return f"{safe[:_LONG]}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
 
 

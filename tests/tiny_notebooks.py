@@ -24,16 +24,29 @@ print("ready")  # exp.finish()
 """
 
 
-def write(folder: Path, name: str, *cells: str, finish: bool = True, tag: bool = True) -> Path:
-    """A notebook with a title, the parameters cell, ``cells``, and a cell that writes metrics."""
-    codes = [PARAMETERS, *cells, *([WRITE.format(name=name)] if finish else [])]
+def write(
+    folder: Path,
+    name: str,
+    *cells: str,
+    finish: bool = True,
+    tag: bool = True,
+    more: str = "",
+    kernel: str = "python3",
+) -> Path:
+    """A notebook with a title, the parameters cell, ``cells``, and a cell that writes metrics.
+
+    Args:
+        more: further lines of the parameters cell.
+        kernel: the name in its kernelspec.
+    """
+    codes = [PARAMETERS + more, *cells, *([WRITE.format(name=name)] if finish else [])]
     notebook = nbformat.v4.new_notebook()
     notebook.cells = [nbformat.v4.new_markdown_cell("# A claim")]
     notebook.cells += [nbformat.v4.new_code_cell(code) for code in codes]
     if tag:
         notebook.cells[1].metadata["tags"] = ["parameters"]
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook.metadata = nbformat.from_dict({"kernelspec": kernel})
+    spec = {"name": kernel, "display_name": "As written", "language": "python"}
+    notebook.metadata = nbformat.from_dict({"kernelspec": spec})
     path = folder / f"{name}.ipynb"
     nbformat.write(notebook, path)
     return path
