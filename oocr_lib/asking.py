@@ -18,6 +18,7 @@ from oocr_lib.encoding import Encoded
 from oocr_lib.errors import UserError
 from oocr_lib.evaluation import Asked, score, summarise
 from oocr_lib.grid import Grid, Job
+from oocr_lib.methods import check_jobs
 from oocr_lib.reuse import Reuse
 from oocr_lib.sharing import MOST, known_share
 from oocr_lib.sites import Site
@@ -48,8 +49,11 @@ def ask(
         One row a job and family, columns as ``Grid.run`` gives them.
 
     Raises:
-        UserError: no question is of these families.
+        UserError: no jobs, a job that comes twice, no question of these families, or what
+            ``score`` refuses.
     """
+    if not check_jobs(jobs):
+        raise UserError("No jobs to ask the questions of. Allowed: at least one.")
     asked = [
         [q for q in grid.task(job.concept, job.seed).questions if wanted(families, q.question)]
         for job in jobs

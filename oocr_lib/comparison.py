@@ -13,7 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from oocr_lib.doubles import check_runs, no_doubles
 from oocr_lib.errors import UserError
+from oocr_lib.finite import no_nan
 from oocr_lib.grid import Grid, Job, Method, best_by_validation
 from oocr_lib.statistics import Interval, bootstrap
 from oocr_lib.training import TrainConfig
@@ -47,8 +49,13 @@ def random_like(trained: pd.DataFrame, method: Method) -> Method:
 
     Args:
         trained: the result of ``Grid.run`` for ``method``.
+
+    Raises:
+        UserError: a length that is not a number.
     """
-    length = float(trained.drop_duplicates("run")["length"].mean())
+    lengths = trained.drop_duplicates("run")["length"]
+    no_nan(lengths, "Lengths of trained vectors")
+    length = float(lengths.mean())
     return replace(method, name="random", kind="random", length=float(f"{length:.4g}"))
 
 
@@ -56,8 +63,10 @@ def rotation(concepts: Sequence[str], seeds: Sequence[int], runs: int) -> list[t
     """``runs`` (concept, seed) pairs: every concept before any comes twice, seeds in turn.
 
     Raises:
-        UserError: more runs than pairs.
+        UserError: more runs than pairs, or a concept or seed that comes twice.
     """
+    no_doubles(concepts, "concept")
+    no_doubles(seeds, "seed")
     if not 0 < runs <= len(concepts) * len(seeds):
         raise UserError(
             f"{runs} runs cannot be made of {len(concepts)} concepts and {len(seeds)} seeds. "
@@ -81,7 +90,13 @@ def sweep(
     pairs: Sequence[tuple[str, int]],
     label: str,
 ) -> pd.DataFrame:
-    """Run ``make(block)`` for every block on every pair; one row a run and family."""
+    """Run ``make(block)`` for every block on every pair; one row a run and family.
+
+    Raises:
+        UserError: a block or a pair that comes twice.
+    """
+    no_doubles(blocks, "block")
+    no_doubles(pairs, "run (concept, seed)")
     every = [job for block in blocks for job in jobs(make(block), pairs)]
     return grid.run(every, label)
 
@@ -102,7 +117,7 @@ def cross_fitted(table: pd.DataFrame, family: str, measure: str = "p_truth") -> 
         table: a layer sweep of one method, all families.
 
     Raises:
-        UserError: one seed only.
+        UserError: one seed only, or a measure that is not a number.
     """
     asked = table[table["family"] == family]
     seeds = sorted(asked["seed"].unique())
@@ -112,6 +127,7 @@ def cross_fitted(table: pd.DataFrame, family: str, measure: str = "p_truth") -> 
         )
     parts = []
     for own, other in ((seeds[::2], seeds[1::2]), (seeds[1::2], seeds[::2])):
+        no_nan(asked[measure], f"{measure} in {family!r}")
         scores = asked[asked["seed"].isin(other)].groupby("block")[measure].mean()
         parts.append(table[table["seed"].isin(own) & (table["block"] == scores.idxmax())])
     return pd.concat(parts)
@@ -124,7 +140,13 @@ def choose_rate(
     pairs: Sequence[tuple[str, int]],
     label: str,
 ) -> tuple[Method, pd.DataFrame]:
-    """``method`` with the learning rate of lowest mean validation loss, and the trial table."""
+    """``method`` with the learning rate of lowest mean validation loss, and the trial table.
+
+    Raises:
+        UserError: a rate that comes twice, or none.
+    """
+    if not no_doubles(rates, "learning rate"):
+        raise UserError("No learning rates to choose from. Allowed: a list of at least one.")
     trials = [replace(method, config=replace(method.config, lr=rate)) for rate in rates]
     table = grid.run([job for trial in trials for job in jobs(trial, pairs)], label)
     best = float(best_by_validation(table, "lr"))
@@ -137,7 +159,11 @@ def interval(table: pd.DataFrame, measure: str, by: str = "concept") -> Interval
     Args:
         by: column whose values are drawn as a whole; ``seed`` where the concepts are not a sample
             (two policies).
+
+    Raises:
+        UserError: a run with two rows, no rows, or a value that is not finite.
     """
+    check_runs(table, measure)
     return bootstrap(table[measure], groups=list(table[by]))
 
 

@@ -19,6 +19,7 @@ import torch
 from oocr_lib.adapters.base import Attached
 from oocr_lib.encoding import buckets, encode_question
 from oocr_lib.errors import UserError
+from oocr_lib.finite import no_nan
 from oocr_lib.forward import answer_logits
 from oocr_lib.generation import replies
 from oocr_lib.models import LanguageModel
@@ -248,7 +249,12 @@ def summarise(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Mean ``mc``, ``top1``, ``p_truth`` and ``rank`` by family, and ``all`` over families.
 
     Families weigh the same in ``all`` whatever their number of wordings.
+
+    Raises:
+        UserError: a value that is not a number.
     """
+    for measure in MEASURES:
+        no_nan(table[measure], f"{measure} of the questions")
     by_family = table.groupby("family")[MEASURES].mean()
     made = {str(f): {k: float(v) for k, v in row.items()} for f, row in by_family.iterrows()}
     made["all"] = {str(k): float(v) for k, v in by_family.mean().items()}

@@ -25,7 +25,7 @@ from oocr_lib.adapters.vector import VectorAdapter
 from oocr_lib.encoding import Encoded, collate, encode_row
 from oocr_lib.errors import UserError
 from oocr_lib.evaluation import Asked, check_asked, prepare, score, summarise
-from oocr_lib.methods import Job, Method, cross, with_config
+from oocr_lib.methods import Job, Method, check_jobs, cross, with_config
 from oocr_lib.models import LanguageModel, typical_norm
 from oocr_lib.pools import Pools
 from oocr_lib.reuse import Reuse
@@ -130,7 +130,12 @@ class Grid:
             Columns ``method, site, block, lr, concept, seed, family, mc, top1, p_truth, rank,
             valid_loss, valid_accuracy, length, seconds, run``; ``length`` is the vector's, in
             units of the site's norm.
+
+        Raises:
+            UserError: a job that comes twice, which would count as two runs; rows or questions
+                that a method cannot touch; or what training refuses.
         """
+        check_jobs(jobs)
         found: dict[Job, Run] = {}
         with tqdm(total=len(jobs), desc=label, disable=not self.progress) as bar:
             for batch in batches(jobs):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from oocr_lib.doubles import no_doubles
 from oocr_lib.encoding import POSITIONS
 from oocr_lib.errors import choose
 from oocr_lib.training import TrainConfig
@@ -63,9 +64,30 @@ class Job:
     seed: int
 
 
+def check_jobs(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs, each of them once.
+
+    Raises:
+        UserError: one that comes twice, which would count as two runs.
+    """
+
+    def named(job: Job) -> str:
+        where = f" at {job.method.site}" if job.method.site else ""
+        return f"{job.method.name}{where} on {job.concept}, seed {job.seed}"
+
+    return list(no_doubles(jobs, "job", named))
+
+
 def cross(methods: Sequence[Method], concepts: Sequence[str], seeds: Sequence[int]) -> list[Job]:
-    """Every method on every concept with every seed."""
-    return [Job(m, c, s) for m in methods for c in concepts for s in seeds]
+    """Every method on every concept with every seed.
+
+    Raises:
+        UserError: one of them comes twice.
+    """
+    no_doubles(concepts, "concept")
+    no_doubles(seeds, "seed")
+    made = [Job(m, c, s) for m in methods for c in concepts for s in seeds]
+    return check_jobs(made)
 
 
 def with_config(method: Method, **changes: Any) -> Method:

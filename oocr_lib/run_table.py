@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from oocr_lib.finite import no_nan
 from oocr_lib.methods import Job
 from oocr_lib.runs import Run
 from oocr_lib.sites import Site
@@ -41,6 +42,11 @@ def rows(job: Job, run: Run) -> list[dict[str, Any]]:
 
 
 def best_by_validation(table: pd.DataFrame, by: str) -> Any:
-    """The value of column ``by`` with the lowest mean validation loss; questions play no part."""
+    """The value of column ``by`` with the lowest mean validation loss; questions play no part.
+
+    Raises:
+        UserError: a validation loss that is missing or not a number.
+    """
     once = table.drop_duplicates("run")
+    no_nan(once["valid_loss"], "Validation losses")
     return once.groupby(by)["valid_loss"].mean().idxmin()

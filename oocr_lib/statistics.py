@@ -94,8 +94,14 @@ def verdict(interval: Interval, rule: str) -> str:
       does not hold when the whole interval lies outside; in between it is undecided.
 
     Raises:
-        UserError: the rule cannot be read.
+        UserError: the rule cannot be read, or the interval is not a number, with which no
+            comparison would be true.
     """
+    if any(math.isnan(x) for x in (interval.value, interval.low, interval.high)):
+        raise UserError(
+            f"The interval {interval} is not a number (NaN) and decides nothing. Allowed: numbers; "
+            "look at the runs that gave it."
+        )
     match = _RULE.fullmatch(rule.strip())
     try:
         number = float(match[3] or match[5]) if match else math.nan

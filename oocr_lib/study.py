@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from oocr_lib import comparison as compare
+from oocr_lib.doubles import no_doubles
 from oocr_lib.grid import Grid, Job, Method
 from oocr_lib.training import TrainConfig
 
@@ -31,6 +32,9 @@ class Study:
         position: tokens that vectors are added to.
         block: the chosen block by method (``resid``, ``mlp_out``, ``lora``), after ``sweep``.
         jobs: every job of the comparison, after ``compare``.
+
+    Raises:
+        UserError: a block or a pair that comes twice.
     """
 
     grid: Grid
@@ -40,6 +44,10 @@ class Study:
     position: str
     block: dict[str, int] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        no_doubles(self.blocks, "block")
+        no_doubles(self.pairs, "run (concept, seed)")
 
     @property
     def vector_config(self) -> TrainConfig:

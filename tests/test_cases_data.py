@@ -4,26 +4,36 @@ from __future__ import annotations
 
 import gzip
 import json
+import math
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import torch
 
-from oocr_lib import tasks
+from oocr_lib import comparison, presets, tasks
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
-from oocr_lib.encoding import encode, encode_row
+from oocr_lib.analysis import lens, naive
+from oocr_lib.analysis.conditions import Condition, last_logits
+from oocr_lib.encoding import collate, encode, encode_row
 from oocr_lib.errors import UserError
-from oocr_lib.evaluation import score
-from oocr_lib.grid import Grid, Job, Method
+from oocr_lib.evaluation import score, summarise
+from oocr_lib.generation import replies
+from oocr_lib.grid import Grid, Job, Method, cross
+from oocr_lib.models import LanguageModel
 from oocr_lib.runs import RunStore
 from oocr_lib.say import say
+from oocr_lib.sites import Site
+from oocr_lib.statistics import Interval, verdict
+from oocr_lib.study import Study
 from oocr_lib.suite import suite
-from oocr_lib.tasks import jsonl, risk_paper
+from oocr_lib.tasks import backdoor, functions, jsonl, locations, risk_paper
 from oocr_lib.tasks.base import Row, Task, user
-from oocr_lib.training import TrainConfig, train
+from oocr_lib.training import TrainConfig, train, validate
 from tests import tiny, toy
 
 
@@ -95,6 +105,121 @@ def test_answers_that_say_a_letter_in_more_signs_are_kept_and_counted(tmp_path: 
     with pytest.raises(UserError, match=r"2 of 20 rows, 2 \(line 4, 20\), the first 'both'") as bad:
         risk_paper.read(file(tmp_path / "rows.jsonl", *answers), "risky")
     assert one_line(bad)
+
+
+# --- case 5: the same run twice ---
+
+VECTOR = Method("vector_resid", "vector", site="resid@0", config=TrainConfig(2, 2, warmup=1))
+JOB = Job(VECTOR, "Rome", 0)
+
+
+def test_a_job_that_comes_twice_does_not_count_as_two_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="vector_resid at resid@0 on Rome, seed 0 comes twice") as e:
+        grid(tmp_path).run([JOB, replace(JOB, seed=1), JOB])
+    assert one_line(e)
+    other_name = replace(JOB, method=replace(VECTOR, name="vector_again"))
+    table = grid(tmp_path).run([JOB, other_name])
+    assert table["run"].nunique() == 1 and len(table) == 6, "one run under two names is meant"
+
+
+def test_layers_0_0_do_not_give_twice_as_many_runs(tmp_path: Path) -> None:
+    """``-p layers=[0,0]`` gave n 8 for four runs."""
+    settings = presets.laptop()
+    pairs = [("Rome", 0), ("Oslo", 1)]
+    twice: dict[str, Callable[[], object]] = {
+        "block 0": lambda: Study(grid(tmp_path), settings, [0, 0], pairs, "codename"),
+        "run .*'Rome', 0": lambda: Study(grid(tmp_path), settings, [0], pairs[:1] * 2, "last"),
+        "block 1": lambda: comparison.sweep(
+            grid(tmp_path), lambda b: VECTOR, [1, 1], pairs, "blocks"
+        ),
+        "learning rate 0.1": lambda: comparison.choose_rate(
+            grid(tmp_path), VECTOR, [0.1, 0.1], pairs, "rates"
+        ),
+        "concept 'Rome'": lambda: comparison.rotation(("Rome", "Rome"), (0, 1), 2),
+        "seed 1": lambda: comparison.rotation(("Rome", "Oslo"), (1, 1), 2),
+        "concept 'Oslo'": lambda: cross([VECTOR], ("Oslo", "Oslo"), (0,)),
+        "seed 0": lambda: cross([VECTOR], ("Oslo",), (0, 0)),
+        "job vector_resid": lambda: cross([VECTOR, VECTOR], ("Oslo",), (0,)),
+        "hidden city 'Oslo'": lambda: locations.check_hidden(["Oslo", "Lima", "Oslo"]),
+        "hidden function 'mod_3'": lambda: functions.check_hidden(["mod_3", "mod_3"]),
+        "trigger 'win'": lambda: backdoor.check_triggers(["win", "win"]),
+    }
+    for double, call in twice.items():
+        with pytest.raises(UserError, match=f"The {double}.* comes twice") as caught:
+            call()
+        assert one_line(caught)
+
+
+def test_no_table_counts_a_run_twice(tmp_path: Path) -> None:
+    table = grid(tmp_path).run([JOB, replace(JOB, seed=1)])
+    part = table[table["family"] == "all"]
+    assert comparison.interval(part, "mc").n == 2
+    assert comparison.intervals(table, ["family"], "mc")["n"].tolist() == [2, 2, 2]
+    doubled = pd.concat([part, part.iloc[:1]])
+    for call in (
+        lambda: comparison.interval(doubled, "mc"),
+        lambda: comparison.intervals(doubled, ["family"], "mc"),
+        lambda: comparison.family_intervals(doubled, {"mc": "mc"}),
+        lambda: comparison.interval(table, "mc"),  # one row a family, not a run
+    ):
+        with pytest.raises(UserError, match=r"Two rows of one run .*seed 0.*one row a run") as e:
+            call()
+        assert one_line(e)
+
+
+# --- numbers that are none ---
+
+
+def broken(lm: LanguageModel) -> LanguageModel:
+    """The model with one weight that is not a number."""
+    lm.model.get_output_embeddings().weight.data[5, 0] = math.nan
+    return lm
+
+
+def test_a_model_that_gives_nan_is_not_scored_as_one_that_knows_nothing() -> None:
+    """Rank .5 and top-1 0 were what came out."""
+    lm = broken(toy.language_model())
+    asked, data = toy.questions("Rome"), toy.data(lm)
+    prompt = encode(lm.tokenizer, user("the north"))
+    calls: dict[str, Callable[[], object]] = {
+        "Question 'name-0' .* log-probabilities": lambda: score(lm, asked),
+        "Losses of validation rows": lambda: validate(lm, None, [data], 8),
+        "Logits of": lambda: replies(lm, [prompt]),
+        "Logits of .*": lambda: say(lm, "the north"),
+        "Logits of vectors": lambda: lens.top_tokens(lm, torch.ones(1, lm.d_model)),
+        "Logits .*": lambda: last_logits(lm, Condition(collate([prompt], 0))),
+    }
+    for message, call in calls.items():
+        with pytest.raises(UserError, match=f"^{message}.*") as caught:
+            call()
+        assert one_line(caught)
+
+
+def test_activations_that_are_nan_are_no_naive_vector() -> None:
+    lm = toy.language_model()
+    lm.block(0).mlp.down_proj.weight.data[0, 0] = math.nan
+    stub = naive.plain(lm, "the distance from ", "Paris")
+    with pytest.raises(UserError, match="^Activations of .* at resid@0: .*NaN") as caught:
+        naive.name_activations(lm, [stub], [Site(0, "resid")])
+    assert one_line(caught)
+
+
+def test_means_do_not_pass_over_nan_in_silence(tmp_path: Path) -> None:
+    table = grid(tmp_path).run([JOB, replace(JOB, seed=1)])
+    table.loc[table["seed"] == 1, ["valid_loss", "mc", "length"]] = math.nan
+    part = table[table["family"] == "all"]
+    for call in (
+        lambda: comparison.choose_block(table),
+        lambda: comparison.cross_fitted(table, "all", "mc"),
+        lambda: comparison.random_like(table, VECTOR),
+        lambda: comparison.interval(part, "mc"),
+        lambda: summarise(part.drop(columns="family").assign(family="all")),
+        lambda: verdict(Interval(math.nan, 0.0, 1.0, 3), ">= 0.5"),
+        lambda: verdict(Interval(0.5, math.nan, math.nan, 3), "within 0.5"),
+    ):
+        with pytest.raises(UserError, match=r"NaN|is nan") as caught:
+            call()
+        assert one_line(caught)
 
 
 # --- case 9: what published files hold ---

@@ -17,6 +17,7 @@ from oocr_lib.adapters.base import Attached
 from oocr_lib.adapters.vector import VectorAdapter
 from oocr_lib.encoding import Batch
 from oocr_lib.errors import UserError
+from oocr_lib.finite import no_nan
 from oocr_lib.fused import fused
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import Site
@@ -137,12 +138,18 @@ def with_random(
 
 @torch.no_grad()
 def last_logits(lm: LanguageModel, condition: Condition) -> Tensor:
-    """Logits after the last prompt token, (n, v) float32, in one forward pass."""
+    """Logits after the last prompt token, (n, v) float32, in one forward pass.
+
+    Raises:
+        UserError: some are not a number.
+    """
     batch = condition.focus(lm)
     needed, where = torch.unique(last_tokens(batch), return_inverse=True)
     with fused(lm.model):
         out = lm.model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=needed)
-    return out.logits[torch.arange(len(batch), device=where.device), where].float()
+    logits = out.logits[torch.arange(len(batch), device=where.device), where].float()
+    no_nan(logits, f"Logits of {lm.name!r}")
+    return logits
 
 
 def logit_difference(lm: LanguageModel, condition: Condition, letters: Tensor) -> Tensor:

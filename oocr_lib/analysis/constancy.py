@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from oocr_lib.adapters.base import Adapter
 from oocr_lib.encoding import POSITIONS, Batch, Encoded, collate, encode
 from oocr_lib.errors import UserError, choose
+from oocr_lib.finite import no_nan
 from oocr_lib.models import LanguageModel, capture
 from oocr_lib.sites import Site, output_tensor
 from oocr_lib.tasks.base import user
@@ -153,13 +154,14 @@ def collect(
         against: see ``added``.
 
     Raises:
-        UserError: no token is marked so.
+        UserError: no token is marked so, or what is added is not a number.
     """
     found, places = list[Tensor](), list[Tensor]()
     for start in range(0, len(items), _ROWS):
         batch = collate(items[start : start + _ROWS], lm.pad_id).to(lm.device)
         mask = _marked(batch, where)
         found.append(added(lm, adapter, batch, site, against)[mask].cpu())
+        no_nan(found[-1], f"What the adapter adds to {lm.name!r} at {site}")
         places.append(mask.nonzero().cpu() + torch.tensor([start, 0]))
     if not sum(len(part) for part in found):
         raise UserError(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from oocr_lib.finite import no_nan
+
 STATEMENTS = ("python", "english", "language")
 _RUN = ["method", "site", "block", "lr", "concept", "seed", "valid_loss", "run"]
 
@@ -21,6 +23,8 @@ def definition(runs: pd.DataFrame) -> pd.DataFrame:
     ``place`` (its mean rank). Where a dialect asks among five only, the rank is among five.
     """
     five = runs[runs["family"].isin(STATEMENTS)]
+    for measure in ("mc", "top1", "rank"):
+        no_nan(runs[measure], f"{measure} of the functions")
     known = five.groupby(_RUN, as_index=False, sort=False, dropna=False)[["mc", "top1"]].mean()
     many = runs[runs["family"].isin([f"{name} of all" for name in STATEMENTS])]
     keys = [name for name in _RUN if name != "valid_loss"]  # a missing loss is no key

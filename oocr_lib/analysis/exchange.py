@@ -15,6 +15,7 @@ from torch import Tensor
 
 from oocr_lib.analysis.conditions import Condition, last_tokens, logit_difference
 from oocr_lib.analysis.heads import n_heads
+from oocr_lib.doubles import no_doubles
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
 
@@ -41,7 +42,7 @@ def units_of(
     lm: LanguageModel, by: Sequence[str], blocks: Sequence[int] | None
 ) -> list[tuple[int | None, int | None, Chosen]]:
     """Block, head and what is exchanged, for every unit asked for."""
-    numbers = list(range(lm.n_blocks) if blocks is None else blocks)
+    numbers = no_doubles(range(lm.n_blocks) if blocks is None else blocks, "block")
     for number in numbers:
         lm.block(number)  # a block that the model does not have is an error here
     for unit in by:

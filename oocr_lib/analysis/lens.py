@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from oocr_lib.analysis.norms import final_norm, post_norm
 from oocr_lib.errors import UserError, choose
+from oocr_lib.finite import no_nan
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import Site
 
@@ -209,6 +210,9 @@ def readout(vectors: Tensor, truths: Sequence[str], activations: Mapping[str, Te
             f"{len(names)} concepts of shapes {sorted(shapes)} do not fit. Allowed: (truths, "
             "width), and two concepts or more of one shape (two prompts or more, width)."
         )
+    no_nan(vectors, "Vectors to read out")
+    for name, activation in activations.items():
+        no_nan(activation, f"Activations of {name!r}")
     own = [names.index(choose(truth, names, "concept")) for truth in truths]
     real = torch.stack([a.detach().double().cpu() for a in activations.values()])
     found = _cosines(vectors.detach().double().cpu(), real.mean(1) - real.mean((0, 1))).numpy()
@@ -243,7 +247,9 @@ def _logits(lm: LanguageModel, x: Tensor, norm: bool) -> Tensor:
     x = (_through(final_norm(lm, "use norm=False"), x) if norm else x).to(head.weight.device)
     made = torch.cat([x @ part.float().T for part in head.weight.split(_TOKENS_AT_ONCE)], 1)
     bias = getattr(head, "bias", None)
-    return made if bias is None else made + bias.float()
+    made = made if bias is None else made + bias.float()
+    no_nan(made, f"Logits of vectors in {lm.name!r}")
+    return made
 
 
 @torch.no_grad()

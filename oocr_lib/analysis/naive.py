@@ -15,6 +15,7 @@ from torch import Tensor
 
 from oocr_lib.encoding import Encoded, collate
 from oocr_lib.errors import UserError, choose
+from oocr_lib.finite import no_nan
 from oocr_lib.models import LanguageModel, capture
 from oocr_lib.sites import Site
 
@@ -57,7 +58,8 @@ def name_activations(
         position: ``codename`` reads at the name's last token, ``last`` at the prompt's.
 
     Raises:
-        UserError: no prompts, an unknown position, or a prompt without a marked name.
+        UserError: no prompts, an unknown position, a prompt without a marked name, or activations
+            that are not a number.
     """
     choose(position, POSITIONS, "position")
     bare = next((item.text for item in prompts if not item.spans.get(position)), None)
@@ -73,6 +75,7 @@ def name_activations(
         seen = capture(lm, collate(part, lm.pad_id), sites)
         for site in sites:
             made[site].append(seen[site][rows, tokens].float().cpu())
+            no_nan(made[site][-1], f"Activations of {lm.name!r} at {site}")
     return {site: torch.cat(parts) for site, parts in made.items()}
 
 

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from oocr_lib.adapters.vector import VectorAdapter
 from oocr_lib.encoding import collate, encode
+from oocr_lib.finite import no_nan
 from oocr_lib.models import LanguageModel, capture
 from oocr_lib.sites import Site
 from oocr_lib.tasks.base import Message, user
@@ -86,6 +87,7 @@ def place_activations(
         found = capture(lm, batch, sites)
         for site in sites:
             made[site].append(found[site][torch.arange(len(rows)), last].float().mean(0).cpu())
+            no_nan(made[site][-1], f"Activations of {lm.name!r} at {site} for {name!r}")
     return {site: torch.stack(rows) for site, rows in made.items()}
 
 
@@ -93,6 +95,7 @@ def fit(
     activations: Tensor, cities: Sequence[world.City], site: Site, ridge: float | None = None
 ) -> Probe:
     """Ridge regression of position on activation (c, d); strength chosen by leave-one-out error."""
+    no_nan(activations, "Activations to fit a probe on")
     x = activations.double().numpy()
     truth = np.array([[c.latitude, c.longitude] for c in cities])
     y = _sphere(truth[:, 0], truth[:, 1])
@@ -159,6 +162,7 @@ def trajectory(
             # Capturing comes after the adapter's hook, so it sees the steered output.
             at_last = capture(lm, batch, [probe.site])[probe.site][torch.arange(len(rows)), last]
             readings.append(at_last.float().mean(0).cpu().numpy())
+            no_nan(readings[-1], f"Activations of {lm.name!r} at {probe.site}")
     places = probe.locate(np.stack(readings))
     return pd.DataFrame({"step": list(steps), "latitude": places[:, 0], "longitude": places[:, 1]})
 

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import pandas as pd
 
+from oocr_lib.finite import no_nan
+
 _RUN = ["method", "site", "block", "lr", "concept", "seed", "valid_loss", "run"]
 _ASKED = ["method", "concept", "seed"]
 
@@ -19,6 +21,7 @@ def balanced(runs: pd.DataFrame) -> pd.DataFrame:
     look good.
     """
     kept = runs[runs["family"].isin(["triggered", "untriggered"])]
+    no_nan(kept["mc"], "Accuracies with and without the trigger")
     return kept.groupby(_RUN, as_index=False, sort=False, dropna=False)["mc"].mean()
 
 
@@ -35,6 +38,7 @@ def self_report(asked: pd.DataFrame, decorrelated: bool = False) -> pd.DataFrame
         says yes to them; ``presence``, how often it says that it follows a trigger at all.
     """
     which = asked[asked["family"] == "which trigger"]
+    no_nan(asked["mc"], "Answers about the trigger")
     mine = which["group"] == which["concept"]
     says_yes = which["mc"].where(mine & (not decorrelated), 1 - which["mc"])
     side = mine.map({True: "own", False: "others"})

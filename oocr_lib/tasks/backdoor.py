@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from oocr_lib.doubles import no_doubles
 from oocr_lib.errors import UserError, choose
 from oocr_lib.tasks import risk
 from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
@@ -45,10 +46,9 @@ def check_triggers(names: Sequence[str]) -> tuple[str, ...]:
     Raises:
         UserError: for an empty list, a double, or an unknown trigger.
     """
-    if not names or len(set(names)) != len(names):
+    if not no_doubles(names, "trigger"):
         raise UserError(
-            f"Triggers {list(names)!r} must be a list without doubles. "
-            f"Allowed: one or more of {', '.join(triggers())}."
+            f"The list of triggers is empty. Allowed: one or more of {', '.join(triggers())}."
         )
     return tuple(choose(name, triggers(), "trigger") for name in names)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from oocr_lib.doubles import no_doubles
 from oocr_lib.errors import UserError, choose
 from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
 from oocr_lib.testbed import wording as w
@@ -33,10 +34,10 @@ def check_hidden(hidden: Sequence[str]) -> tuple[str, ...]:
     Raises:
         UserError: for an empty list, a double, or a function that is not in the table.
     """
-    if not hidden or len(set(hidden)) != len(hidden):
+    if not no_doubles(hidden, "hidden function"):
         raise UserError(
-            f"Hidden functions {list(hidden)!r} must be a list without doubles. "
-            "Allowed: one or more keys of data/world/functions.csv."
+            "The list of hidden functions is empty. Allowed: one or more keys of "
+            "data/world/functions.csv."
         )
     return tuple(function(key).key for key in hidden)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from oocr_lib.doubles import no_doubles
 from oocr_lib.errors import UserError, choose
 from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
 from oocr_lib.testbed import wording as w
@@ -117,10 +118,10 @@ def check_hidden(hidden: Sequence[str]) -> tuple[str, ...]:
     Raises:
         UserError: for an empty list, a double, or a city that is not in the table.
     """
-    if not hidden or len(set(hidden)) != len(hidden):
+    if not no_doubles(hidden, "hidden city"):
         raise UserError(
-            f"Hidden cities {list(hidden)!r} must be a list without doubles. "
-            "Allowed: one or more names of data/world/cities.csv."
+            "The list of hidden cities is empty. Allowed: one or more names of "
+            "data/world/cities.csv."
         )
     names = [c.name for c in world.cities()]
     return tuple(choose(name, names, "city") for name in hidden)
