@@ -6,6 +6,10 @@ import hashlib
 from functools import lru_cache
 from pathlib import Path
 
+from oocr_lib import store
+
+#: In a folder that was finished once: its files' digests by name.
+CHECKSUMS = "checksums.json"
 _CHUNK = 1 << 20
 
 
@@ -32,6 +36,25 @@ def of_folder(path: Path) -> str:
         name = file.relative_to(path).as_posix().encode(errors="surrogateescape")
         found.update(len(name).to_bytes(4, "big") + name + of_file(file).encode())
     return found.hexdigest()[:16]
+
+
+def write_checksums(folder: Path) -> None:
+    """List the files of a finished folder with their digests, for ``compare``; not its prose."""
+    aside = (CHECKSUMS, "README.md")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in aside)
+    store.write_json(folder / CHECKSUMS, {path.name: of_file(path) for path in files})
+
+
+def compare(folder: Path) -> tuple[int, list[str]]:
+    """How many files ``write_checksums`` listed, and which are missing or no longer the same.
+
+    Raises:
+        UserError: there is no list, or it cannot be read.
+    """
+    listed = dict(store.read_json(folder / CHECKSUMS))
+    paths = {name: folder / name for name in listed}
+    wrong = [n for n, path in paths.items() if not path.is_file() or of_file(path) != listed[n]]
+    return len(listed), wrong
 
 
 @lru_cache(maxsize=4096)

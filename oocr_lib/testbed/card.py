@@ -15,6 +15,7 @@ import torch
 import transformers
 from transformers import Gemma3ForCausalLM, PreTrainedTokenizerFast
 
+from oocr_lib import file_digest
 from oocr_lib.testbed import knowledge
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def save_checkpoint(
     recipe: Recipe,
     progress: dict[str, Any],
 ) -> pd.DataFrame:
-    """Write model, tokenizer, card, curve and knowledge table; the folder is replaced as a whole.
+    """Write model, tokenizer, card, curve, knowledge table and checksums; the folder is replaced as a whole.
 
     Returns:
         The knowledge table (family, n, accuracy, exact).
@@ -54,6 +55,7 @@ def save_checkpoint(
     (draft / "curve.json").write_text(json.dumps(progress["curve"], indent=1) + "\n")
     table.to_csv(draft / "knowledge.csv", index=False, lineterminator="\n")
     (draft / "README.md").write_text(_card(about, table))
+    file_digest.write_checksums(draft)
     old = out.with_name(out.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
     if out.exists():
