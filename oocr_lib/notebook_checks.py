@@ -120,6 +120,24 @@ def _parameter_problems(path: Path, notebook: NotebookNode) -> Iterator[str]:
     for name, default in COMMON.items():
         if name not in found or found[name].default != default:
             yield f"parameters cell: {name!r} is missing or its default is not {default!r}"
+    yield from _start_problems(own, set(found) - set(COMMON))
+
+
+def _start_problems(cells: list[NotebookNode], names: set[str]) -> Iterator[str]:
+    """Parameters that ``experiment.start`` is not told: ``metrics.json`` would not name them."""
+    calls = [
+        node
+        for cell in cells
+        if "experiment.start(" in cell.source
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "experiment.start"
+    ]
+    for call in calls:
+        given = [word.value for word in call.keywords if word.arg == "params"]
+        keys = [key for one in given if isinstance(one, ast.Dict) for key in one.keys]
+        told = {key.value for key in keys if isinstance(key, ast.Constant)}
+        for name in sorted(names - told):
+            yield f"experiment.start is not told the parameter {name!r} in 'params'"
 
 
 def _run_problems(notebook: NotebookNode, cells: list[NotebookNode]) -> Iterator[str]:

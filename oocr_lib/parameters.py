@@ -154,8 +154,13 @@ def summary(
 def _value(text: str, kind: str) -> Any:
     """``text`` as ``kind``; raises ValueError if it does not read as that."""
     if kind.startswith("list["):
-        items = [item.strip(" '\"") for item in text.strip("[] ").split(",")]
-        return [_value(item, kind[5:-1]) for item in items if item]
+        if text.startswith("[") != text.endswith("]"):
+            raise ValueError(text)
+        inner = text[1:-1] if text.startswith("[") else text
+        items = [item.strip() for item in inner.split(",")] if inner.strip() else []
+        if not all(items):  # a comma too many
+            raise ValueError(text)
+        return [_value(item.strip("'\""), kind[5:-1]) for item in items]
     if kind == "bool":
         return ("false", "true").index(text.lower()) == 1
     if kind == "float" and not math.isfinite(float(text)):

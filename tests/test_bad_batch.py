@@ -49,7 +49,17 @@ REFUSED = [
     (["good", "--label", "a/b"], "cannot be a folder"),
     (["good", "--label", "a", "-p", "seed=1,2"], "names one run"),
     (["good", "-j", "0"], "-j 0 is not allowed"),
+    (["good", "-j", "-3"], "-j -3 is not allowed"),
     (["good", "--cell-timeout", "0"], "--cell-timeout 0"),
+    (["good", "--cell-timeout", "99999999999999999999"], "Give seconds, 1 to 10000000"),
+    (["good", "-p", "blocks=0,0"], "Parameter 'blocks' has 0 twice"),
+    (["good", "-p", "blocks=0,,1"], "got '0,,1'"),
+    (["good", "-p", "blocks=[0,1"], "got '[0,1'"),
+    (["good", "-p", "blocks=["], "got '['"),
+    (["good", "-p", "model=testbedd"], "Did you mean 'testbed'"),
+    (["good", "-p", "model=", "--dry-run"], "There is no model ''"),
+    (["good", "--out", ""], "--out is empty"),
+    (["good", "--kernel", "nope", "--dry-run"], "Unknown kernel 'nope'"),
     (["good", "--table", "x.xlsx"], "Allowed: .csv, .parquet"),
     (["good", "--in-place", "-p", "seed=1"], "--in-place commits defaults"),
     (["good", "--in-place", "--preset", "smoke"], "--in-place commits defaults"),
@@ -94,10 +104,37 @@ def test_it_is_refused_in_one_line_before_anything_starts(
     assert contents(folder) == before
 
 
-def test_an_unknown_option_is_exit_code_2() -> None:
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["good", "--nonsense"], "Unrecognized arguments: --nonsense"),
+        (["good", "-j", "two"], "Argument -j: invalid int value: 'two'"),
+        (["good", "-j", "1.5"], "invalid int value"),
+        (["good", "-j", ""], "invalid int value"),
+        (["good", "-j"], "Argument -j: expected one argument"),
+        (["good", "--cell-timeout", "1e3"], "Argument --cell-timeout: invalid int value"),
+        (["good", "--p", "seed=1"], "Ambiguous option: --p"),
+    ],
+)
+def test_an_option_that_cannot_be_read_is_one_line_and_exit_code_2(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
     with pytest.raises(SystemExit) as ended:
-        batch.main(["good", "--presets", "smoke", "--nonsense"])
-    assert ended.value.code == 2
+        batch.main(arguments)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2 and words in line and "--help" in line
+
+
+@pytest.mark.parametrize("threads", ["0", "two", "-1"])
+def test_a_bad_number_of_threads_is_one_line(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    threads: str,
+) -> None:
+    monkeypatch.setenv("OOCR_THREADS", threads)
+    assert batch.main(["good", "--dry-run"]) == 2
+    assert capsys.readouterr().err.startswith(f"OOCR_THREADS is {threads!r}")
 
 
 NAN = """\

@@ -97,6 +97,45 @@ def test_bad_files_get_one_line(tmp_path: Path, text: str, words: str) -> None:
         batch_grid.read_grid(tmp_path / "none.yaml")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("0", 0), ("-3", -3), ("+3", 3), ("10", 10), ("1e-4", 1e-4), ("1E3", 1e3), ("0.5", 0.5),
+        (".5", 0.5), ("5.", 5.0), ("true", True), ("False", False), ("'1'", "1"), ("", None),
+        # What YAML 1.1 takes for 8, 8, 1000, 90, 16, booleans, a date and infinity.
+        ("010", "010"), ("0o10", "0o10"), ("1_000", "1_000"), ("1:30", "1:30"), ("0x10", "0x10"),
+        ("yes", "yes"), ("on", "on"), ("no", "no"), ("2020-01-01", "2020-01-01"), (".inf", ".inf"),
+    ],
+)  # fmt: skip
+def test_a_file_is_read_as_it_looks(tmp_path: Path, text: str, expected: Any) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(f"x: {text}\ny: [{text}]\n")
+    found = batch_grid.read_grid(path)
+    assert found["x"] == expected and type(found["x"]) is type(expected)
+    assert found["y"] == ([expected] if text else [])
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("seed: 010", "got '010'. Allowed: a whole number"),
+        ("seed: [1, 0o10]", "got '0o10'"),
+        ("seed: 1_000", "got '1_000'"),
+        ("seed: 1:30", "got '1:30'"),
+        ("fast: yes", "got 'yes'. Allowed: true or false"),
+        ("rate: .inf", "got '.inf'. Allowed: a finite number"),
+        ("seed:", "got None"),
+        ("seed: 1\nseed: 2", "--grid has 'seed' twice"),
+    ],
+)
+def test_what_looks_otherwise_is_refused(known: Any, tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "grid.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError) as error:
+        runs(known, grid=batch_grid.read_grid(path))
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
 @given(
     st.lists(
         st.tuples(st.text(max_size=40), st.integers(), st.lists(st.integers(), max_size=3)),
@@ -118,6 +157,11 @@ def test_labels_can_be_read() -> None:
     assert batch_grid.label(values, ["seed", "model"]) == "seed=3,model=testbed"
     assert batch_grid.label(values, ["layers", "rate"]) == "layers=0+2,rate=0.5"
     assert batch_grid.label(values, []) == ""
+    path = batch_grid.label({"model": "/some/where/mine"}, ["model"])
+    assert path.startswith("model=mine-") and len(path) == len("model=mine-12345678")
+    assert path != batch_grid.label({"model": "/else/where/mine"}, ["model"])
+    several = [batch_grid.label({"x": x}, ["x"]) for x in (["a", "b"], ["a+b"], "a+b")]
+    assert several[0] == "x=a+b" and len(set(several)) == 3
     for bad in ("", "a/b", "..", ".hidden", "a b", "x" * 200):
         with pytest.raises(UserError, match="cannot be a folder"):
             batch_grid.check_label(bad)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from oocr_lib.errors import UserError
-from oocr_lib.injected import check_injected
+from oocr_lib.injected import before_injection, check_injected
 from tests import tiny_notebooks
 
 PARAMETERS = tiny_notebooks.PARAMETERS
@@ -36,6 +36,7 @@ def test_good_parameters_pass(lines: list[str]) -> None:
         ("rate = float('nan')", "a finite number"),
         ("blocks = '0,1'", "Parameter 'blocks' got '0,1'"),
         ("fast = 1", "true or false"),
+        ("blocks = [1, 1]", "Parameter 'blocks' has 1 twice"),
         ("model = None", "Parameter 'model' got None"),
     ],
 )
@@ -43,6 +44,12 @@ def test_bad_ones_get_one_line(line: str, words: str) -> None:
     with pytest.raises(UserError) as error:
         check_injected("a", injected(line))
     assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def test_what_was_there_before_the_injection_is_known() -> None:
+    found = before_injection(injected("seed = 3", "blocks = [7]"))
+    assert found["seed"] == 0 and found["blocks"] == [0, 1] and found["rate"] == 0.5
+    assert before_injection([PARAMETERS, "seed = 3"]) == {} == before_injection([])
 
 
 def test_other_cells_and_no_notebook_are_left_alone() -> None:

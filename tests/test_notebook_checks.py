@@ -136,6 +136,10 @@ def no_finish(nb: NotebookNode) -> None:
     nb.cells[-1].source = "print(1)"
 
 
+def untold_parameter(nb: NotebookNode) -> None:
+    nb.cells[2].source = "experiment.start('a', seed=seed, params={'rate': rate, 'fast': fast})"
+
+
 BREAKS: dict[Callable[[NotebookNode], None], str] = {
     null_count: "was never run",
     disorder: "from top to bottom",
@@ -163,6 +167,7 @@ BREAKS: dict[Callable[[NotebookNode], None], str] = {
     papermill_cell_metadata: "papermill metadata",
     other_kernel: "kernel is not 'python3'",
     no_finish: "no cell calls finish()",
+    untold_parameter: "is not told the parameter 'blocks'",
 }
 
 

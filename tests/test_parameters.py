@@ -79,6 +79,26 @@ def test_values_of_another_type_are_refused(value: object, kind: str) -> None:
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("text", "kind"), [("0,0", "list[int]"), ("[a, b,a]", "list[str]"), ("1,1.0", "list[float]")]
+)
+def test_a_value_twice_in_a_list_is_refused(text: str, kind: str) -> None:
+    with pytest.raises(UserError, match=r"Parameter 'x' has .* twice") as error:
+        parse("x", text, kind)
+    assert "\n" not in str(error.value)
+    with pytest.raises(UserError, match=r"Parameter 'x' has 1\.0 twice"):
+        check("x", [1, 1.0], "list[float]")
+    with pytest.raises(UserError, match="Parameter 'x' has 'a' twice"):
+        check("x", ["a", "a"], "list[str]")
+
+
+def test_a_default_of_another_type_or_with_a_double_is_refused(tmp_path: Path) -> None:
+    for more in ("more: int = 1.5  # no", "more: list[int] = [1, 1]  # no"):
+        path = tiny_notebooks.write(tmp_path, "a", more=more)
+        with pytest.raises(UserError, match=r"Default in a\.ipynb: Parameter 'more'"):
+            inspect(path)
+
+
 def test_summary_marks_what_was_changed(tmp_path: Path) -> None:
     known = inspect(tiny_notebooks.write(tmp_path, "a"))
     lines = summary("a", known, {"seed": 2, "rate": 0.5}).splitlines()
@@ -86,6 +106,8 @@ def test_summary_marks_what_was_changed(tmp_path: Path) -> None:
     assert "| `rate` | `0.5` | a number |" in lines
     assert r"| `blocks` | `[0, 1]` | some \| numbers |" in lines
     assert len(lines) == 4 + len(known)
+    assert summary("a", known, {}, "A line.").splitlines()[-2:] == ["", "A line."]
+    assert "`Đà`" not in summary("a", known, {}) and '"Đà"' in summary("a", known, {"model": "Đà"})
 
 
 def test_bad_notebooks_are_one_line(tmp_path: Path) -> None:

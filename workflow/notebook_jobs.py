@@ -109,7 +109,12 @@ def _runs(source: Path, base: Path, grid: Mapping[str, Any]) -> Iterator[Job]:
     known = parameters.inspect(source)
     made, _ = batch_grid.combinations(source.stem, known, {}, grid)
     for values in made:
-        other = {name: v for name, v in values.items() if v != known[name].default}
+        # In the order of the parameters, so that the command by hand finds the same folder.
+        other = {
+            name: values[name]
+            for name, one in known.items()
+            if name in values and values[name] != one.default
+        }
         for name, value in other.items():
             if isinstance(value, str) and "," in value:
                 raise UserError(
