@@ -12,6 +12,7 @@ import os
 import platform
 import sys
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 #: What numbers and figures depend on.
@@ -31,7 +32,10 @@ VARIABLE = "OOCR_KERNEL_RECORD"
 
 
 def record() -> dict[str, Any]:
-    """The interpreter's path, its version, and the packages' versions without importing them."""
+    """The interpreter's path and version, the packages' versions, and what it computes on.
+
+    Nothing is imported for it.
+    """
     packages = {}
     for package in PACKAGES:
         try:
@@ -39,7 +43,26 @@ def record() -> dict[str, Any]:
         except PackageNotFoundError:
             packages[package] = "absent"
     python = f"{platform.python_implementation()} {platform.python_version()}"
-    return {"interpreter": sys.executable, "python": python, "packages": packages}
+    machine = f"{platform.system()} {platform.machine()}"
+    return {
+        "interpreter": sys.executable,
+        "python": python,
+        "packages": packages,
+        "machine": machine,
+        "gpus": _gpus(),
+    }
+
+
+def _gpus() -> list[str]:
+    """Models of the graphics cards that Linux shows; other systems are told by the machine."""
+    found = []
+    for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
+        try:
+            lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+        except OSError:
+            continue
+        found += [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model:")]
+    return found
 
 
 def write() -> None:

@@ -97,7 +97,8 @@ def _check_model(model: str, typed_in: Path) -> None:
         raise UserError(f"There is no model {model!r} in {str(typed_in)!r}. {allowed}.")
     if _hub_commit(model):
         return
-    offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in _OFFLINE
+    switches = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    offline = any(os.environ.get(name, "").lower() in _OFFLINE for name in switches)
     close = difflib.get_close_matches(model, ["testbed"], cutoff=0.8)
     if offline or (close and "/" not in model):
         guess = " Did you mean 'testbed'?" if close else ""

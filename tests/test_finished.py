@@ -31,6 +31,8 @@ KERNEL: dict[str, Any] = {
     "interpreter": "/a/bin/python",
     "python": "CPython 3.11.7",
     "packages": {"torch": "2.9.0", "pandas": "2.3.0"},
+    "machine": "Linux x86_64",
+    "gpus": [],
 }
 
 
@@ -139,6 +141,8 @@ CHANGES: dict[str, Callable[[Inputs], Any]] = {
     **{f"value {name}": methodcaller("value", name) for name in ("seed", "names", "more")},
     "interpreter's version": lambda i: i.kernel.update(python="CPython 3.12.0"),
     **{f"version of {name}": methodcaller("version", name) for name in ("torch", "pandas")},
+    "a graphics card": lambda i: i.kernel["gpus"].append("NVIDIA H100"),
+    "another machine": lambda i: i.kernel.update(machine="Darwin arm64"),
     "threads": lambda i: i.patch.setattr("oocr_lib.machine.threads", lambda: 7),
     **{f"variable {name}": methodcaller("variable", name) for name in finished.VARIABLES},
     **{
