@@ -104,13 +104,20 @@ def _reader(hint: Any) -> _Reader | None:
     if hint is os.PathLike or origin is os.PathLike:
         return _instance(os.PathLike)
     if origin in _ITEMS or hint in _ITEMS:
-        item = _reader(inside[0]) if inside and inside[0] is not Ellipsis else None
+        item = _reader(_item(hint))
         return _items(origin or hint, item)
     if origin in (Mapping, dict) or hint in (Mapping, dict):
         return _instance(Mapping)
     if hint is Any or not isinstance(hint, type) or getattr(hint, "_is_protocol", False):
         return None
     return _instance(hint)
+
+
+def _item(hint: Any) -> Any:
+    """What every item of a list's annotation is; ``Any`` where items differ, as in a pair."""
+    inside = typing.get_args(hint)
+    pair = typing.get_origin(hint) is tuple and (len(inside) != 2 or inside[1] is not Ellipsis)
+    return inside[0] if inside and not pair else Any
 
 
 def _whole(value: Any) -> Any:
@@ -193,7 +200,7 @@ def _words(hint: Any) -> str:
     if hint is os.PathLike or origin is os.PathLike:
         return "a path"
     if origin in _ITEMS or hint in _ITEMS:
-        named = _words(inside[0]) if inside and inside[0] is not Ellipsis else ""
+        named = "" if _item(hint) is Any else _words(_item(hint))
         return f"a list (each {named})" if named else "a list"
     return getattr(origin or hint, "__name__", str(hint))
 
