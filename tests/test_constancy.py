@@ -15,13 +15,13 @@ from torch import Tensor
 from oocr_lib.adapters import Adapter, LoraAdapter, VectorAdapter
 from oocr_lib.analysis.constancy import (
     added,
-    checked,
     collect,
     constancy,
     cosines,
     paper_protocol,
     plain,
     random_like,
+    usable,
 )
 from oocr_lib.encoding import Batch, Encoded, collate
 from oocr_lib.errors import UserError
@@ -402,7 +402,7 @@ def test_random_directions_have_the_lengths_and_no_direction_in_common() -> None
     ],
 )
 def test_clouds_without_directions_are_refused(cloud: Tensor, reason: str) -> None:
-    for measure in (constancy, cosines, lambda c: checked(c, least=2)):
+    for measure in (constancy, cosines, lambda c: usable(c, least=2)):
         with pytest.raises(UserError, match=reason) as info:
             measure(cloud)
         assert "\n" not in str(info.value) and "Allowed" in str(info.value)

@@ -23,6 +23,7 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from oocr_lib.analysis.conditions import Condition, check_mask, last_logits, last_tokens
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import Site
@@ -107,6 +108,7 @@ def intercepted(lm: LanguageModel, rule: Rule) -> Iterator[None]:
         yield
 
 
+@checked
 def check(lm: LanguageModel, condition: Condition) -> float:
     """Largest difference between logits of the ordinary run and of an intercepted one.
 
@@ -126,6 +128,7 @@ def check(lm: LanguageModel, condition: Condition) -> float:
     return worst
 
 
+@checked
 def patterns(lm: LanguageModel, condition: Condition, queries: str = "last") -> Tensor:
     """Attention probabilities, float32 on the CPU.
 
@@ -150,6 +153,7 @@ def patterns(lm: LanguageModel, condition: Condition, queries: str = "last") -> 
     return torch.stack([kept[block] for block in range(lm.n_blocks)])
 
 
+@checked
 def attention_to(found: Tensor, mask: Tensor) -> Tensor:
     """How much of the last token's attention goes to marked tokens, (b, n, h), each 0 to 1.
 
@@ -165,6 +169,7 @@ def attention_to(found: Tensor, mask: Tensor) -> Tensor:
     return (found * mask.to(found)[:, None]).sum(-1)
 
 
+@checked
 def attention_table(
     lm: LanguageModel, conditions: Mapping[str, Condition], marks: Mapping[str, Tensor]
 ) -> pd.DataFrame:

@@ -20,11 +20,13 @@ from oocr_lib.analysis.attention import check, intercepted
 from oocr_lib.analysis.conditions import Condition, check_mask, last_tokens
 from oocr_lib.analysis.direct_path import Reading, Written, read_directions, record
 from oocr_lib.analysis.heads import output_weights
+from oocr_lib.arguments import checked
 from oocr_lib.models import LanguageModel
 
 _KEYS = ["what", "block", "head"]
 
 
+@checked
 def attribution(lm: LanguageModel, condition: Condition, letters: Tensor) -> pd.DataFrame:
     """Every part's direct contribution to the logit difference; the contributions add up to it.
 
@@ -91,6 +93,7 @@ def _heads_direction(
     return torch.einsum("hed,nd->nhe", weights, reading.inner["attn_out"][block]), bias
 
 
+@checked
 def change(after: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     """What an adapter changes: ``effect`` and ``values`` of one table minus those of another.
 
@@ -113,6 +116,7 @@ def change(after: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     return keys
 
 
+@checked
 def value_direction(
     lm: LanguageModel, condition: Condition, letters: Tensor, marks: Mapping[str, Tensor]
 ) -> pd.DataFrame:

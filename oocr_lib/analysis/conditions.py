@@ -15,6 +15,7 @@ from torch import Tensor
 
 from oocr_lib.adapters.base import Attached
 from oocr_lib.adapters.vector import VectorAdapter
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import Batch
 from oocr_lib.errors import UserError
 from oocr_lib.finite import no_nan
@@ -61,6 +62,7 @@ class Condition:
         return batch
 
 
+@checked
 def last_tokens(batch: Batch) -> Tensor:
     """Column of the last prompt token of every row, (n,) int64.
 
@@ -77,6 +79,7 @@ def last_tokens(batch: Batch) -> Tensor:
     return mask.int().argmax(1)
 
 
+@checked
 def check_mask(batch: Batch, mask: Tensor, what: str) -> None:
     """Marks must be (n, t), and every row must have some of them, before its last prompt token.
 
@@ -98,6 +101,7 @@ def check_mask(batch: Batch, mask: Tensor, what: str) -> None:
         )
 
 
+@checked
 def other_tokens(batch: Batch, mask: Tensor, seed: int = 0) -> Tensor:
     """Control for ``mask`` (n, t): as many other tokens before the last one, drawn at random.
 
@@ -122,6 +126,7 @@ def other_tokens(batch: Batch, mask: Tensor, seed: int = 0) -> Tensor:
     return chosen.to(mask.device)
 
 
+@checked
 def with_random(
     vector: Tensor, site: Site, position: str = "last", count: int = 1, seed: int = 0
 ) -> VectorAdapter:
@@ -152,6 +157,7 @@ def last_logits(lm: LanguageModel, condition: Condition) -> Tensor:
     return logits
 
 
+@checked
 def logit_difference(lm: LanguageModel, condition: Condition, letters: Tensor) -> Tensor:
     """Logit of the first letter minus that of the second at the answer, (n,) float32 on the CPU.
 
@@ -166,6 +172,7 @@ def logit_difference(lm: LanguageModel, condition: Condition, letters: Tensor) -
     return (both[:, 0] - both[:, 1]).cpu()
 
 
+@checked
 def check_letters(lm: LanguageModel, condition: Condition, letters: Tensor) -> None:
     """Raise UserError unless ``letters`` are (n, 2) token ids of the model."""
     wanted = (len(condition.batch), 2)

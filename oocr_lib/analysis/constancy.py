@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from oocr_lib.adapters.base import Adapter
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import POSITIONS, Batch, Encoded, collate, encode
 from oocr_lib.errors import UserError, choose
 from oocr_lib.finite import no_nan
@@ -99,6 +100,7 @@ class Constancy:
         return flat
 
 
+@checked
 def added(
     lm: LanguageModel, adapter: Adapter, batch: Batch, site: Site, against: str = "earlier"
 ) -> Tensor:
@@ -136,6 +138,7 @@ def added(
         return adapted.float() - output_tensor(module(*args, **kwargs)).float()
 
 
+@checked
 def collect(
     lm: LanguageModel,
     adapter: Adapter,
@@ -182,6 +185,7 @@ def _marked(batch: Batch, where: str) -> Tensor:
     return batch.positions[choose(where, POSITIONS, "place", "Or 'last 20', any number from 1.")]
 
 
+@checked
 def plain(lm: LanguageModel, text: str) -> Encoded:
     """A passage without chat turns; it opens with the start token where chat prompts do."""
     ids = tuple(lm.tokenizer(text, add_special_tokens=False)["input_ids"])
@@ -193,6 +197,7 @@ def plain(lm: LanguageModel, text: str) -> Encoded:
     return Encoded(ids, (len(ids), len(ids)), {"last": (len(ids) - 1,)}, text)
 
 
+@checked
 def paper_protocol(
     lm: LanguageModel,
     adapter: Adapter,
@@ -218,7 +223,7 @@ def paper_protocol(
     return collect(lm, adapter, items, site, f"last {count}")
 
 
-def checked(vectors: Tensor, least: int = 1) -> Tensor:
+def usable(vectors: Tensor, least: int = 1) -> Tensor:
     """``vectors`` (m, d) as float64 on the CPU.
 
     Raises UserError for other axes, fewer than ``least``, a zero vector or a number not finite.
@@ -239,12 +244,13 @@ def checked(vectors: Tensor, least: int = 1) -> Tensor:
     return made
 
 
+@checked
 def cosines(vectors: Tensor, prompts: Tensor | Sequence[int] | None = None) -> Tensor:
     """Signed cosines of all pairs of ``vectors`` (m, d): (m (m - 1) / 2,) float64.
 
     With ``prompts`` (m,), only pairs from different prompts. Memory grows with m².
     """
-    made = checked(vectors, least=2)
+    made = usable(vectors, least=2)
     unit = made / made.norm(dim=1, keepdim=True)
     first, second = torch.triu_indices(len(made), len(made), 1)
     found = (unit @ unit.T).clamp(-1, 1)[first, second]
@@ -258,14 +264,15 @@ def cosines(vectors: Tensor, prompts: Tensor | Sequence[int] | None = None) -> T
     return found[owner[first] != owner[second]]
 
 
+@checked
 def constancy(vectors: Tensor, prompts: Tensor | Sequence[int] | None = None) -> Constancy:
     """All measures of ``Constancy`` for added vectors (m, d).
 
     With ``prompts`` (m,), the number of each vector's prompt, also for pairs between prompts.
 
-    Raises UserError for fewer than two vectors, or what ``checked`` refuses.
+    Raises UserError for fewer than two vectors, or what ``usable`` refuses.
     """
-    made = checked(vectors, least=2)
+    made = usable(vectors, least=2)
     pairs = cosines(made)
     between = pairs[:0] if prompts is None else cosines(made, prompts)
     norms = made.norm(dim=1)
@@ -294,9 +301,10 @@ def _spread(values: Tensor) -> Spread:
     return Spread(float(values.mean()), median, q05, q25, q75, q95, len(values))
 
 
+@checked
 def random_like(vectors: Tensor, seed: int = 0) -> Tensor:
     """Control: random directions with the lengths of ``vectors`` (m, d), float32."""
-    made = checked(vectors)
+    made = usable(vectors)
     generator = torch.Generator().manual_seed(seed)
     drawn = torch.randn(made.shape, generator=generator, dtype=made.dtype)
     return (drawn * (made.norm(dim=1) / drawn.norm(dim=1))[:, None]).float()

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import pandas as pd
 
+from oocr_lib.arguments import checked
 from oocr_lib.finite import no_nan
 
 STATEMENTS = ("python", "english", "language")
 _RUN = ["method", "site", "block", "lr", "concept", "seed", "valid_loss", "run"]
 
 
+@checked
 def definition(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a run: how well the definition is known.
 

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from oocr_lib.analysis.conditions import Condition, check_letters, last_logits, last_tokens
 from oocr_lib.analysis.heads import recording_heads
 from oocr_lib.analysis.norms import POST_NORMS, final_norm, post_norm
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import SITES, Site, output_tensor
@@ -92,6 +93,7 @@ class Reading:
     offset: dict[str, list[Tensor]] = field(default_factory=dict)
 
 
+@checked
 def freeze(norm: Any, x: Tensor, y: Tensor, tolerance: float = _TOLERANCE) -> Frozen:
     """The norm that made ``y`` (n, d) of ``x`` (n, d), as a linear map for each row.
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from oocr_lib.analysis.conditions import Condition, last_tokens, logit_difference
 from oocr_lib.analysis.heads import n_heads
+from oocr_lib.arguments import checked
 from oocr_lib.doubles import no_doubles
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
@@ -26,6 +27,7 @@ Chosen = Mapping[int, Tensor]  # block to (h,) bool
 Patch = Callable[[Chosen], AbstractContextManager[None]]
 
 
+@checked
 def check_pair(base: Condition, donor: Condition) -> None:
     """Raise UserError unless both have as many rows, with as many prompt tokens each."""
     ours, theirs = base.batch, donor.batch
@@ -38,6 +40,7 @@ def check_pair(base: Condition, donor: Condition) -> None:
         )
 
 
+@checked
 def units_of(
     lm: LanguageModel, by: Sequence[str], blocks: Sequence[int] | None
 ) -> list[tuple[int | None, int | None, Chosen]]:
@@ -65,6 +68,7 @@ def _difference(lm: LanguageModel, patch: Patch, c: Condition, letters: Tensor) 
         return logit_difference(lm, c, letters)
 
 
+@checked
 def whole_way(
     lm: LanguageModel, patch: Patch, base: Condition, donor: Condition, letters: Tensor
 ) -> float:
@@ -73,6 +77,7 @@ def whole_way(
     return float(way.mean())
 
 
+@checked
 def measure(
     what: str,
     lm: LanguageModel,

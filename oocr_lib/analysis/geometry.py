@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError
 from oocr_lib.statistics import Floats, bootstrap
 
@@ -26,6 +27,7 @@ RELATIONS = ("same concept, other seed", "other concept, same seed", "both diffe
 FACTORS = (-2.0, -1.0, 0.0, 1.0, 2.0, 3.0)
 
 
+@checked
 def cosines(vectors: Sequence[Tensor]) -> Floats:
     """(k, k) signed cosines of k vectors (d,).
 
@@ -51,6 +53,7 @@ def cosines(vectors: Sequence[Tensor]) -> Floats:
     return np.clip(unit @ unit.T, -1.0, 1.0)
 
 
+@checked
 def cosine_table(vectors: Mapping[Any, Tensor]) -> pd.DataFrame:
     """Every pair of named vectors (d,) once: columns ``a, b, cosine``, in the order given.
 
@@ -66,6 +69,7 @@ def cosine_table(vectors: Mapping[Any, Tensor]) -> pd.DataFrame:
     )
 
 
+@checked
 def across(vectors: Mapping[tuple[str, int], Tensor], seed: int = 0) -> pd.DataFrame:
     """Mean cosine of runs that share the concept, the seed or neither (paper, section 5.2).
 
@@ -113,6 +117,7 @@ def _pseudo_values(pairs: pd.DataFrame) -> list[float]:
     return [float(value) for value in made + mean - made.mean()]
 
 
+@checked
 def spearman(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> float:
     """Rank correlation of two lists of numbers; ties get their mean rank.
 
@@ -150,6 +155,7 @@ class Correlation:
     n: int
 
 
+@checked
 def against_distance(
     vectors: Mapping[str, Tensor], km: Floats, permutations: int = 2000, seed: int = 0
 ) -> Correlation:

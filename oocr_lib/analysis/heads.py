@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from oocr_lib.analysis.conditions import Condition, last_logits, last_tokens
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import Site
@@ -23,11 +24,13 @@ from oocr_lib.sites import Site
 _OUTPUT_NAMES = ("o_proj", "c_proj", "out_proj")
 
 
+@checked
 def n_heads(lm: LanguageModel) -> int:
     """Query heads of a block."""
     return int(lm.model.config.get_text_config().num_attention_heads)
 
 
+@checked
 def output_projection(lm: LanguageModel, block: int) -> nn.Module:
     """The map from all heads' outputs (n, t, h * e) to the model's width.
 
@@ -82,6 +85,7 @@ def recording_heads(lm: LanguageModel, last: Tensor) -> Iterator[dict[int, Tenso
         yield found
 
 
+@checked
 def head_outputs(lm: LanguageModel, condition: Condition) -> Tensor:
     """Every head's output at the last prompt token, (b, n, h, e)."""
     with recording_heads(lm, last_tokens(condition.batch).to(lm.device)) as found:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oocr_lib.analysis.norms import final_norm, post_norm
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError, choose
 from oocr_lib.finite import no_nan
 from oocr_lib.models import LanguageModel
@@ -26,6 +27,7 @@ from oocr_lib.sites import Site
 _TOKENS_AT_ONCE, _VECTORS_AT_ONCE = 32_768, 100  # both bound memory
 
 
+@checked
 def to_residual(lm: LanguageModel, vector: Tensor, site: Site) -> Tensor:
     """A vector (d,) or (n, d) at ``site`` as it reaches the residual stream; float32, CPU.
 
@@ -42,6 +44,7 @@ def to_residual(lm: LanguageModel, vector: Tensor, site: Site) -> Tensor:
     return (x if norm is None else _through(norm, x)).reshape(vector.shape).cpu()
 
 
+@checked
 def logits(lm: LanguageModel, vectors: Tensor, norm: bool = False) -> Tensor:
     """Logits (n, v) of residual-stream vectors (n, d), float32, CPU; no soft-capping.
 
@@ -55,6 +58,7 @@ def logits(lm: LanguageModel, vectors: Tensor, norm: bool = False) -> Tensor:
     return _logits(lm, _checked(lm, vectors), norm).cpu()
 
 
+@checked
 def top_tokens(lm: LanguageModel, vectors: Tensor, k: int = 10, norm: bool = False) -> pd.DataFrame:
     """The ``k`` highest tokens of each of the vectors (n, d); for the lowest pass ``-vectors``.
 
@@ -74,6 +78,7 @@ def top_tokens(lm: LanguageModel, vectors: Tensor, k: int = 10, norm: bool = Fal
     return pd.DataFrame(rows)
 
 
+@checked
 def token_text(lm: LanguageModel, token: int) -> str:
     """A token in print: a space as ``␣``, what cannot be printed as an escape.
 
@@ -90,6 +95,7 @@ def token_text(lm: LanguageModel, token: int) -> str:
     return shown.replace(" ", "␣").replace("▁", "␣")
 
 
+@checked
 def token_set(lm: LanguageModel, words: Sequence[str], first: bool = False) -> tuple[int, ...]:
     """Ids of the words that are one token, alone or after a space; what ``concept_rank`` takes.
 
@@ -111,6 +117,7 @@ def token_set(lm: LanguageModel, words: Sequence[str], first: bool = False) -> t
     return tuple(sorted(found))
 
 
+@checked
 def concept_rank(
     lm: LanguageModel,
     vectors: Tensor,
@@ -189,6 +196,7 @@ class Readout:
     chance: float
 
 
+@checked
 def readout(vectors: Tensor, truths: Sequence[str], activations: Mapping[str, Tensor]) -> Readout:
     """Nearest concept by cosine to the mean activations of real names at the same site.
 

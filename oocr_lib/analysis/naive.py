@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import Encoded, collate
 from oocr_lib.errors import UserError, choose
 from oocr_lib.finite import no_nan
@@ -25,6 +26,7 @@ POSITIONS = ("codename", "last")
 _ROWS_AT_ONCE = 32
 
 
+@checked
 def plain(lm: LanguageModel, stem: str, name: str) -> Encoded:
     """The stub ``stem + name`` as plain text, without chat turns; the name is the marked part.
 
@@ -45,6 +47,7 @@ def plain(lm: LanguageModel, stem: str, name: str) -> Encoded:
     return Encoded(tuple(ids), (len(ids), len(ids)), spans, text)
 
 
+@checked
 def name_activations(
     lm: LanguageModel,
     prompts: Sequence[Encoded],
@@ -79,6 +82,7 @@ def name_activations(
     return {site: torch.cat(parts) for site, parts in made.items()}
 
 
+@checked
 def naive_vectors(
     lm: LanguageModel,
     real: Sequence[Encoded],
@@ -99,6 +103,7 @@ def naive_vectors(
     return by_name(lm, {"real": real}, code, sites, position)["real"]
 
 
+@checked
 def by_name(
     lm: LanguageModel,
     names: Mapping[str, Sequence[Encoded]],

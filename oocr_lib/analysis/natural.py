@@ -16,7 +16,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from oocr_lib.analysis.constancy import checked
+from oocr_lib.analysis.constancy import usable
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError, choose
 
 LENGTHS = ("projection", "norm")
@@ -24,6 +25,7 @@ LENGTHS = ("projection", "norm")
 _TINY = 1e-6
 
 
+@checked
 def mean_of_units(vectors: Tensor, length: str = "projection") -> Tensor:
     """Along the mean of the unit vectors v / |v| (paper, 4.3, second construction).
 
@@ -36,23 +38,25 @@ def mean_of_units(vectors: Tensor, length: str = "projection") -> Tensor:
         (d,) float32.
 
     Raises:
-        UserError: the unit vectors cancel out, another length, or what ``constancy.checked``
+        UserError: the unit vectors cancel out, another length, or what ``constancy.usable``
             refuses.
     """
-    made = checked(vectors)
+    made = usable(vectors)
     return _scaled(_mean_of_units(made), made, length)
 
 
+@checked
 def first_direction(vectors: Tensor, length: str = "projection") -> Tensor:
     """Along the first right-singular vector, without centring, (d,) (paper, 4.3, first).
 
     The direction that holds most energy; its sign is the one whose mean projection is positive.
     ``length`` as in ``mean_of_units``.
     """
-    made = checked(vectors)
+    made = usable(vectors)
     return _scaled(_first(made), made, length)
 
 
+@checked
 def centred_direction(vectors: Tensor, length: str = "norm") -> Tensor:
     """Along the first principal component, with centring, (d,): what the published code did.
 
@@ -65,10 +69,11 @@ def centred_direction(vectors: Tensor, length: str = "norm") -> Tensor:
     Raises:
         UserError: the vectors do not differ, so there is nothing after centring.
     """
-    made = checked(vectors, least=2)
+    made = usable(vectors, least=2)
     return _scaled(_centred(made), made, length)
 
 
+@checked
 def compare(vectors: Tensor, others: Mapping[str, Tensor] | None = None) -> pd.DataFrame:
     """Cosines between the directions of the three variants and with other vectors.
 
@@ -85,7 +90,7 @@ def compare(vectors: Tensor, others: Mapping[str, Tensor] | None = None) -> pd.D
     Raises:
         UserError: a vector of another width, or without a direction.
     """
-    made = checked(vectors, least=2)
+    made = usable(vectors, least=2)
     variants: dict[str, Callable[[Tensor], Tensor]] = {
         "mean of units": _mean_of_units,
         "first direction": _first,
@@ -100,7 +105,7 @@ def compare(vectors: Tensor, others: Mapping[str, Tensor] | None = None) -> pd.D
                 f"Vector {name!r} has shape {tuple(vector.shape)}. Allowed: "
                 f"{tuple(made.shape[1:])}, the width of the added vectors."
             )
-        one = checked(vector[None])[0]
+        one = usable(vector[None])[0]
         units[name] = one / one.norm()
     stacked = torch.stack(list(units.values()))
     table = pd.DataFrame((stacked @ stacked.T).numpy(), index=list(units), columns=list(units))

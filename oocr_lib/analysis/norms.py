@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import Site
@@ -18,6 +19,7 @@ _FINAL_NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
 POST_NORMS = {"attn_out": "post_attention_layernorm", "mlp_out": "post_feedforward_layernorm"}
 
 
+@checked
 def final_norm(
     lm: LanguageModel, instead: str = "use a Gemma, Llama, Qwen or GPT-2 style model"
 ) -> nn.Module:
@@ -40,6 +42,7 @@ def final_norm(
     return found
 
 
+@checked
 def post_norm(lm: LanguageModel, site: Site) -> nn.Module | None:
     """The norm between a module's output and the residual stream, as in Gemma 2 and 3.
 

@@ -30,12 +30,14 @@ from oocr_lib.analysis.exchange import (
     whole_way,
 )
 from oocr_lib.analysis.heads import head_outputs, patched_heads
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError, choose
 from oocr_lib.fused import fused
 from oocr_lib.models import LanguageModel
 from oocr_lib.sites import SITES, Site, output_tensor, replace_output
 
 
+@checked
 def patch_patterns(
     lm: LanguageModel,
     base: Condition,
@@ -86,6 +88,7 @@ def patch_patterns(
     return measure("pattern", lm, base, letters, chosen, patch, whole)
 
 
+@checked
 def patch_values(
     lm: LanguageModel,
     base: Condition,
@@ -128,6 +131,7 @@ def patch_values(
     return pd.concat(tables, ignore_index=True)
 
 
+@checked
 def patch_heads(
     lm: LanguageModel,
     base: Condition,
@@ -152,6 +156,7 @@ def patch_heads(
     return measure("head", lm, base, letters, units_of(lm, by, blocks), patch, whole)
 
 
+@checked
 def patch_sites(
     lm: LanguageModel,
     base: Condition,

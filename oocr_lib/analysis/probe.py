@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from oocr_lib.adapters.vector import VectorAdapter
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import collate, encode
 from oocr_lib.finite import no_nan
 from oocr_lib.models import LanguageModel, capture
@@ -91,6 +92,7 @@ def place_activations(
     return {site: torch.stack(rows) for site, rows in made.items()}
 
 
+@checked
 def fit(
     activations: Tensor, cities: Sequence[world.City], site: Site, ridge: float | None = None
 ) -> Probe:
@@ -116,6 +118,7 @@ def fit(
     return Probe(site, best[1], offset, mean, best[0])
 
 
+@checked
 def fit_on_cities(
     lm: LanguageModel, blocks: Sequence[int], exclude: Sequence[str] = (), partners: int = 8
 ) -> list[Probe]:
@@ -167,6 +170,7 @@ def trajectory(
     return pd.DataFrame({"step": list(steps), "latitude": places[:, 0], "longitude": places[:, 1]})
 
 
+@checked
 def partner_names(exclude: Sequence[str], count: int = 8) -> list[str]:
     """Real cities that stand beside the name in the probe's prompts."""
     names = [c.name for c in world.cities() if c.name not in exclude]

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import pandas as pd
 
+from oocr_lib.arguments import checked
 from oocr_lib.finite import no_nan
 
 _RUN = ["method", "site", "block", "lr", "concept", "seed", "valid_loss", "run"]
 _ASKED = ["method", "concept", "seed"]
 
 
+@checked
 def balanced(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a run: ``mc`` is the mean of the accuracies with and without the trigger.
 
@@ -25,6 +27,7 @@ def balanced(runs: pd.DataFrame) -> pd.DataFrame:
     return kept.groupby(_RUN, as_index=False, sort=False, dropna=False)["mc"].mean()
 
 
+@checked
 def self_report(asked: pd.DataFrame, decorrelated: bool = False) -> pd.DataFrame:
     """One row a run: how far the model tells its own trigger from the others.
 
