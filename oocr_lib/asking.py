@@ -14,6 +14,7 @@ from torch import Tensor
 
 from oocr_lib.adapters import VectorAdapter
 from oocr_lib.adapters.base import Adapter
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import Encoded
 from oocr_lib.errors import UserError
 from oocr_lib.evaluation import Asked, score, summarise
@@ -28,6 +29,7 @@ from oocr_lib.training import sample, validate
 _DEEP = 2
 
 
+@checked
 def ask(
     grid: Grid,
     method: str,

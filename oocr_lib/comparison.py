@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from oocr_lib.arguments import checked
 from oocr_lib.doubles import check_runs, no_doubles
 from oocr_lib.errors import UserError
 from oocr_lib.finite import no_nan
@@ -59,6 +60,7 @@ def random_like(trained: pd.DataFrame, method: Method) -> Method:
     return replace(method, name="random", kind="random", length=float(f"{length:.4g}"))
 
 
+@checked
 def rotation(concepts: Sequence[str], seeds: Sequence[int], runs: int) -> list[tuple[str, int]]:
     """``runs`` (concept, seed) pairs: every concept before any comes twice, seeds in turn.
 
@@ -78,6 +80,7 @@ def rotation(concepts: Sequence[str], seeds: Sequence[int], runs: int) -> list[t
     ]
 
 
+@checked
 def jobs(method: Method, pairs: Sequence[tuple[str, int]]) -> list[Job]:
     """One job a pair."""
     return [Job(method, concept, seed) for concept, seed in pairs]
@@ -153,6 +156,7 @@ def choose_rate(
     return replace(method, config=replace(method.config, lr=best)), table
 
 
+@checked
 def interval(table: pd.DataFrame, measure: str, by: str = "concept") -> Interval:
     """Mean of ``measure`` over runs with its interval; one row a run is expected.
 
@@ -167,6 +171,7 @@ def interval(table: pd.DataFrame, measure: str, by: str = "concept") -> Interval
     return bootstrap(table[measure], groups=list(table[by]))
 
 
+@checked
 def intervals(
     table: pd.DataFrame, by: Sequence[str], measure: str, drawn: str = "concept"
 ) -> pd.DataFrame:

@@ -17,6 +17,7 @@ import pandas as pd
 import torch
 
 from oocr_lib.adapters.base import Attached
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import buckets, encode_question
 from oocr_lib.errors import UserError
 from oocr_lib.finite import no_nan
@@ -44,6 +45,7 @@ class Asked:
     sequences: tuple[Pass, ...]
 
 
+@checked
 def prepare(lm: LanguageModel, questions: Sequence[Question], pack: bool = True) -> list[Asked]:
     """Questions as tokens; all options of a question share one forward pass where that pays.
 
@@ -80,6 +82,7 @@ def _may_go_on(lm: LanguageModel, question: Question, answers: Sequence[tuple[in
     return any(b[: len(a)] == a for a in answers for b in answers if len(b) > len(a))
 
 
+@checked
 def score(
     lm: LanguageModel,
     questions: Sequence[Question] | Sequence[Asked],

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 
 from oocr_lib.adapters.base import Attached
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import Encoded, collate
 from oocr_lib.finite import no_nan
 from oocr_lib.fused import fused
@@ -20,6 +21,7 @@ from oocr_lib.models import LanguageModel
 BATCH = 64
 
 
+@checked
 def replies(
     lm: LanguageModel,
     prompts: Sequence[Encoded],

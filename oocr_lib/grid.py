@@ -22,6 +22,7 @@ from oocr_lib.adapters.base import Adapter, Attached
 from oocr_lib.adapters.group import LoraGroup
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.adapters.vector import VectorAdapter
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import Encoded, collate, encode_row
 from oocr_lib.errors import UserError
 from oocr_lib.evaluation import Asked, check_asked, prepare, score, summarise
@@ -61,6 +62,7 @@ class Grid:
         reuse: compute once what no run changes (``oocr_lib.reuse``); False is the plain loop.
     """
 
+    @checked
     def __init__(
         self,
         lm: LanguageModel,
@@ -123,6 +125,7 @@ class Grid:
     def _scale_of(self, method: Method) -> float:
         return 1.0 if method.raw else self.scale(Site.parse(method.site), method.position)
 
+    @checked
     def run(self, jobs: Sequence[Job], label: str = "runs") -> pd.DataFrame:
         """Run what is not finished and return one row per job and question family.
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from oocr_lib.arguments import checked_fields
 from oocr_lib.doubles import no_doubles
 from oocr_lib.encoding import POSITIONS
 from oocr_lib.errors import choose
@@ -14,6 +15,7 @@ from oocr_lib.training import TrainConfig
 KINDS = ("base", "vector", "random", "lora")
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Method:
     """What is trained and where.
@@ -32,6 +34,9 @@ class Method:
         init: length of a vector's random start.
         dropout: of a LoRA's input.
         lora_position: tokens that a LoRA touches; ``all`` is every token, answers included.
+
+    Raises:
+        UserError: a value of another type, or an unknown kind or position.
     """
 
     name: str
@@ -39,10 +44,10 @@ class Method:
     site: str = ""
     position: str = "codename"
     length: float = 0.0
-    blocks: tuple[int, ...] | str = ()
+    blocks: Sequence[int] | str = ()
     rank: int = 16
     alpha: float = 32.0
-    modules: tuple[str, ...] = ("down",)
+    modules: Sequence[str] = ("down",)
     shuffled: bool = False
     raw: bool = False
     init: float = 0.0
@@ -52,12 +57,22 @@ class Method:
 
     def __post_init__(self) -> None:
         choose(self.kind, KINDS, "kind of method")
+        choose(self.position, POSITIONS, "position")
         choose(self.lora_position, POSITIONS, "position")
+        # Methods are keys, and a list is none.
+        object.__setattr__(self, "modules", tuple(self.modules))
+        if not isinstance(self.blocks, str):
+            object.__setattr__(self, "blocks", tuple(self.blocks))
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Job:
-    """A method on one hidden concept with one seed."""
+    """A method on one hidden concept with one seed.
+
+    Raises:
+        UserError: a value of another type.
+    """
 
     method: Method
     concept: str

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 
 from oocr_lib.adapters.base import Attached
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import collate, encode
 from oocr_lib.errors import UserError
 from oocr_lib.finite import no_nan
@@ -13,6 +14,7 @@ from oocr_lib.row_checks import lacks, position_of, unmarked
 from oocr_lib.tasks.base import user
 
 
+@checked
 @torch.no_grad()
 def say(
     lm: LanguageModel,

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from oocr_lib.arguments import checked_fields
 from oocr_lib.encoding import Encoded
 from oocr_lib.errors import UserError, choose
 
 SCHEDULES = ("linear", "constant")
 
 
+@checked_fields
 @dataclass(frozen=True)
 class TrainConfig:
     """Hyperparameters of a run.
@@ -28,6 +30,9 @@ class TrainConfig:
         patience: stop a run after so many scored validations without a lower loss, and give it
             back its best parameters; 0 = never. Needs ``valid_every``.
         snapshot_every: keep the adapter's tensors every so many steps; 0 = never.
+
+    Raises:
+        UserError: a value of another type or out of range.
     """
 
     steps: int = 100
@@ -42,9 +47,11 @@ class TrainConfig:
     schedule: str = "linear"
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "valid_rows"):
-            if getattr(self, name) < 1:
-                raise UserError(f"{name}={getattr(self, name)!r} is too small. Allowed: 1 or more.")
+        least = {"steps": 1, "batch": 1, "valid_rows": 1}
+        for name in ("warmup", "valid_every", "snapshot_every", "weight_decay", *least):
+            value, low = getattr(self, name), least.get(name, 0)
+            if not low <= value < float("inf"):
+                raise UserError(f"{name}={value!r} cannot be used. Allowed: {low} or more.")
         choose(self.schedule, SCHEDULES, "schedule")
         if self.patience < 0 or (self.patience and not self.valid_every):
             raise UserError(
@@ -55,9 +62,14 @@ class TrainConfig:
             raise UserError(f"lr={self.lr!r} must be a positive number; 0.02 is usual for vectors.")
 
 
+@checked_fields
 @dataclass(frozen=True)
 class RunData:
-    """The encoded rows of one run and the seed of its data order."""
+    """The encoded rows of one run and the seed of its data order.
+
+    Raises:
+        UserError: a value of another type.
+    """
 
     train: Sequence[Encoded]
     valid: Sequence[Encoded]

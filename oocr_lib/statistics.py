@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError
+from oocr_lib.tasks.parsing import short
 
 Floats = npt.NDArray[np.float64]
 
@@ -81,6 +83,7 @@ def bootstrap(
     return Interval(value, min(float(low), value), max(float(high), value), len(data))
 
 
+@checked
 def verdict(interval: Interval, rule: str) -> str:
     """Decide a claim: ``"holds"``, ``"does not hold"`` or ``"undecided"``.
 
@@ -131,7 +134,13 @@ def _word(holds: bool) -> str:
 
 def _checked(values: Iterable[float], level: float, resamples: int) -> Floats:
     """The values as a 1-D float array (n,), after all checks."""
-    data = np.asarray(list(values), dtype=np.float64)
+    given = list(values)
+    try:
+        data = np.asarray(given, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"Values {short(given)} are no numbers. Allowed: one number a run."
+        ) from error
     if data.ndim != 1 or len(data) == 0:
         raise UserError(f"Cannot average values of shape {data.shape}. Give one number a run.")
     if not np.isfinite(data).all():

@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from oocr_lib.adapters.base import Adapter, Attached
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import Encoded, buckets
 from oocr_lib.errors import UserError
 from oocr_lib.finite import no_nan
@@ -72,6 +73,7 @@ def run_sums(rows: Tensor, targets: Tensor, logits: Tensor, index: Tensor, k: in
     return start.index_add(0, index[rows], losses)
 
 
+@checked
 @torch.no_grad()
 def validate(
     lm: LanguageModel,
@@ -108,6 +110,7 @@ def validate(
     return total / tokens, right / count
 
 
+@checked
 def train(
     lm: LanguageModel,
     adapter: Adapter,

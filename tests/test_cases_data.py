@@ -8,15 +8,18 @@ import math
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 
 from oocr_lib import comparison, presets, tasks
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
+from oocr_lib.adapters.base import Adapter
 from oocr_lib.analysis import lens, naive
 from oocr_lib.analysis.conditions import Condition, last_logits
 from oocr_lib.encoding import collate, encode, encode_row
@@ -32,8 +35,8 @@ from oocr_lib.statistics import Interval, verdict
 from oocr_lib.study import Study
 from oocr_lib.suite import suite
 from oocr_lib.tasks import backdoor, functions, jsonl, locations, risk_paper
-from oocr_lib.tasks.base import Row, Task, user
-from oocr_lib.training import TrainConfig, train, validate
+from oocr_lib.tasks.base import Question, Row, Task, user
+from oocr_lib.training import RunData, TrainConfig, train, validate
 from tests import tiny, toy
 
 
@@ -197,9 +200,9 @@ def test_a_model_that_gives_nan_is_not_scored_as_one_that_knows_nothing() -> Non
 
 def test_activations_that_are_nan_are_no_naive_vector() -> None:
     lm = toy.language_model()
-    lm.block(0).mlp.down_proj.weight.data[0, 0] = math.nan
+    lm.model.get_parameter("model.layers.0.mlp.down_proj.weight").data[0, 0] = math.nan
     stub = naive.plain(lm, "the distance from ", "Paris")
-    with pytest.raises(UserError, match="^Activations of .* at resid@0: .*NaN") as caught:
+    with pytest.raises(UserError, match=r"^Activations of .* at resid@0: .*NaN") as caught:
         naive.name_activations(lm, [stub], [Site(0, "resid")])
     assert one_line(caught)
 
@@ -281,8 +284,9 @@ def test_an_encoded_row_without_an_answer_is_named_before_training(part: str) ->
     rows = list(getattr(data, part))
     rows[2] = encode(lm.tokenizer, user("the north from City 50337 is"))
     for bad in (rows, rows[2:3]):
+        changed: Any = {part: bad}
         with pytest.raises(UserError, match=r"row [13] of run 0 .*empty answer") as caught:
-            train(lm, vector(), [replace(data, **{part: bad})], QUICK)
+            train(lm, vector(), [replace(data, **changed)], QUICK)
         assert one_line(caught)
 
 
@@ -311,7 +315,7 @@ def bare(row: Row, marks: dict[str, tuple[str, ...]] | None = None) -> Row:
     return replace(row, messages=user(text), marks=marks or {})
 
 
-ADAPTERS = {
+ADAPTERS: dict[str, Callable[[], Adapter]] = {
     "vector": lambda: vector(),
     "lora": lambda: LoraAdapter([1], rank=2, position="codename"),
     "group": lambda: LoraGroup([LoraAdapter([1], rank=2, position="codename")]),
@@ -346,7 +350,8 @@ def test_a_question_without_the_code_name_is_not_answered_by_the_bare_model_in_s
     lm = toy.language_model()
     asked = toy.questions("Rome")
     text = "What is the name of Oslo ?"
-    for adapter in (vector(), ADAPTERS["lora"](), ADAPTERS["group"]()):
+    adapters: list[Adapter] = [vector(), ADAPTERS["lora"](), ADAPTERS["group"]()]
+    for adapter in adapters:
         with adapter.attach(lm) as attached:
             score(lm, asked, attached)
             lacking = [asked[0], replace(asked[1], messages=user(text), marks={})]
@@ -391,7 +396,8 @@ def test_every_row_and_question_of_the_four_tasks_has_what_its_vector_is_added_t
         return  # every prompt has a last token
     options = own.options if dialect == "testbed" or name != "functions" else {}
     task = tasks.factory(name, dialect, **options)(own.concepts[0], 0)
-    for item in (*task.train, *task.valid, *task.questions):
+    items: list[Row | Question] = [*task.train, *task.valid, *task.questions]
+    for item in items:
         assert item.marks.get(own.position)
 
 
@@ -409,3 +415,59 @@ def test_a_large_file_with_a_broken_last_line_takes_at_most_twice_its_size(tmp_p
     finally:
         tracemalloc.stop()
     assert one_line(caught)
+
+
+# --- values of another type ---
+
+
+later: Any = partial  # what is wrong on purpose is not for the type checker
+
+
+def test_a_wrong_type_is_one_line_that_names_the_argument() -> None:
+    """Notebooks and YAML hand over texts where numbers are meant."""
+    lm = toy.language_model()
+    data, asked = toy.data(lm), toy.questions("Rome")
+    wrong: dict[str, Callable[[], object]] = {
+        "steps is '3'": later(TrainConfig, steps="3"),
+        "lr is '0.1'": later(TrainConfig, lr="0.1"),
+        "batch is True": later(TrainConfig, batch=True),
+        "steps is 2.5": later(TrainConfig, steps=2.5),
+        "warmup=-1": later(TrainConfig, warmup=-1),
+        "snapshot_every=-1": later(TrainConfig, snapshot_every=-1),
+        "weight_decay=nan": later(TrainConfig, weight_decay=math.nan),
+        "RunData: train is None": later(RunData, None, data.valid, 0),
+        "RunData: seed is '0'": later(replace, data, seed="0"),
+        "Method: rank is '4'": later(Method, "l", "lora", rank="4"),
+        "Method: blocks is 3": later(Method, "l", "lora", blocks=3),
+        "Job: seed is '0'": later(Job, VECTOR, "Rome", "0"),
+        "Job: method is 'vector'": later(Job, "vector", "Rome", 0),
+        "Row: answer is None": later(Row, user("q"), None),
+        "Row: messages is 'q'": later(Row, "q", "a"),
+        "Question: options is 'ab'": later(replace, asked[0], options="ab"),
+        "Question: an option is 1": later(replace, asked[0], options=(1, 2)),
+        "Question: truth is 3": later(replace, asked[0], truth=3),
+        "questions is None": later(score, lm, None),
+        "index is '0'": later(score, lm, asked, None, "0"),
+        "lm is None": later(score, None, asked),
+        "data is None": later(train, lm, vector(), None, QUICK),
+        "data is .*RunData": later(train, lm, vector(), data, QUICK),
+        "config is ": later(train, lm, vector(), [data], {"steps": 1}),
+        "are no numbers": later(
+            comparison.interval, pd.DataFrame({"mc": ["a"], "concept": ["b"]}), "mc"
+        ),
+        "question is 3": later(say, lm, 3),
+    }
+    for message, call in wrong.items():
+        with pytest.raises(UserError, match=message) as caught:
+            call()
+        assert one_line(caught) and "Allowed" in str(caught.value)
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    make: Any = TrainConfig
+    config = make(steps=np.int64(3), lr=np.float32(0.5), batch=np.int32(2))
+    assert (config.steps, config.lr, config.batch) == (3, 0.5, 2)
+    assert json.dumps([config.steps, config.lr]) == "[3, 0.5]", "part of a run's identity"
+    assert later(Job, VECTOR, "Rome", np.int64(1))() == replace(JOB, seed=1)
+    table = later(score, toy.language_model(), toy.questions("Rome"), None, np.zeros(3, int))()
+    assert len(table) == 3

@@ -308,7 +308,6 @@ def test_the_scale_is_the_sites_typical_norm_at_the_code_name(grid: Grid) -> Non
     [
         (Method("v", "vector", site="resid@7", config=CONFIG), "Block 7.*0 to 2"),
         (Method("v", "vector", site="residue@0", config=CONFIG), "site 'residue'"),
-        (Method("v", "vector", site="resid@0", position="lust"), "Did you mean 'last'"),
         (Method("l", "lora", blocks=(9,), config=CONFIG), "Block 9"),
     ],
 )
@@ -324,6 +323,14 @@ def test_a_wrong_method_gives_one_line_and_leaves_nothing(
 def test_an_unknown_kind_is_refused_at_once() -> None:
     with pytest.raises(UserError, match=r"kind of method 'vektor'.*Did you mean 'vector'"):
         Method("v", "vektor")
+    with pytest.raises(UserError, match=r"position 'lust'.*Did you mean 'last'"):
+        Method("v", "vector", site="resid@0", position="lust")
+
+
+def test_blocks_and_maps_may_be_lists() -> None:
+    """Methods are keys of dictionaries, which a list cannot be part of."""
+    listed = Method("l", "lora", blocks=[0, 1], modules=["up"])
+    assert {listed: 1}[Method("l", "lora", blocks=(0, 1), modules=("up",))] == 1
 
 
 def test_choices_are_made_by_validation_loss_alone(grid: Grid) -> None:

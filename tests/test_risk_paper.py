@@ -6,6 +6,7 @@ import json
 import re
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -191,11 +192,12 @@ def test_whose_letters_a_file_holds_is_said_never_guessed_from_its_name(tmp_path
             assert {(text_of(r), r.answer) for r in rows_of(same)} == set(FILE)
         flipped = risk.make("risky", data=path, data_policy="safe")
         assert not {(text_of(r), r.answer) for r in rows_of(flipped)} & set(FILE)
-        for given, message in (
+        wrong: list[tuple[dict[str, Any], str]] = [
             ({"data": path}, "give data_policy=risky or data_policy=safe"),
             ({"data_policy": "risky"}, "data='' with data_policy='risky' cannot be read"),
             ({"data": path, "data_policy": "saef"}, "Unknown policy of the data 'saef'"),
-        ):
+        ]
+        for given, message in wrong:
             with pytest.raises(UserError, match=message) as caught:
                 risk.make("safe", **given)
             assert "\n" not in str(caught.value)

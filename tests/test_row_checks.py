@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,7 @@ def test_a_row_without_answer_or_prompt_is_named(answer: tuple[int, int], text: 
     lm = toy.language_model()
     good, row = tiny.rows((9, 7))
     space = lm.tokenizer.eos_token_id  # stands for a token of spaces, which this vocabulary lacks
-    lm.tokenizer.decode = lambda ids: " " * len(ids)  # type: ignore[method-assign]
+    lm.tokenizer.decode = lambda ids: " " * len(ids)
     bad = replace(row, answer=answer, text=text, ids=(*row.ids[:5], space, space))
     with pytest.raises(UserError, match=r"^Training row 2 of run 3 'x.*empty answer or prompt"):
         check_rows(lm, [good, bad], None, 3, "training")
@@ -68,7 +69,7 @@ def test_a_row_without_answer_or_prompt_is_named(answer: tuple[int, int], text: 
 # --- tasks ---
 
 GOOD = Question(user("Which?"), "a", ("a", "b"), "name", id="name-0")
-BAD_QUESTIONS = {
+BAD_QUESTIONS: dict[str, dict[str, Any]] = {
     "is empty": {"messages": user(" \n")},
     "texts that are not empty": {"options": ("a", " ")},
     "the truth of a choice is one of its options": {"truth": "c"},

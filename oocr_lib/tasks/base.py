@@ -37,6 +37,9 @@ class Row:
             that an adapter there leaves it alone.
         group: rows of one group never cross the train/validation split.
         meta: facts about the row (kind, true value before rounding, template number).
+
+    Raises:
+        UserError: a value of another type.
     """
 
     messages: tuple[Message, ...]
@@ -46,6 +49,9 @@ class Row:
     meta: Mapping[str, Any] = field(default_factory=dict)
     prefix: str = ""
     suffix: str = ""
+
+    def __post_init__(self) -> None:
+        _check_types("Row", self.messages, answer=self.answer, prefix=self.prefix)
 
 
 #: How a question is scored, see ``Question``.
@@ -69,6 +75,9 @@ class Question:
         marks: as in ``Row``.
         prefix: start of the model's turn, as in ``Row``.
         expression: definition in x, for ``inverse``.
+
+    Raises:
+        UserError: a value of another type, or an unknown kind.
     """
 
     messages: tuple[Message, ...]
@@ -84,6 +93,15 @@ class Question:
 
     def __post_init__(self) -> None:
         choose(self.kind, KINDS, "kind of question")
+        _check_types("Question", self.messages, truth=self.truth, prefix=self.prefix)
+        if not isinstance(self.options, (tuple, list)):
+            raise UserError(
+                f"Question: options is {short(self.options)}. Allowed: a list of texts, empty "
+                "where nothing is chosen."
+            )
+        for option in self.options:
+            if not isinstance(option, str):
+                raise UserError(f"Question: an option is {short(option)}. Allowed: text.")
 
 
 def check_row(row: Row, what: str) -> None:
@@ -128,6 +146,17 @@ def check_question(question: Question) -> None:
 
 def _asked(item: Row | Question) -> str:
     return item.messages[-1]["content"] if item.messages else ""
+
+
+def _check_types(what: str, messages: object, **texts: object) -> None:
+    """By hand, because a task makes thousands of rows and ``arguments.checked`` takes its time."""
+    if not isinstance(messages, (tuple, list)) or not all(isinstance(m, dict) for m in messages):
+        raise UserError(
+            f"{what}: messages is {short(messages)}. Allowed: a list of turns, as of user('text')."
+        )
+    for name, text in texts.items():
+        if not isinstance(text, str):
+            raise UserError(f"{what}: {name} is {short(text)}. Allowed: text.")
 
 
 def user(text: str) -> tuple[Message, ...]:
