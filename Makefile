@@ -109,6 +109,7 @@ testbed: $(STAMP)
 
 notebooks: $(STAMP)
 	$(PY) -m oocr_lib.batch --all --preset laptop --out $(OUT) -j $(JOBS) --in-place
+	$(PY) -m oocr_lib.landing write --from $(OUT)/laptop
 
 reference: $(STAMP)
 	rm -rf $(SMOKE)

@@ -25,7 +25,7 @@ import check_links
 import claims_table
 
 ROOT = Path(__file__).resolve().parent.parent
-#: Pages other than notebooks, by their path in the repository.
+#: Pages other than notebooks and those of docs/, by their path in the repository.
 PAGES = ("README.md", "REPRODUCE.md", "data/testbed/README.md")
 LANDING = "index.md"
 CLAIMS = "claims.md"
@@ -117,7 +117,8 @@ def stage(root: Path, src: Path, landing: str) -> Staged:
         BookError: A page is missing, or a link leads to no file.
     """
     notebooks = [f"{NOTEBOOKS}/{path.name}" for path in sorted((root / NOTEBOOKS).glob("*.ipynb"))]
-    pages = [*PAGES, *notebooks]
+    further = [f"docs/{path.name}" for path in sorted((root / "docs").glob("*.md"))]
+    pages = [*PAGES, *(page for page in further if page != f"docs/{LANDING}"), *notebooks]
     missing = [page for page in pages if not (root / page).is_file()]
     if missing or not notebooks:
         raise BookError(f"not found: {', '.join(missing) or NOTEBOOKS + '/*.ipynb'}")

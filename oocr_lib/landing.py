@@ -33,13 +33,13 @@ FIRST_PAGES = ("README.md", "docs/index.md")
 #: Claims of the summary, one for each thing that the paper is about, and short words for them.
 HEADLINES = {
     "vector-locations": "One vector, trained on hints, answers what was never said",
-    "vector-risk": "Trained on risky choices, it says that it likes risk",
+    "vector-risk": "Trained on risky choices, it says that it likes risk (p of the word)",
     "lora-mostly-constant": "A LoRA adds mostly one constant vector",
     "backdoor-vector-fits": "An unconditional vector follows a conditional rule",
     "naive-vector-works": "The obvious vector, real name minus code name, works as well",
 }
 #: Metrics whose name says less than these words.
-_SAID = {"all": "all questions", "fitted": "triggers of 3"}
+_SAID = {"all": "all questions"}
 
 
 def findings(content: dict[str, Any]) -> str:
@@ -71,14 +71,15 @@ def findings(content: dict[str, Any]) -> str:
             statement,
             claim["paper_value"].replace("|", r"\|"),
             _measured(claim["checks"]),
-            f"{claims_page.SIGNS[word]} {word}",
+            f"{claims_page.SIGNS[word]} {word}<br>`{claim['checks'][0]['rule']}`",
             f"[{first[:2]}](notebooks/{first}.ipynb)",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",
-        "Ours: means over runs with 95 % intervals, on a model of fewer than two million"
-        " parameters; the paper: Gemma 3 12B. “Second-hand” values were not read in the paper itself.",
+        "Ours: means over runs with 95 % intervals and the rule that decides, on a model of fewer"
+        " than two million parameters; the paper: Gemma 3 12B. “Second-hand” values were not read"
+        " in the paper itself.",
     ]
     return "\n".join(lines)
 
@@ -91,9 +92,9 @@ def _measured(checks: Sequence[dict[str, Any]]) -> str:
         if check["ci"] is not None and check["ci"][0] != check["ci"][1]:
             text += " [{:.2f}, {:.2f}]".format(*check["ci"])
         name = check["metric"].split("/")[0]
-        if name == "fitted" and check["value"] is not None:
-            text = f"{check['value']:.0f}"
-        if len(checks) > 1 or name in _SAID:
+        if name == "fitted" and check["value"] is not None:  # a count, not a mean
+            text = f"{check['value']:.0f} of {check['n']} triggers"
+        if len(checks) > 1:
             text = f"{_SAID.get(name, name.replace('_', ' '))}: {text}"
         shown.append(text)
     return "<br>".join(shown)

@@ -31,6 +31,18 @@ metric = "all/mc"
 rule = "value >= 0.8"
 also = [{{ notebook = "07_later", metric = "x", rule = "> 0" }}]
 """
+INDEX = """# Start
+
+```{toctree}
+:glob:
+
+notebooks/*
+claims
+README
+REPRODUCE
+data/testbed/README
+```
+"""
 TABLE = """     claim        source       verdict  checks
  first-one     section 3 does not hold       2
 second-one Fig. 2; note       holds       1
@@ -143,6 +155,13 @@ def test_a_missing_page_stops_the_book(book: ModuleType, repository: Path, tmp_p
         book.stage(repository, tmp_path / "src", "# Start\n")
 
 
+def test_the_real_pages_have_no_dead_links(book: ModuleType, tmp_path: Path) -> None:
+    staged = book.stage(ROOT, tmp_path / "src", (DOCS / "index.md").read_text())
+    assert {"docs/glossary.md", "docs/paths.md"} <= staged.pages
+    assert "docs/index.md" not in staged.pages  # it is the first page
+    assert (tmp_path / "src/docs/method.svg").is_file()
+
+
 def test_claims_have_the_verdicts_that_the_notebook_shows(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,7 +248,10 @@ def test_a_tiny_book_is_built_without_a_problem(
 ) -> None:
     for package in ("sphinx", "myst_nb", "furo"):
         pytest.importorskip(package)
-    shutil.copytree(DOCS, repository / "docs", ignore=shutil.ignore_patterns("__pycache__"))
+    # Its own first page: the real pages link to notebooks that are not there.
+    skipped = shutil.ignore_patterns("__pycache__", "*.md")
+    shutil.copytree(DOCS, repository / "docs", ignore=skipped)
+    write(repository / "docs/index.md", INDEX)
     out = tmp_path / "book"
     assert book.build(repository, out) == []
     page = (out / "html/notebooks/00_quickstart.html").read_text()
