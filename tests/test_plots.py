@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -13,13 +12,12 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import LineCollection, PolyCollection
-from matplotlib.colors import to_rgb, to_rgba
+from matplotlib.collections import LineCollection
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
 from oocr_lib import plots
 from oocr_lib.errors import UserError
-from oocr_lib.plots.base import CYCLE
 
 mpl.use("Agg")
 
@@ -94,6 +92,11 @@ def panel(figure: Figure) -> Any:
     return figure.axes[0]
 
 
+def spans(ax: Any) -> list[Any]:
+    """All segments drawn as collections: intervals, and chance lines of families."""
+    return [s for c in ax.collections if isinstance(c, LineCollection) for s in c.get_segments()]
+
+
 def legend(figure: Figure) -> list[str]:
     return [text.get_text() for box in figure.legends for text in box.get_texts()]
 
@@ -138,11 +141,12 @@ def test_method_bars_show_value_interval_chance_runs_and_paper() -> None:
     figure = plots.method_bars(BARS, 0.2, "t", "accuracy", paper={"vector_resid": 0.68})
     ax = panel(figure)
     assert [bar.get_height() for bar in ax.patches] == [0.2, 0.9]
-    colors = [bar.get_facecolor() for bar in ax.patches]
+    colors = [ax.patches[0].get_edgecolor(), ax.patches[1].get_facecolor()]  # the base is hollow
     assert colors == [to_rgba(plots.COLORS[row["method"]]) for row in BARS]
     assert any(list(line.get_ydata()) == [0.2, 0.2] for line in ax.lines)
-    spans = [s for c in ax.collections if isinstance(c, LineCollection) for s in c.get_segments()]
-    assert [tuple(np.round(s[:, 1], 6)) for s in spans] == [(0.15, 0.26), (0.8, 0.97)]
+    assert [tuple(np.round(s[:, 1], 6)) for s in spans(ax)] == [(0.15, 0.26), (0.8, 0.97)]
+    drawn = [c for c in ax.collections if isinstance(c, LineCollection)]
+    assert not any(c.get_path_effects() for c in drawn)  # a halo would split the bar
     ticks = [tick.get_text() for tick in ax.get_xticklabels()]
     assert "n = 12" in ticks[0]
     assert "n = 13" in ticks[1]
@@ -166,9 +170,7 @@ def test_family_bars_draw_each_familys_own_chance() -> None:
     figure = plots.family_bars(FAMILIES, {"country": 0.2, "name": 0.01}, "t")
     ax = panel(figure)
     assert len(ax.patches) == 4
-    segments = [
-        s for c in ax.collections if isinstance(c, LineCollection) for s in c.get_segments()
-    ]
+    segments = spans(ax)
     flat = sorted(float(s[0, 1]) for s in segments if s[0, 1] == s[1, 1])
     assert flat == [0.01, 0.2]
     assert len(segments) == 4 + 2
@@ -177,16 +179,20 @@ def test_family_bars_draw_each_familys_own_chance() -> None:
 
 
 @pytest.mark.parametrize("key", ["method", "site"])
-def test_layer_sweep_draws_line_band_chance_and_choice(key: str) -> None:
+def test_layer_sweep_draws_lines_side_by_side_chance_and_choice(key: str) -> None:
     table = pd.DataFrame(SWEEP).rename(columns={"method": key}).sample(frac=1, random_state=0)
-    figure = plots.layer_sweep(table, 0.2, "t", chosen=2)
+    figure = plots.layer_sweep(table, 0.2, "t", chosen=2, over="seeds")
     ax = panel(figure)
-    first = ax.lines[[line.get_label() for line in ax.lines].index("base model")]
-    assert list(first.get_xdata()) == [0, 1, 2, 3]
-    assert len([c for c in ax.collections if isinstance(c, PolyCollection)]) == 2
+    base, vector = (
+        line for line in ax.lines if line.get_label() in ("base model", "vector (residual)")
+    )
+    assert np.allclose(base.get_xdata(), [0, 1, 2, 3], atol=0.2)
+    assert len(spans(ax)) == 8
+    assert {s[0, 0] for s in spans(ax)} == {*base.get_xdata(), *vector.get_xdata()}
+    assert not {*base.get_xdata()} & {*vector.get_xdata()}  # no interval covers another
     assert any(list(line.get_ydata()) == [0.2, 0.2] for line in ax.lines)
     assert any(list(line.get_xdata()) == [2, 2] for line in ax.lines)
-    assert "chosen on validation (block 2)" in legend(figure)
+    assert {"chosen on validation (block 2)", "95 % interval over seeds"} <= set(legend(figure))
     with pytest.raises(UserError, match="two rows for block 1"):
         plots.layer_sweep([*SWEEP, SWEEP[1]], 0.2, "t")
 
@@ -218,7 +224,7 @@ def test_pretraining_curve_has_one_line_a_family_and_their_chance() -> None:
 
 def test_distance_scatter_counts_answers_within_the_band() -> None:
     figure = plots.distance_scatter(DISTANCES, "t")
-    assert "answers: 75 % within 10 % (n = 4)" in legend(figure)
+    assert "answers: 75 % within 10 % (n = 4; larger: several)" in legend(figure)
     points = panel(figure).collections[-1]
     assert len(points.get_offsets()) == 3
     assert max(points.get_sizes()) > min(points.get_sizes())
@@ -238,40 +244,6 @@ def test_option_bars_draw_chance_and_check_their_input() -> None:
     ):
         with pytest.raises(UserError, match=message):
             plots.option_bars(options, given_bars, "t", truth)
-
-
-# Machado, Oliveira & Fernandes (2009), full red and green blindness, on linear RGB.
-SIGHT = {
-    "all colors": np.eye(3),
-    "no red": np.array([[0.152, 1.053, -0.205], [0.115, 0.786, 0.099], [-0.004, -0.048, 1.052]]),
-    "no green": np.array([[0.367, 0.861, -0.228], [0.280, 0.673, 0.047], [-0.012, 0.043, 0.969]]),
-}
-
-
-def lab(color: str, sight: np.ndarray) -> np.ndarray:
-    """CIE L*a*b* of a color as seen by an eye; a distance of 2 is just visible."""
-    rgb = np.array(to_rgb(color))
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    seen = np.clip(sight @ linear, 0, 1)
-    to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
-    xyz = np.array(to_xyz) @ seen / [0.9505, 1.0, 1.089]
-    f = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    return np.array([116 * f[1] - 16, 500 * (f[0] - f[1]), 200 * (f[1] - f[2])])
-
-
-@pytest.mark.parametrize("sight", SIGHT.values(), ids=list(SIGHT))
-def test_methods_differ_in_marker_and_in_color_also_for_the_color_blind(sight: np.ndarray) -> None:
-    assert set(plots.COLORS) == set(plots.MARKERS) == set(plots.LABELS) == set(plots.METHODS)
-    assert len(set(plots.MARKERS.values())) == len(plots.METHODS)
-    for colors in (plots.COLORS.values(), CYCLE):
-        for a, b in itertools.combinations(colors, 2):
-            assert np.linalg.norm(lab(a, sight) - lab(b, sight)) > 15, (a, b)
-
-
-def test_other_names_get_their_own_colors() -> None:
-    rows = [{**BARS[0], "method": name} for name in ("vector_resid", "rank 1", "rank 2")]
-    bars = panel(plots.method_bars(rows, 0.2, "t")).patches
-    assert len({bar.get_facecolor() for bar in bars}) == 3
 
 
 def test_png_is_the_same_each_time_whatever_the_notebook_has_set(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Every figure of the notebooks. Tables in, a matplotlib ``Figure`` out; nothing is shown or saved.
 
-Start reading in ``base.py`` (colours, table checks, the figure class), then one file per shape:
+Start reading in ``meanings.py`` (which color stands for what) and ``base.py`` (style, legend, the
+figure class), then one file per shape:
 ``bars.py``, ``lines.py``, ``scatter.py``, ``heads.py``, ``world.py``. Tables are pandas data
 frames or plain lists of dictionaries; a missing column is a one-line ``UserError``.
 
@@ -12,10 +13,11 @@ frames or plain lists of dictionaries; a missing column is a one-line ``UserErro
 from __future__ import annotations
 
 from oocr_lib.plots.bars import family_bars, method_bars, option_bars
-from oocr_lib.plots.base import COLORS, LABELS, MARKERS, METHODS, Chart, alt, png, save, style
+from oocr_lib.plots.base import Chart, alt, png, save, style
 from oocr_lib.plots.geography import coastlines, distance_km
 from oocr_lib.plots.heads import head_maps
 from oocr_lib.plots.lines import layer_sweep, line_panels, loss_curves, pretraining_curve
+from oocr_lib.plots.meanings import COLORS, LABELS, MARKERS, METHODS
 from oocr_lib.plots.scatter import distance_scatter, relation_scatter
 from oocr_lib.plots.world import world_map
 

@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.lines import Line2D
-from matplotlib.patheffects import Normal, Stroke
 
 from oocr_lib.errors import UserError
 from oocr_lib.plots.base import (
@@ -20,12 +19,15 @@ from oocr_lib.plots.base import (
     canvas,
     fraction_limits,
     interval,
+    interval_key,
     legend_below,
-    looks,
+    level_label,
+    number,
     styled,
     titled,
-    wrap,
 )
+from oocr_lib.plots.labels import name_places
+from oocr_lib.plots.meanings import Look, looks
 from oocr_lib.plots.tables import Table, check_intervals, finite, frame
 
 Chance = float | Mapping[str, float] | None
@@ -38,13 +40,15 @@ def method_bars(
     title: str,
     ylabel: str = "accuracy",
     paper: Mapping[str, float] | None = None,
+    over: str = "runs",
 ) -> Chart:
-    """Draw one bar a method with its 95 % interval; the number of runs stands under its name.
+    """Draw one bar a method with its 95 % interval; n stands under its name.
 
     Args:
-        table: columns method, value, low, high, n (runs); one row a method, drawn in this order.
+        table: columns method, value, low, high, n; one row a method, drawn in this order.
         chance: the chance level, or name -> level for several, or None when there is none.
-        paper: method -> the paper's value, drawn as an open diamond beside ours.
+        paper: method -> the paper's value, drawn as an open diamond beside our bar.
+        over: what n counts and the interval is over.
 
     Raises:
         UserError: a wrong table, a method twice, or a paper value for a method that is not there.
@@ -57,17 +61,20 @@ def method_bars(
     ax = figure.add_subplot()
     handles = _chance_lines(ax, chance)
     look, places = looks(data["method"]), list(range(len(data)))
+    width = 0.5 if published else 0.62
     for x, method, value in zip(places, data["method"], data["value"], strict=True):
-        _bar(ax, [x], [float(value)], str(method), look, width=0.62)
-    interval(ax, places, data["low"].tolist(), data["high"].tolist())
+        _bar(ax, [x], [float(value)], look[str(method)], width)
+    interval(ax, places, data, capsize=4.0)
     if published:
         handles.append(_paper_marks(ax, data["method"].tolist(), published))
-    handles.append(_interval_key())
-    ax.set_xticks(places, _tick_labels(data))
+    handles.append(interval_key(data, over))
     ax.set_xlim(-0.6, len(data) - 0.4)
-    titled(ax, title, "method (n = runs)", ylabel)
+    titled(ax, title, f"method (n = {over})", ylabel)
     fraction_limits(ax, [*data["value"], *data["low"], *data["high"], *published.values()])
+    _zeros(ax, places, data)
     legend_below(figure, handles)
+    names = [look[str(name)].label for name in data["method"]]
+    name_places(ax, places, names, [f"n = {int(n)}" for n in data["n"]])
     return figure
 
 
@@ -78,12 +85,21 @@ def family_bars(
     title: str,
     ylabel: str = "accuracy",
     xlabel: str = "question family",
+    over: str = "runs",
+    zero: str = "",
 ) -> Chart:
     """Draw groups of bars, one group a question family, one bar a method, with intervals.
 
+    A bar of height 0 is marked and labelled; where a method was not measured there is nothing, and
+    the axis says so.
+
     Args:
-        table: columns family, method, value, low, high; one row a family and method.
-        chance: family -> chance level (a number holds for all families; None draws no line).
+        table: columns family, method, value, low, high and, if known, n; one row a family and
+            method.
+        chance: family -> chance level (a number holds for all families; None draws no line). Only
+            what guessing would give is chance.
+        over: what n counts and the intervals are over.
+        zero: what the line at 0 means ("no change"), for values that may be negative.
 
     Raises:
         UserError: a wrong table, a pair twice, or a chance level for a family that is not there.
@@ -96,23 +112,31 @@ def family_bars(
     level = chance if isinstance(chance, Mapping) else dict.fromkeys(families, chance)
     levels = {k: v for k, v in level.items() if v is not None}
     levels = _numbers(levels, families, "family_bars: chance for")
-    figure = canvas(
-        height=4.8, width=max(WIDTH, min(12.0, 0.2 * len(families) * (len(methods) + 1)))
-    )
+    inches = max(WIDTH, min(12.0, 0.2 * len(families) * (len(methods) + 1)))
+    figure = canvas(height=4.8, width=inches)
     ax = figure.add_subplot()
     handles: list[Any] = _family_chance(ax, families, levels)
     width, look = 0.8 / len(methods), looks(methods)
+    places: dict[int, float] = {}  # row of the table -> x
     for k, method in enumerate(methods):
         rows = data[data["method"] == method]
         shift = (k - (len(methods) - 1) / 2) * width
         xs = [families.index(family) + shift for family in rows["family"]]
-        handles.append(_bar(ax, xs, rows["value"].tolist(), method, look, width * 0.92))
-        interval(ax, xs, rows["low"].tolist(), rows["high"].tolist(), cap=2.5)
-    ax.set_xticks(range(len(families)), [wrap(name.replace("_", " "), 12) for name in families])
+        handles.append(_bar(ax, xs, rows["value"].tolist(), look[method], width * 0.92))
+        places |= dict(zip(rows.index, xs, strict=True))
+    order = [places[row] for row in data.index]
+    interval(ax, order, data)
     ax.set_xlim(-0.55, len(families) - 0.45)
-    titled(ax, title, xlabel, ylabel)
+    gaps = len(data) < len(families) * len(methods)
+    notes = [*_counted(data, over), *(["gap: not measured"] if gaps else [])]
+    titled(ax, title, xlabel + (f" ({'; '.join(notes)})" if notes else ""), ylabel)
     fraction_limits(ax, [*data["value"], *data["low"], *data["high"], *levels.values()])
-    legend_below(figure, [*handles, _interval_key()])
+    _zeros(ax, order, data)
+    if zero or data["value"].min() < 0:
+        line = ax.axhline(0, color=INK, lw=1.0, zorder=3, label=f"{zero} (0)")
+        handles += [line] if zero else []
+    legend_below(figure, [*handles, interval_key(data, over)])
+    name_places(ax, range(len(families)), [name.replace("_", " ") for name in families])
     return figure
 
 
@@ -144,35 +168,61 @@ def option_bars(
         shift = (k - (len(conditions) - 1) / 2) * width
         xs = [i + shift for i in range(len(names))]
         heights = [float(p) for p in probabilities_by_condition[condition]]
-        bars = _bar(ax, xs, heights, condition, look, width * 0.92)
+        bars = _bar(ax, xs, heights, look[condition], width * 0.92)
         if len(names) * len(conditions) <= 16:
-            for text in ax.bar_label(bars, [f"{p:.2f}" for p in heights], padding=2, fontsize=10):
-                text.set_path_effects([Stroke(linewidth=3, foreground="white"), Normal()])
+            ax.bar_label(bars, [number(p) for p in heights], padding=2, fontsize=10)
         handles.append(bars)
-    ax.set_xticks(range(len(names)), [wrap(name, 14) for name in names])
-    for tick, name in zip(ax.get_xticklabels(), names, strict=True):
-        tick.set_fontweight("bold" if name == truth else "normal")
     titled(
         ax, title, "candidate answer" + (" (bold: the right one)" if truth else ""), "probability"
     )
     fraction_limits(ax, [0.0, 1.0])
     ax.set_ylim(0, 1.1)
     legend_below(figure, handles)
+    name_places(ax, range(len(names)), names)
+    for tick, name in zip(ax.get_xticklabels(), names, strict=True):
+        tick.set_fontweight("bold" if name == truth else "normal")
     return figure
 
 
 def _bar(
-    ax: Axes,
-    xs: Sequence[float],
-    heights: Sequence[float],
-    method: str,
-    look: Mapping[str, tuple[str, str, str, str]],
-    width: float,
+    ax: Axes, xs: Sequence[float], heights: Sequence[float], look: Look, width: float
 ) -> BarContainer:
-    color, _, label, hatch = look[method]
+    face, edge = ("white", look.color) if look.hollow else (look.color, "white")
     return ax.bar(
-        xs, heights, width, color=color, label=label, hatch=hatch, edgecolor="white", zorder=2
+        xs,
+        heights,
+        width,
+        color=face,
+        edgecolor=edge,
+        linewidth=1.2 if look.hollow else 0.6,
+        label=look.label,
+        hatch=look.hatch,
+        zorder=2,
     )
+
+
+def _zeros(ax: Axes, xs: Sequence[float], data: pd.DataFrame) -> None:
+    """Write 0 where a bar has no height: it was measured, and it is 0."""
+    for x, value, high in zip(xs, data["value"], data["high"], strict=True):
+        if round(float(value), 2) == 0:
+            ax.plot(x, 0, marker="_", ms=9, mew=2.4, color=INK, zorder=5, clip_on=False, gid="zero")
+            ax.annotate(
+                "0",
+                (x, max(float(high), 0.0)),
+                (0, 3),
+                textcoords="offset points",
+                ha="center",
+                fontsize=10,
+                gid="zero",
+            )
+
+
+def _counted(data: pd.DataFrame, over: str) -> list[str]:
+    """How many runs stand behind a bar, where the table says so."""
+    if "n" not in data.columns:
+        return []
+    few, many = int(data["n"].min()), int(data["n"].max())
+    return [f"n = {few if few == many else f'{few} to {many}'} {over} a bar"]
 
 
 def _chance_lines(ax: Axes, chance: Chance) -> list[Any]:
@@ -182,7 +232,7 @@ def _chance_lines(ax: Axes, chance: Chance) -> list[Any]:
     lines = []
     for style, (name, level) in zip(("--", ":", "-.", (0, (1, 3))), levels.items(), strict=False):
         value = finite(level, f"chance {name}".strip())
-        label = f"chance{', ' + name if name else ''} ({value:.2f})"
+        label = level_label(f"chance{', ' + name if name else ''}", [value])
         lines.append(ax.axhline(value, color=CHANCE, ls=style, lw=1.6, zorder=3, label=label))
     return lines
 
@@ -191,17 +241,22 @@ def _family_chance(ax: Axes, families: Sequence[str], levels: Mapping[str, float
     for family, value in levels.items():
         x = families.index(family)
         ax.hlines(value, x - 0.46, x + 0.46, color=CHANCE, ls="--", lw=1.6, zorder=3)
-    return [Line2D([], [], color=CHANCE, ls="--", lw=1.6, label="chance")] if levels else []
+    if not levels:
+        return []
+    label = level_label("chance", levels.values())
+    return [Line2D([], [], color=CHANCE, ls="--", lw=1.6, label=label)]
 
 
 def _paper_marks(ax: Axes, methods: Sequence[str], published: Mapping[str, float]) -> Any:
-    xs = [methods.index(name) + 0.2 for name in published]
+    """Diamonds between a method's bar and the next, clear of the names below the axis."""
+    xs = [methods.index(name) + 0.38 for name in published]
+    ax.tick_params(axis="x", pad=9)
     return ax.plot(
         xs,
         list(published.values()),
         ls="none",
         marker="D",
-        ms=9,
+        ms=8,
         mfc="white",
         mec=INK,
         mew=1.8,
@@ -209,18 +264,6 @@ def _paper_marks(ax: Axes, methods: Sequence[str], published: Mapping[str, float
         clip_on=False,
         label="paper (Gemma 3 12B)",
     )[0]
-
-
-def _interval_key() -> Any:
-    return Line2D([], [], color=INK, lw=1.6, marker="|", ms=9, label="95 % interval over runs")
-
-
-def _tick_labels(data: pd.DataFrame) -> list[str]:
-    look, width = looks(data["method"]), max(8, 74 // max(len(data), 4))
-    return [
-        f"{wrap(look[str(name)][2], width)}\nn = {int(n)}"
-        for name, n in zip(data["method"], data["n"], strict=True)
-    ]
 
 
 def _once(names: Sequence[str], what: str) -> None:

@@ -1,4 +1,4 @@
-"""What all figures share: one style, one color and marker per method, legend, PNG, alt text."""
+"""What all figures share: style, labels that fit, intervals, legend, PNG, alt text."""
 
 from __future__ import annotations
 
@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.patheffects import Normal, Stroke
+from matplotlib.lines import Line2D
+from matplotlib.text import Text
+
+from oocr_lib.plots.meanings import Look
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -23,43 +27,7 @@ DPI: Final = 110
 WIDTH: Final = 8.0  # inches; 880 pixels, the text width of a notebook
 INK: Final = "#222222"
 CHANCE: Final = "#555555"
-
-# Okabe & Ito's palette, safe for the usual kinds of color blindness, without its yellow (a thin
-# yellow line cannot be seen on white). The other three were chosen by their distance from these
-# under simulated red and green blindness.
-_BLUE, _SKY, _GREEN, _ORANGE = "#0072B2", "#56B4E9", "#009E73", "#E69F00"
-_VERMILLION, _PURPLE, _BLACK = "#D55E00", "#CC79A7", "#000000"
-_BROWN, _GREY, _VIOLET = "#6B4F00", "#5A5A5A", "#7030F0"
-
-# method: (color, marker, label, hatch). Controls are hatched: told apart without any color.
-_METHODS: Final[dict[str, tuple[str, str, str, str]]] = {
-    "base": (_BLACK, "o", "base model", ""),
-    "lora_one": (_ORANGE, "s", "LoRA (one block)", ""),
-    "lora_all": (_VERMILLION, "D", "LoRA (all blocks)", ""),
-    "vector_mlp_out": (_SKY, "^", "vector (MLP output)", ""),
-    "vector_resid": (_BLUE, "v", "vector (residual)", ""),
-    "natural": (_GREEN, "P", "natural vector", ""),
-    "naive": (_PURPLE, "X", "naive vector", ""),
-    "random": (_BROWN, "<", "random vector", "///"),
-    "shuffled": (_GREY, ">", "shuffled labels", "..."),
-}
-# A sweep over sites uses the colours of the vectors at these sites.
-_SITES: Final[dict[str, tuple[str, str, str, str]]] = {
-    "resid": (_BLUE, "v", "residual stream", ""),
-    "mlp_out": (_SKY, "^", "MLP output", ""),
-    "attn_out": (_PURPLE, "X", "attention output", ""),
-}
-METHODS: Final = tuple(_METHODS)
-COLORS: Final = {name: look[0] for name, look in _METHODS.items()}
-MARKERS: Final = {name: look[1] for name, look in _METHODS.items()}
-LABELS: Final = {name: look[2] for name, look in _METHODS.items()}
-
-CYCLE: Final = (
-    *(_BLUE, _VERMILLION, _GREEN, _ORANGE, _PURPLE),
-    *(_SKY, _BLACK, _BROWN, _VIOLET, _GREY),
-)
-CYCLE_MARKERS: Final = "ovsPX^D<>*"
-CYCLE_LINES: Final = ("-", "--", "-.", ":")
+_TITLE: Final = "title"  # marks titles among all texts of a figure
 
 RC: Final[Any] = {  # matplotlib types its keys one by one
     "figure.dpi": DPI,
@@ -105,14 +73,17 @@ def style() -> None:
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Run a drawing function under the package's style, whatever the notebook has set."""
+    """Run a drawing function under the package's style, and fit the labels of what it draws."""
 
     @functools.wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         with mpl.rc_context():
             mpl.rcdefaults()
             mpl.rcParams.update(RC)
-            return draw(*args, **kwargs)
+            drawn = draw(*args, **kwargs)
+            if isinstance(drawn, Chart):
+                _fit(drawn)
+            return drawn
 
     return wrapper
 
@@ -143,46 +114,65 @@ def save(figure: Figure, path: str | Path) -> Path:
     return target
 
 
-def looks(names: Iterable[str]) -> dict[str, tuple[str, str, str, str]]:
-    """Return name -> (color, marker, label, hatch); known methods and sites keep their own."""
-    order = list(dict.fromkeys(names))
-    known = {name: _METHODS.get(name) or _SITES.get(name) for name in order}
-    used = {look[0] for look in known.values() if look}
-    spare = [pair for pair in zip(CYCLE, CYCLE_MARKERS, strict=True) if pair[0] not in used]
-    spare = spare or list(zip(CYCLE, CYCLE_MARKERS, strict=True))
-    result: dict[str, tuple[str, str, str, str]] = {}
-    unknown = 0
-    for name in order:
-        look = known[name]
-        if look is None:
-            color, marker = spare[unknown % len(spare)]
-            look = (color, marker, name, "")
-            unknown += 1
-        result[name] = look
-    return result
+def number(value: float) -> str:
+    """Two decimals with a true minus sign, and no minus before what rounds to zero.
+
+    >>> number(-0.004), number(-0.126)
+    ('0.00', '\u22120.13')
+    """
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
 
 
-def interval(
-    ax: Axes, x: Sequence[float], low: Sequence[float], high: Sequence[float], cap: float = 4.0
-) -> None:
-    """Draw vertical intervals [low, high] with caps, readable on dark and on light bars."""
-    half = [(h - lo) / 2 for lo, h in zip(low, high, strict=True)]
-    middle = [(h + lo) / 2 for lo, h in zip(low, high, strict=True)]
-    drawn = ax.errorbar(
-        x, middle, yerr=half, fmt="none", ecolor=INK, elinewidth=1.6, capsize=cap, zorder=4
-    )
-    halo = [Stroke(linewidth=3.6, foreground="white"), Normal()]
-    for line in drawn.lines[2]:
-        line.set_path_effects(halo)
+def level_label(name: str, levels: Iterable[float]) -> str:
+    """``name`` with its level in brackets, or the range of several: ``chance (0.20 to 0.50)``."""
+    written = [number(level) for level in sorted(set(levels))]
+    return f"{name} ({' to '.join(dict.fromkeys((written[0], written[-1])))})"
 
 
-def titled(
-    ax: Axes, title: str, xlabel: str, ylabel: str, width: int = 68, size: float = 14.0
-) -> None:
-    """Set the title (wrapped at ``width`` characters, ``size`` points) and both axis labels."""
-    ax.set_title(wrap(title, width), fontsize=size)
+def interval(ax: Axes, x: Sequence[float], data: pd.DataFrame, **look: Any) -> None:
+    """Draw the vertical intervals of rows with columns low and high at ``x``.
+
+    A row whose ``n`` is 1 has no interval: one run says nothing about others.
+    """
+    single = data["n"] == 1 if "n" in data.columns else pd.Series(False, index=data.index)
+    rows = data[~single]
+    low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
+    style: dict[str, Any] = {"ecolor": INK, "elinewidth": 1.4, "capsize": 3.0, "zorder": 4} | look
+    places = [place for place, alone in zip(x, single, strict=True) if not alone]
+    ax.errorbar(places, (low + high) / 2, yerr=(high - low) / 2, fmt="none", **style)
+
+
+def interval_key(data: pd.DataFrame, over: str) -> Line2D:
+    """The legend's entry for intervals; ``over`` says what n counts ("runs")."""
+    alone = "n" in data.columns and (data["n"] == 1).any()
+    label = f"95 % interval over {over}" + (" (none where n = 1)" if alone else "")
+    return Line2D([], [], color=INK, lw=1.4, marker="|", ms=9, label=label)
+
+
+def line_look(look: Look) -> dict[str, Any]:
+    """Arguments of ``Axes.plot`` for a line with markers."""
+    face, edge = ("white", look.color) if look.hollow else (look.color, "white")
+    return {
+        "color": look.color,
+        "marker": look.marker,
+        "ls": look.line,
+        "mfc": face,
+        "mec": edge,
+        "mew": 1.5 if look.hollow else 0.8,
+        "label": look.label,
+    }
+
+
+def titled(ax: Axes, title: str, xlabel: str, ylabel: str, size: float = 14.0) -> None:
+    """Set the title (``size`` points) and both axis labels; long ones are wrapped at the end."""
+    ax.set_title(title, fontsize=size, gid=_TITLE)
     ax.set_xlabel(xlabel)
     ax.set_ylabel(ylabel)
+
+
+def headed(figure: Chart, title: str) -> None:
+    """Set the title over several panels; a long one is wrapped at the end."""
+    figure.suptitle(title, fontsize=14, x=0.01, ha="left", gid=_TITLE)
 
 
 def fraction_limits(ax: Axes, values: Iterable[float]) -> None:
@@ -199,7 +189,7 @@ def legend_below(figure: Figure, handles: Sequence[Any], columns: int | None = N
     """Put one legend under the axes, where it cannot cover data."""
     labels = [str(handle.get_label()) for handle in handles]
     longest = max(len(label) for label in labels)
-    fit = max(1, int(92 // (longest + 7)))
+    fit = max(1, int(11.5 * figure.get_figwidth() // (longest + 7)))
     figure.legend(
         handles=list(handles),
         labels=labels,
@@ -211,17 +201,44 @@ def legend_below(figure: Figure, handles: Sequence[Any], columns: int | None = N
 def alt(figure: Figure) -> str:
     """Describe a figure in one sentence: title, axes and what is drawn, for screen readers."""
     panels = [axis for axis in figure.axes if axis.get_xlabel() or axis.get_title(loc="left")]
-    axes = " and ".join(
-        f"{_line(axis.get_ylabel())} by {_line(axis.get_xlabel())}" for axis in panels
-    )
+    axes = [f"{_line(axis.get_ylabel())} by {_line(axis.get_xlabel())}" for axis in panels]
+    names = [_line(axis.get_title(loc="left")) for axis in panels] if len(panels) > 1 else []
     ticks = [_line(tick.get_text()) for panel in panels for tick in panel.get_xticklabels()]
-    names = [tick for tick in ticks if tick[:1].isalpha()]
+    names += [tick for tick in ticks if tick[:1].isalpha()]
     for holder in [*figure.legends, *(a.get_legend() for a in figure.axes if a.get_legend())]:
         names += [_line(text.get_text()) for text in holder.get_texts()] if holder else []
     names += [_line(t.get_text()) for a in panels for t in a.texts if t.get_gid() == "label"]
     heading = _line(figure.get_suptitle() or (panels[0].get_title(loc="left") if panels else ""))
     shown = f"; shows {', '.join(dict.fromkeys(names))}" if names else ""
-    return f"{heading}: {axes}{shown}."
+    return f"{heading}: {' and '.join(dict.fromkeys(axes))}{shown}."
+
+
+def _fit(figure: Chart) -> None:
+    """Wrap titles and axis labels that are longer than their place, as measured when drawn."""
+    titles = [text for text in figure.findobj(Text) if text.get_gid() == _TITLE]
+    for _ in range(4):  # a wrapped label makes the axes smaller
+        figure.draw_without_rendering()
+        cut = False
+        for ax in figure.axes:
+            for label, room in ((ax.yaxis.label, ax.bbox.height), (ax.xaxis.label, ax.bbox.width)):
+                box = label.get_window_extent()
+                cut |= _shorten(label, room, max(box.width, box.height))
+        for text in titles:
+            box = text.get_window_extent()
+            panel = text.axes if len(titles) > 1 else None  # a panel's title ends with the panel
+            right = panel.bbox.x1 if panel is not None else figure.bbox.x1 - 8
+            cut |= _shorten(text, right - box.x0, box.width)
+        if not cut:
+            return
+
+
+def _shorten(text: Text, room: float, length: float) -> bool:
+    """Wrap ``text``, now ``length`` pixels long, to ``room``; whether there was need."""
+    if length <= room or not text.get_text():
+        return False
+    longest = max(len(line) for line in text.get_text().splitlines())
+    text.set_text(wrap(text.get_text(), max(6, int(0.95 * longest * room / length))))
+    return True
 
 
 def wrap(text: str, width: int) -> str:

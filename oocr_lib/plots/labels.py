@@ -1,4 +1,4 @@
-"""Labels for points that may lie close together: placed so that they do not cover each other."""
+"""Labels that do not cover each other: names under an axis, and labels of points on a map."""
 
 from __future__ import annotations
 
@@ -10,12 +10,46 @@ from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
+from oocr_lib.plots.base import wrap
+
 Point = tuple[float, float]
 
+_SIZES: Final = (11.0, 10.0, 9.0)  # points
+_LETTER: Final = 0.63  # of the font's size; a generous mean width of a letter
 _ANGLES: Final = tuple(math.radians(a) for a in range(0, 360, 20))
 _GAPS: Final = (11.0, 18.0, 28.0, 42.0, 60.0, 84.0, 112.0, 145.0)  # pixels, point to box
 _ROUNDS: Final = 3
 _LEADER: Final = 26.0  # pixels; a label further away gets a line to its point
+
+
+def name_places(
+    ax: Axes, places: Sequence[float], names: Sequence[str], below: Sequence[str] = ()
+) -> None:
+    """Write names under the axis, wrapped to the room between places, smaller or turned if needed.
+
+    Args:
+        places: x of each name. names: one a place.
+        below: a last line for each name; these lines stand at one height.
+    """
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    figure.draw_without_rendering()  # the layout decides how much room there is
+    left, right = ax.get_xlim()
+    room = ax.bbox.width / (right - left) * 72 / figure.dpi  # points
+    longest = max(len(word) for text in [*names, *below] for word in text.split())
+    size = next((s for s in _SIZES if longest * _LETTER * s <= room), None)
+    width = 30 if size is None else max(longest, int(room / (_LETTER * size)))
+    texts = [wrap(name, width) for name in names]
+    if below:
+        lines = max(text.count("\n") for text in texts)
+        texts = [
+            text + "\n" * (1 + lines - text.count("\n")) + last
+            for text, last in zip(texts, below, strict=True)
+        ]
+    ax.set_xticks(list(places), texts, fontsize=size or _SIZES[-1])
+    if size is None:
+        for label in ax.get_xticklabels():
+            label.set(rotation=40, ha="right", rotation_mode="anchor")
 
 
 def place_labels(

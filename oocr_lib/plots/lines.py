@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,19 +14,20 @@ from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
 from oocr_lib.errors import UserError
 from oocr_lib.plots.base import (
     CHANCE,
-    CYCLE,
-    CYCLE_LINES,
-    CYCLE_MARKERS,
     INK,
     Chart,
     canvas,
     fraction_limits,
+    headed,
+    interval,
+    interval_key,
     legend_below,
-    looks,
+    level_label,
+    line_look,
     styled,
     titled,
-    wrap,
 )
+from oocr_lib.plots.meanings import Look, looks
 from oocr_lib.plots.tables import Table, as_frame, check_intervals, finite, frame
 
 
@@ -37,14 +39,18 @@ def layer_sweep(
     xlabel: str = "block",
     ylabel: str = "accuracy",
     chosen: float | None = None,
+    over: str = "runs",
 ) -> Chart:
-    """Draw one line a method (or site) over blocks, with a shaded 95 % interval.
+    """Draw one line a method (or site) over blocks, with its 95 % interval at every point.
+
+    Methods stand side by side at each block, so that each interval is seen on its own.
 
     Args:
         table: columns method (or site), block, value, low, high; any order of rows. ``block`` may
             be any number (a strength, a learning rate's exponent) if ``xlabel`` says so.
         chance: chance level, or None.
         chosen: the block chosen on the validation rows; marked by a vertical line.
+        over: what the intervals are over.
 
     Raises:
         UserError: a wrong table, or a method with two rows for one block.
@@ -52,28 +58,19 @@ def layer_sweep(
     data = _sweep_frame(table)
     figure = canvas(height=4.6)
     ax = figure.add_subplot()
-    handles: list[Any] = []
-    for method, (color, marker, label, _) in looks(data["method"]).items():
-        rows = data[data["method"] == method].sort_values("block")
-        ax.fill_between(rows["block"], rows["low"], rows["high"], color=color, alpha=0.2, lw=0)
-        line = ax.plot(
-            rows["block"], rows["value"], color=color, marker=marker, mec="white", label=label
-        )
-        handles += line
+    handles = list(_lines(ax, data.rename(columns={"block": "x"}), looks(data["method"])).values())
     if chance is not None:
         value = finite(chance, "layer_sweep: chance")
-        label = f"chance ({value:.2f})"
+        label = level_label("chance", [value])
         handles.append(ax.axhline(value, color=CHANCE, ls="--", lw=1.6, zorder=1, label=label))
     if chosen is not None:
         at = finite(chosen, "layer_sweep: chosen")
         label = f"chosen on validation ({xlabel} {at:g})"
         handles.append(ax.axvline(at, color=INK, ls=":", lw=1.6, zorder=1, label=label))
-    if (data["block"] % 1 == 0).all() and data["block"].nunique() <= 30:
-        blocks = sorted({int(b) for b in data["block"]})
-        ax.set_xticks(blocks[:: 1 + len(blocks) // 16])
-    titled(ax, title, f"{xlabel} (shaded: 95 % interval over runs)", ylabel)
+    _ticks(ax, data["block"], 16)
+    titled(ax, title, xlabel, ylabel)
     fraction_limits(ax, [*data["value"], *data["low"], *data["high"]])
-    legend_below(figure, handles)
+    legend_below(figure, [*handles, interval_key(data, over)])
     return figure
 
 
@@ -84,12 +81,16 @@ def line_panels(
     title: str,
     xlabel: str,
     ylabel: str,
+    over: str = "runs",
 ) -> Chart:
-    """Draw one panel for each ``panel`` (a task), one line a method, with shaded 95 % intervals.
+    """Draw one panel for each ``panel`` (a task), one line a method, with 95 % intervals.
+
+    Methods stand side by side at each x, so that each interval is seen on its own.
 
     Args:
         table: columns panel, method, x, value, low, high; any order of rows.
         chance: panel -> chance level, dashed; a number holds for all, None draws no line.
+        over: what the intervals are over.
 
     Raises:
         UserError: a wrong table, or a method with two rows for one x of a panel.
@@ -110,32 +111,56 @@ def line_panels(
     figure = canvas(height=1.4 + 2.7 * rows)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     drawn: dict[str, Any] = {}
+    given = [level for name in names if (level := levels.get(name)) is not None]
     for ax, name in zip(grid.flat, names, strict=False):
         part = data[data["panel"] == name]
-        drawn |= _panel(ax, part, look)
+        drawn |= _lines(ax, part, look)
         if levels.get(name) is not None:
             level = finite(levels[name], f"line_panels: chance for {name!r}")
-            drawn["chance"] = ax.axhline(level, color=CHANCE, ls="--", lw=1.6, label="chance")
+            label = level_label("chance", given)
+            drawn["chance"] = ax.axhline(
+                level, color=CHANCE, ls="--", lw=1.6, zorder=1, label=label
+            )
+        _ticks(ax, data["x"], 9)
+        ax.tick_params(labelbottom=True)  # also above another panel
         titled(ax, name, xlabel, ylabel, size=12)
         fraction_limits(ax, [*part["value"], *part["low"], *part["high"]])
     for ax in list(grid.flat)[len(names) :]:
         ax.remove()
-    figure.suptitle(wrap(f"{title} (shaded: 95 % intervals)", 76), fontsize=14, x=0.01, ha="left")
-    legend_below(figure, list(drawn.values()))
+    headed(figure, title)
+    lines = [drawn[key] for key in [*look, "chance"] if key in drawn]
+    legend_below(figure, [*lines, interval_key(data, over)])
     return figure
 
 
-def _panel(ax: Axes, data: pd.DataFrame, look: Mapping[str, Any]) -> dict[str, Any]:
-    """Draw the lines of one panel; method to its line."""
+def _lines(ax: Axes, data: pd.DataFrame, look: Mapping[str, Look]) -> dict[str, Any]:
+    """Draw a line with intervals for each method of ``look`` in ``data``; method to its line."""
     made = {}
-    for method in dict.fromkeys(data["method"]):
-        color, marker, label, _ = look[method]
+    places = sorted(set(data["x"]))
+    gap = min((b - a for a, b in itertools.pairwise(places)), default=1.0)
+    share = min(0.14, 0.6 / len(look))  # of the gap between two x, from one method to the next
+    for k, (method, drawn) in enumerate(look.items()):
         rows = data[data["method"] == method].sort_values("x")
-        ax.fill_between(rows["x"], rows["low"], rows["high"], color=color, alpha=0.2, lw=0)
-        made[method] = ax.plot(
-            rows["x"], rows["value"], color=color, marker=marker, mec="white", label=label
-        )[0]
+        if rows.empty:
+            continue
+        x = rows["x"] + (k - (len(look) - 1) / 2) * share * gap
+        shape = {"ecolor": drawn.color, "elinewidth": 1.5, "capsize": 2.5, "zorder": 2}
+        interval(ax, x.tolist(), rows, **shape)
+        made[method] = ax.plot(x, rows["value"], clip_on=False, zorder=3, **line_look(drawn))[0]
     return made
+
+
+def _ticks(ax: Axes, x: pd.Series, most: int) -> None:
+    """A tick at every x that was measured, or at every second or third where they are many."""
+    places = sorted(set(x))
+    if len(places) <= 2 * most and (x % 1 == 0).all():
+        step = -(-len(places) // most)
+        ax.set_xticks(
+            places[::step],
+            [f"{place:g}".replace("-", "\N{MINUS SIGN}") for place in places[::step]],
+        )
+    elif len(places) <= most:
+        ax.set_xticks(places)
 
 
 @styled
@@ -162,11 +187,11 @@ def loss_curves(
     ax = figure.add_subplot()
     handles: list[Any] = []
     runs = 1
-    for method, (color, marker, label, _) in looks(data["method"]).items():
-        rows = data[data["method"] == method]
-        runs = max(runs, _curve(ax, rows, "train", color=color, label=label))
-        _curve(ax, rows, "valid", color=color, ls="--", lw=1.6, marker=marker, mec="white")
-        handles.append(Line2D([], [], color=color, marker=marker, mec="white", label=label))
+    for method, look in looks(data["method"]).items():
+        rows, shape = data[data["method"] == method], line_look(look)
+        runs = max(runs, _curve(ax, rows, "train", color=look.color, label=look.label))
+        _curve(ax, rows, "valid", **shape | {"ls": "--", "lw": 1.6})
+        handles.append(Line2D([], [], **shape | {"ls": "-"}))
     handles.append(Line2D([], [], color=INK, label="training rows"))
     if data["valid"].notna().any():
         handles.append(
@@ -218,7 +243,7 @@ def pretraining_curve(
     handles += _family_levels(right, families, chance)
     titled(right, "Accuracy", xlabel, "accuracy", size=12)
     fraction_limits(right, [0.0, 1.0])
-    figure.suptitle(wrap(title, 76), fontsize=14, x=0.01, ha="left")
+    headed(figure, title)
     legend_below(figure, handles)
     return figure
 
@@ -252,20 +277,10 @@ def _curve(ax: Axes, rows: pd.DataFrame, column: str, **look: Any) -> int:
 
 def _family_lines(ax: Axes, data: pd.DataFrame, families: list[str]) -> list[Any]:
     handles: list[Any] = []
-    for k, family in enumerate(families):
+    for family, look in looks(families).items():
         rows = data.dropna(subset=[family])
-        handles += ax.plot(
-            rows["tokens"],
-            rows[family],
-            color=CYCLE[k % len(CYCLE)],
-            marker=CYCLE_MARKERS[k % len(CYCLE_MARKERS)],
-            ls=CYCLE_LINES[(k // len(CYCLE)) % len(CYCLE_LINES)],
-            ms=6.5,
-            lw=1.8,
-            mec="white",
-            markevery=max(1, len(rows) // 8),
-            label=family.replace("_", " "),
-        )
+        shape = line_look(look) | {"ms": 6.5, "lw": 1.8, "markevery": max(1, len(rows) // 8)}
+        handles += ax.plot(rows["tokens"], rows[family], **shape)
     return handles
 
 
@@ -276,7 +291,9 @@ def _family_levels(
         return []
     if not isinstance(chance, Mapping):
         value = finite(chance, "pretraining_curve: chance")
-        line = ax.axhline(value, color=CHANCE, ls="--", lw=1.6, label=f"chance ({value:.2f})")
+        line = ax.axhline(
+            value, color=CHANCE, ls="--", lw=1.6, label=level_label("chance", [value])
+        )
         return [line]
     for family, level in chance.items():
         if family not in families:
@@ -284,6 +301,6 @@ def _family_levels(
                 f"pretraining_curve: chance for {family!r}: no such column. "
                 f"In the table: {', '.join(families)}."
             )
-        color = CYCLE[families.index(family) % len(CYCLE)]
+        color = looks(families)[family].color
         ax.axhline(finite(level, f"chance for {family!r}"), color=color, ls=":", lw=1.4)
     return [Line2D([], [], color=CHANCE, ls=":", lw=1.4, label="chance of the family")]

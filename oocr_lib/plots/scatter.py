@@ -8,7 +8,16 @@ import pandas as pd
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from oocr_lib.plots.base import INK, Chart, canvas, legend_below, looks, styled, titled
+from oocr_lib.plots.base import (
+    INK,
+    Chart,
+    canvas,
+    legend_below,
+    line_look,
+    styled,
+    titled,
+)
+from oocr_lib.plots.meanings import looks
 from oocr_lib.plots.tables import Table, frame
 
 
@@ -34,17 +43,17 @@ def distance_scatter(table: Table, title: str) -> Chart:
         Line2D([], [], color=INK, lw=1.4, ls="--", label="predicted = true"),
         Patch(color="#DDDDDD", label="within 10 %"),
     ]
-    for method, (color, marker, label, _) in looks(data["method"]).items():
+    for method, look in looks(data["method"]).items():
         rows = data[data["method"] == method]
         share = ((rows["predicted"] - rows["true"]).abs() <= 0.1 * rows["true"]).mean()
         points = rows.groupby(["true", "predicted"]).size().reset_index(name="count")
-        text = f"{label}: {100 * share:.0f} % within 10 % (n = {len(rows)})"
+        text = f"{look.label}: {100 * share:.0f} % within 10 % (n = {len(rows)}; larger: several)"
         drawn = ax.scatter(
             points["true"],
             points["predicted"],
             s=22 + 14 * (points["count"].to_numpy() - 1),
-            c=color,
-            marker=marker,
+            c=look.color,
+            marker=look.marker,
             alpha=0.75,
             edgecolors="white",
             linewidths=0.5,
@@ -56,7 +65,7 @@ def distance_scatter(table: Table, title: str) -> Chart:
     ax.set_xlim(0, top)
     ax.set_ylim(low, top)
     ax.grid(True, axis="both")
-    titled(ax, title, "true distance (hundreds of km)", "predicted distance (hundreds of km)", 44)
+    titled(ax, title, "true distance (hundreds of km)", "predicted distance (hundreds of km)")
     legend_below(figure, handles, columns=1 if len(handles) > 3 else 2)
     return figure
 
@@ -69,7 +78,7 @@ def relation_scatter(
 
     Args:
         table: columns x, y; a column method is optional and gives one color a method.
-        level: a horizontal line, for instance 0 for cosines.
+        level: a horizontal line, for instance 0 for cosines; the legend gives its value.
 
     Raises:
         UserError: a wrong table.
@@ -80,15 +89,17 @@ def relation_scatter(
     ax = figure.add_subplot()
     handles: list[Any] = []
     if level is not None:
-        ax.axhline(level, color=INK, lw=1.2, ls="--", zorder=1)
+        label = f"{ylabel} {level:g}"
+        handles.append(ax.axhline(level, color=INK, lw=1.2, zorder=1, label=label))
     bins = pd.interval_range(data["x"].min(), data["x"].max() + 1e-9, 10, closed="left")
-    for method, (color, marker, label, _) in looks(data["method"]).items():
-        rows = data[data["method"] == method]
-        ax.scatter(rows["x"], rows["y"], s=26, c=color, marker=marker, alpha=0.55, lw=0, zorder=2)
+    for method, look in looks(data["method"]).items():
+        rows, shape = data[data["method"] == method], line_look(look)
+        shape["label"] = f"{look.label} (n = {len(rows)}; line: medians)"
+        edge = {"edgecolors": look.color, "linewidths": 0.9, "facecolors": shape["mfc"]}
+        ax.scatter(rows["x"], rows["y"], s=26, marker=look.marker, alpha=0.7, **edge)
         medians = rows.groupby(pd.cut(rows["x"], bins), observed=True)[["x", "y"]].median()
-        ax.plot(medians["x"], medians["y"], color=color, lw=2.2, zorder=3)
-        text = f"{label} (n = {len(rows)}; line: medians)"
-        handles.append(Line2D([], [], color=color, marker=marker, lw=2.2, label=text))
+        ax.plot(medians["x"], medians["y"], color=look.color, ls=look.line, zorder=3)
+        handles.append(Line2D([], [], **shape))
     titled(ax, title, xlabel, ylabel)
     legend_below(figure, handles)
     return figure

@@ -16,9 +16,10 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
 
 from oocr_lib.errors import UserError
-from oocr_lib.plots.base import CYCLE, INK, Chart, canvas, legend_below, styled, titled
+from oocr_lib.plots.base import INK, Chart, canvas, legend_below, styled, titled
 from oocr_lib.plots.geography import coastlines, distance_km, short_way, wrap_longitude
 from oocr_lib.plots.labels import place_labels
+from oocr_lib.plots.meanings import CYCLE
 from oocr_lib.plots.tables import Table, finite, frame
 
 Extent = tuple[float, float, float, float]
