@@ -192,7 +192,9 @@ def test_layer_sweep_draws_lines_side_by_side_chance_and_choice(key: str) -> Non
     assert not {*base.get_xdata()} & {*vector.get_xdata()}  # no interval covers another
     assert any(list(line.get_ydata()) == [0.2, 0.2] for line in ax.lines)
     assert any(list(line.get_xdata()) == [2, 2] for line in ax.lines)
-    assert {"chosen on validation (block 2)", "95 % interval over seeds"} <= set(legend(figure))
+    assert {"chosen on validation (block 2)", "95 % interval over seeds (n = 12 to 13)"} <= set(
+        legend(figure)
+    )
     with pytest.raises(UserError, match="two rows for block 1"):
         plots.layer_sweep([*SWEEP, SWEEP[1]], 0.2, "t")
 

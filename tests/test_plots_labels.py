@@ -111,17 +111,18 @@ def test_n_says_what_it_counts() -> None:
     assert "95 % interval over question families" in legend(methods)
     table = [bar("a", "naive", 0.1, n=4), bar("b", "naive", 0.2, n=6)]
     families = plots.family_bars(table, None, "t", xlabel="task", over="concepts")
-    assert panel(families).get_xlabel() == "task (n = 4 to 6 concepts a bar)"
-    assert "95 % interval over concepts" in legend(families)
-    panels = plots.line_panels(PANELS, None, "t", "x", "y", over="seeds")
-    assert "95 % interval over seeds" in legend(panels)
+    assert panel(families).get_xlabel() == "task"
+    assert "95 % interval over concepts (n = 4 to 6)" in legend(families)
+    counted = [{**row, "n": 2} for row in PANELS]
+    panels = plots.line_panels(counted, None, "t", "x", "y", over="seeds")
+    assert "95 % interval over seeds (n = 2)" in legend(panels)
 
 
 def test_one_run_has_no_interval() -> None:
     table = [bar("a", "naive", 0.1, n=1), bar("b", "naive", 0.2, n=6, half=0.1)]
     figure = plots.family_bars(table, None, "t")
     assert [round(s[0, 0]) for s in spans(panel(figure))] == [1]
-    assert "95 % interval over runs (none where n = 1)" in legend(figure)
+    assert "95 % interval over runs (n = 1 to 6; none where n = 1)" in legend(figure)
 
 
 @pytest.mark.parametrize(

@@ -67,7 +67,7 @@ def method_bars(
     interval(ax, places, data, capsize=4.0)
     if published:
         handles.append(_paper_marks(ax, data["method"].tolist(), published))
-    handles.append(interval_key(data, over))
+    handles.append(interval_key(data, over, counted=False))
     ax.set_xlim(-0.6, len(data) - 0.4)
     titled(ax, title, f"method (n = {over})", ylabel)
     fraction_limits(ax, [*data["value"], *data["low"], *data["high"], *published.values()])
@@ -128,8 +128,7 @@ def family_bars(
     interval(ax, order, data)
     ax.set_xlim(-0.55, len(families) - 0.45)
     gaps = len(data) < len(families) * len(methods)
-    notes = [*_counted(data, over), *(["gap: not measured"] if gaps else [])]
-    titled(ax, title, xlabel + (f" ({'; '.join(notes)})" if notes else ""), ylabel)
+    titled(ax, title, xlabel + (" (gap: not measured)" if gaps else ""), ylabel)
     fraction_limits(ax, [*data["value"], *data["low"], *data["high"], *levels.values()])
     _zeros(ax, order, data)
     if zero or data["value"].min() < 0:
@@ -215,14 +214,6 @@ def _zeros(ax: Axes, xs: Sequence[float], data: pd.DataFrame) -> None:
                 fontsize=10,
                 gid="zero",
             )
-
-
-def _counted(data: pd.DataFrame, over: str) -> list[str]:
-    """How many runs stand behind a bar, where the table says so."""
-    if "n" not in data.columns:
-        return []
-    few, many = int(data["n"].min()), int(data["n"].max())
-    return [f"n = {few if few == many else f'{few} to {many}'} {over} a bar"]
 
 
 def _chance_lines(ax: Axes, chance: Chance) -> list[Any]:

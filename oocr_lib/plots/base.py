@@ -142,10 +142,18 @@ def interval(ax: Axes, x: Sequence[float], data: pd.DataFrame, **look: Any) -> N
     ax.errorbar(places, (low + high) / 2, yerr=(high - low) / 2, fmt="none", **style)
 
 
-def interval_key(data: pd.DataFrame, over: str) -> Line2D:
-    """The legend's entry for intervals; ``over`` says what n counts ("runs")."""
-    alone = "n" in data.columns and (data["n"] == 1).any()
-    label = f"95 % interval over {over}" + (" (none where n = 1)" if alone else "")
+def interval_key(data: pd.DataFrame, over: str, counted: bool = True) -> Line2D:
+    """The legend's entry for the intervals of ``data``; ``over`` is what n counts ("runs").
+
+    Args:
+        counted: write n, where ``data`` has it.
+    """
+    label = f"95 % interval over {over}"
+    if "n" in data.columns:
+        few, many = int(data["n"].min()), int(data["n"].max())
+        notes = [f"n = {few}" if few == many else f"n = {few} to {many}"] if counted else []
+        notes += ["none where n = 1"] if few == 1 else []
+        label += f" ({'; '.join(notes)})" if notes else ""
     return Line2D([], [], color=INK, lw=1.4, marker="|", ms=9, label=label)
 
 

@@ -46,8 +46,9 @@ def layer_sweep(
     Methods stand side by side at each block, so that each interval is seen on its own.
 
     Args:
-        table: columns method (or site), block, value, low, high; any order of rows. ``block`` may
-            be any number (a strength, a learning rate's exponent) if ``xlabel`` says so.
+        table: columns method (or site), block, value, low, high and, if known, n; any order of
+            rows. ``block`` may be any number (a strength, a learning rate's exponent) if ``xlabel``
+            says so.
         chance: chance level, or None.
         chosen: the block chosen on the validation rows; marked by a vertical line.
         over: what the intervals are over.
@@ -88,7 +89,7 @@ def line_panels(
     Methods stand side by side at each x, so that each interval is seen on its own.
 
     Args:
-        table: columns panel, method, x, value, low, high; any order of rows.
+        table: columns panel, method, x, value, low, high and, if known, n; any order of rows.
         chance: panel -> chance level, dashed; a number holds for all, None draws no line.
         over: what the intervals are over.
 
