@@ -88,9 +88,9 @@ def _measured(checks: Sequence[dict[str, Any]]) -> str:
     """The numbers of a claim, each with the first word of its metric if there are several."""
     shown = []
     for check in checks:
-        text = "not run" if check["value"] is None else f"{check['value']:.2f}"
+        text = "not run" if check["value"] is None else f"{check['value']:z.2f}"
         if check["ci"] is not None and check["ci"][0] != check["ci"][1]:
-            text += " [{:.2f}, {:.2f}]".format(*check["ci"])
+            text += " [{:z.2f}, {:z.2f}]".format(*check["ci"])
         name = check["metric"].split("/")[0]
         if name == "fitted" and check["value"] is not None:  # a count, not a mean
             text = f"{check['value']:.0f} of {check['n']} triggers"
