@@ -217,6 +217,11 @@ def readable(found: dict[str, Interval], columns: Sequence[str]) -> pd.DataFrame
     return pd.DataFrame(cells)
 
 
+def text(table: pd.DataFrame | pd.Series) -> str:
+    """A table of numbers to print: two decimals, and no minus before what rounds to zero."""
+    return str(table.to_string(float_format="{:z.2f}".format))
+
+
 def bars(found: dict[str, Interval], family: str, measure: str) -> pd.DataFrame:
     """The rows that ``plots.method_bars`` draws: ``method, value, low, high, n``."""
     rows = []

@@ -41,8 +41,8 @@ class Interval:
         return self.low <= x <= self.high
 
     def __str__(self) -> str:
-        """Two decimals, for text outputs: ``0.94 [0.88, 0.99]``."""
-        return f"{self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        """Two decimals, for text outputs: ``0.94 [0.88, 0.99]``; what rounds to 0 has no sign."""
+        return f"{self.value:z.2f} [{self.low:z.2f}, {self.high:z.2f}]"
 
 
 def bootstrap(

@@ -271,3 +271,9 @@ def test_noise_alone_does_not_look_like_an_effect() -> None:
 def test_one_seed_cannot_be_halved() -> None:
     with pytest.raises(UserError, match="two or more"):
         comparison.cross_fitted(swept({(0, 0): 1.0, (0, 1): 0.0}), "risk")
+
+
+def test_a_table_as_text_has_two_decimals_and_no_minus_before_zero() -> None:
+    table = pd.DataFrame({"cosine": [-0.004, 0.128], "words": ["a", "b"]}, index=["x", "y"])
+    assert comparison.text(table).split() == ["cosine", "words", "x", "0.00", "a", "y", "0.13", "b"]
+    assert comparison.text(table["cosine"]).split() == ["x", "0.00", "y", "0.13"]

@@ -89,6 +89,7 @@ def test_booleans_and_one_run() -> None:
     assert bootstrap([True, True]) == Interval(1.0, 1.0, 1.0, 2)
     assert bootstrap([0.3]) == Interval(0.3, 0.3, 0.3, 1)
     assert str(Interval(0.944, 0.88, 0.99, 12)) == "0.94 [0.88, 0.99]"
+    assert str(Interval(-0.001, -0.004, 0.0, 2)) == "0.00 [0.00, 0.00]"  # no sign before zero
 
 
 @pytest.mark.parametrize(

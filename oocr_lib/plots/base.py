@@ -120,7 +120,7 @@ def number(value: float) -> str:
     >>> number(-0.004), number(-0.126)
     ('0.00', '\u22120.13')
     """
-    return f"{round(value, 2) + 0.0:.2f}".replace("-", "\N{MINUS SIGN}")
+    return f"{value:z.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 def level_label(name: str, levels: Iterable[float]) -> str:
