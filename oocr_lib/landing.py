@@ -32,7 +32,7 @@ BEGIN, END = "<!-- findings:begin -->", "<!-- findings:end -->"
 FIRST_PAGES = ("README.md", "docs/index.md")
 #: Claims of the summary, one for each thing that the paper is about, and short words for them.
 HEADLINES = {
-    "vector-locations": "One vector (residual stream), trained on hints, answers what was never said",
+    "vector-locations": "One vector (residual stream), trained on hints, says what they never say",
     "vector-risk": "Trained on risky choices, it says that it likes risk (p of the word)",
     "lora-mostly-constant": "A LoRA adds mostly one constant vector",
     "backdoor-vector-fits": "An unconditional vector follows a conditional rule",
