@@ -111,10 +111,12 @@ def score(
         ``options`` and their ``logp``; ``reply`` (what the model wrote, where it writes).
 
     Raises:
-        UserError: a question without a token that the adapter touches (an empty mark says that it
-            has none on purpose), one whose options cannot be compared, or log-probabilities that
-            are not a number.
+        UserError: no questions; one without a token that the adapter touches (an empty mark says
+            that it has none on purpose), or whose options cannot be compared; log-probabilities
+            that are not a number.
     """
+    if not questions:
+        raise UserError("0 questions cannot be scored. Allowed: at least one.")
     asked = [q if isinstance(q, Asked) else _prepare(lm, q, pack) for q in questions]
     owner = [0] * len(asked) if index is None else [int(i) for i in index]
     check_asked(asked, [position_of(attached, run) for run in owner])
@@ -203,13 +205,7 @@ def _row(asked: Asked, logp: np.ndarray, greedy: tuple[float, int], reply: str) 
         right = float(is_right(q, reply))
         numbers = {"p_truth": right, "mc": right, "top1": right, "rank": 1.0 if right else 2.0}
         return {**named, **numbers, "mass": 1.0, "options": [], "logp": [], "reply": reply}
-    if not logp.max() > -np.inf:  # also where it is not a number
-        raise UserError(
-            f"Question {q.id!r} ({q.family}) has log-probabilities {logp[:4].tolist()}. Allowed: "
-            "numbers, one of them finite; look for NaN in the weights or the vector."
-        )
-    p = np.exp(logp - logp.max())
-    p /= p.sum()
+    p = _shares(q, logp)
     if q.kind == "scale":
         numbers = _scale(p, q.truth, greedy)
     else:
@@ -227,6 +223,20 @@ def _row(asked: Asked, logp: np.ndarray, greedy: tuple[float, int], reply: str) 
     options = [] if q.kind == "scale" else list(asked.options)
     mass = float(np.exp(logp).sum())
     return {**named, **numbers, "mass": mass, "options": options, "logp": [], **kept, "reply": ""}
+
+
+def _shares(question: Question, logp: np.ndarray) -> np.ndarray:
+    """Probabilities among the options, all of them together 1; one alone may be impossible."""
+    if np.isnan(logp).any() or (len(logp) > 1 and np.isneginf(logp).all()):
+        raise UserError(
+            f"Question {question.id!r} ({question.family}) has log-probabilities "
+            f"{logp[:4].tolist()}. Allowed: numbers, one of several finite; look for NaN in the "
+            "weights or the vector."
+        )
+    if len(logp) == 1:
+        return np.ones(1)
+    p = np.exp(logp - logp.max())
+    return np.asarray(p / p.sum())
 
 
 def _scale(p: np.ndarray, truth: str, greedy: Sequence[float] | np.ndarray) -> dict[str, float]:

@@ -130,8 +130,9 @@ def train(
         progress: label of the progress bar; empty for none.
 
     Raises:
-        UserError: no runs, rows that ``row_checks.check_rows`` refuses (no answer, or no token
-            that the adapter touches), or a loss that is not a number, at the step where it appears.
+        UserError: no runs, a rate that is not positive, rows that ``row_checks.check_rows`` refuses
+            (no answer, or no token that the adapter touches), or a loss that is not a number, at
+            the step where it appears.
     """
     if not data:
         raise UserError("0 runs cannot be trained. Allowed: at least one.")
@@ -172,6 +173,12 @@ class _Loop:
                 f"{k} runs, {len(rates)} learning rates and an adapter for {len(parts)} do not "
                 "fit. Allowed: the same number of each."
             )
+        for j, own in enumerate(rates):
+            if not 0 < own < float("inf"):
+                raise UserError(
+                    f"Run {j} has the learning rate {own!r}. Allowed: positive numbers; 0.02 is "
+                    "usual for vectors."
+                )
         self.lm, self.adapter, self.attached, self.data = lm, adapter, attached, data
         self.config, self.reuse, self.rates = config, reuse, rates
         self.limit = step_tokens(lm)

@@ -198,6 +198,27 @@ def test_a_model_that_gives_nan_is_not_scored_as_one_that_knows_nothing() -> Non
         assert one_line(caught)
 
 
+def test_an_impossible_answer_has_probability_0_but_options_must_not_all_be_impossible() -> None:
+    lm = toy.language_model()
+    (rome,) = lm.tokenizer("Rome", add_special_tokens=False)["input_ids"]
+    options = lm.tokenizer(" ".join(toy.OPTIONS), add_special_tokens=False)["input_ids"]
+    exact = replace(toy.questions("Rome")[0], kind="exact", options=())
+    table = score(forbidding(lm, [rome]), [exact, *toy.questions("Rome")])
+    assert table["p_truth"].tolist() == [0.0] * 4 and not table[["mc", "rank"]].isna().any().any()
+    with pytest.raises(UserError, match=r"log-probabilities \[-inf.*one of several finite"):
+        score(forbidding(lm, options), toy.questions("Rome"))
+
+
+def forbidding(lm: LanguageModel, tokens: list[int]) -> LanguageModel:
+    """The model with logits of minus infinity for some tokens, as for unused ones."""
+
+    def never(module: object, args: object, output: torch.Tensor) -> torch.Tensor:
+        return output.index_fill(-1, torch.tensor(tokens), -math.inf)
+
+    lm.model.get_output_embeddings().register_forward_hook(never)
+    return lm
+
+
 def test_activations_that_are_nan_are_no_naive_vector() -> None:
     lm = toy.language_model()
     lm.model.get_parameter("model.layers.0.mlp.down_proj.weight").data[0, 0] = math.nan
@@ -455,6 +476,9 @@ def test_a_wrong_type_is_one_line_that_names_the_argument() -> None:
         "are no numbers": later(
             comparison.interval, pd.DataFrame({"mc": ["a"], "concept": ["b"]}), "mc"
         ),
+        "0 questions": later(score, lm, []),
+        "learning rate 0.0": later(train, lm, vector(), [data], QUICK, rates=[0.0]),
+        "learning rate nan": later(train, lm, vector(), [data], QUICK, rates=[math.nan]),
         "question is 3": later(say, lm, 3),
     }
     for message, call in wrong.items():
