@@ -14,8 +14,8 @@ the site. There are six:
                                                 each column after the first; {} is the row's first
                                                 cell, or what <!-- k:... --> in it says; an empty
                                                 one is not checked, two are joined by " / "
-    <!-- fixed -->                              numbers of this line without a mark were not
-                                                measured: a rule, chance, a number of the paper
+    <!-- fixed -->                              numbers of this line without a mark come from no
+                                                notebook: a rule, chance, the paper, a time
 
 Numbers and the verdict of a rule are rewritten when the references change; a sentence is not, it
 is reported.
@@ -126,7 +126,10 @@ def unmarked(text: str) -> list[str]:
         if _FIXED in line or line.startswith("|"):
             continue
         rest = _NOT_NUMBERS.sub("", _COMMENT.sub("", _MEASURED.sub("", line)))
-        found += [f"line {number}: {match[0]} has no mark" for match in _DECIMAL.finditer(rest)]
+        found += [
+            f"line {number}: {match[0]} names no metric. Mark it, or end the line with {_FIXED}"
+            for match in _DECIMAL.finditer(rest)
+        ]
     return found
 
 
