@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FormatStrFormatter, LogLocator, NullFormatter
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from oocr_lib.errors import UserError
 from oocr_lib.plots.base import (
@@ -206,6 +206,7 @@ def loss_curves(
     else:
         ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]) if data["train"].min() < 0 else 0.0)
     spread = f" (shaded: range of {runs} runs)" if runs > 1 else ""
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     titled(ax, title, f"step{spread}", ylabel)
     legend_below(figure, handles)
     return figure

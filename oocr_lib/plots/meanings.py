@@ -101,8 +101,8 @@ LABELS: Final = {name: look.label for name, look in _METHODS.items()}
 MEANINGS: Final[dict[str, Look]] = {**_METHODS, **_OTHERS}
 
 CYCLE: Final = (
-    *(_INDIGO, _OLIVE, _CORAL, _VIOLET, _PLUM),
-    *(_ROSE, _ULTRA, _LILAC, _MAROON, _MAGENTA),
+    *(_ULTRA, _OLIVE, _CORAL, _VIOLET, _PLUM),
+    *(_ROSE, _INDIGO, _LILAC, _MAROON, _MAGENTA),
 )
 _CYCLE_MARKERS: Final = "ovsPX^D<>*"
 _CYCLE_LINES: Final = ("-", _DASH, _DASHDOT, _DOT)
