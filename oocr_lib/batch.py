@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 import nbformat
 
 from oocr_lib import (
+    allowed,
     batch_grid,
     defaults,
     finished,
@@ -108,6 +109,7 @@ def _jobs(
     """The runs of one notebook."""
     known = parameters.inspect(path)
     kernel, note = kernels.kernel_for(path, options.kernel)
+    kernels.ask(kernel, path.parent)
     choose("preset", known, f"parameter for {path.stem}:")
     made, varied = batch_grid.combinations(path.stem, known, texts, grid)
     if options.label is not None:
@@ -123,6 +125,7 @@ def _jobs(
     jobs = []
     for values in made:
         named.check(own | values, Path.cwd())
+        allowed.check(path, own | values, Path.cwd())
         label = options.label or defaults.label(own | values, usual)
         jobs.append(Job(path, known, preset | values, out, label, kernel, note))
     return jobs
@@ -217,8 +220,8 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{message[:1].upper()}{message[1:]}. See --help.\n")
 
 
-def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = _Parser(prog="python -m oocr_lib.batch", description="Run notebooks with parameters.")
+def _arguments(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
+    parser = _Parser(prog=prog, description="Run notebooks with parameters.")
     add = parser.add_argument
     add("notebooks", nargs="*", help="names like 03_locations, or paths")
     add("--all", action="store_true", help="every notebook in notebooks/")
@@ -239,15 +242,31 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     add("--out", type=Path, default=Path("results"), help="output folder (default: results)")
     add("-j", dest="jobs", type=int, default=1, help="notebooks at a time (default: 1)")
     add("--cell-timeout", type=int, metavar="SECONDS", help="a longer cell fails the run")
+    add("--describe", action="store_true", help="list the parameters and run nothing")
     add("--dry-run", action="store_true", help="check everything and print the plan only")
     add("--in-place", action="store_true", help="also commit the outputs to the notebooks")
     return parser.parse_args(arguments)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; see the module's text for the exit codes."""
-    options = _arguments(arguments)
+def _describe(options: argparse.Namespace) -> int:
+    """Print the parameters of the notebooks that were named."""
+    for path in find_notebooks(options.notebooks, options.all):
+        print(path.stem)
+        for line in allowed.describe(path, parameters.inspect(path), Path.cwd()):
+            print(f"  {line}")
+    return 0
+
+
+def main(arguments: Sequence[str] | None = None, prog: str = "python -m oocr_lib.batch") -> int:
+    """Command line; see the module's text for the exit codes.
+
+    Args:
+        prog: what the reader typed to get here.
+    """
+    options = _arguments(arguments, prog)
     try:
+        if options.describe:
+            return _describe(options)
         jobs = plan(options)
         for note in dict.fromkeys(job.note for job in jobs if job.note):
             print(note, file=sys.stderr)
@@ -277,7 +296,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0 if all(outcome.ok for outcome in outcomes) else 1
 
 
-def _in_utf8() -> None:
+def in_utf8() -> None:
     """Start again in Python's UTF-8 mode where the locale has another encoding.
 
     Names of files, the notebooks' texts and all that the child processes say are UTF-8.
@@ -287,5 +306,5 @@ def _in_utf8() -> None:
 
 
 if __name__ == "__main__":
-    _in_utf8()
+    in_utf8()
     sys.exit(main())
