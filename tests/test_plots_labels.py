@@ -119,10 +119,13 @@ def test_n_says_what_it_counts() -> None:
 
 
 def test_one_run_has_no_interval() -> None:
+    alone = plots.family_bars([bar("a", "naive", 0.1, n=1)], None, "t")
+    assert "no intervals: one of the runs each" in legend(alone)
+    assert not spans(panel(alone))
     table = [bar("a", "naive", 0.1, n=1), bar("b", "naive", 0.2, n=6, half=0.1)]
     figure = plots.family_bars(table, None, "t")
     assert [round(s[0, 0]) for s in spans(panel(figure))] == [1]
-    assert "95 % interval over runs (n = 1 to 6; none where n = 1)" in legend(figure)
+    assert "95 % interval over runs (n = 1 to 6; none at 1)" in legend(figure)
 
 
 @pytest.mark.parametrize(
@@ -131,3 +134,13 @@ def test_one_run_has_no_interval() -> None:
 )
 def test_zero_has_no_sign(value: float, text: str) -> None:
     assert number(value) == text
+
+
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+def test_a_legend_is_not_cut_and_leaves_the_bars_their_place(count: int) -> None:
+    table = [bar("a", name, 0.5, n=1 + k) for k, name in enumerate(plots.METHODS[:count])]
+    figure = plots.family_bars(table, 0.2, "t")
+    figure.draw_without_rendering()
+    box = figure.legends[0].get_window_extent()
+    assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+    assert box.height < figure.bbox.height / 3

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -151,8 +152,10 @@ def interval_key(data: pd.DataFrame, over: str, counted: bool = True) -> Line2D:
     label = f"95 % interval over {over}"
     if "n" in data.columns:
         few, many = int(data["n"].min()), int(data["n"].max())
+        if many == 1:
+            return Line2D([], [], ls="none", label=f"no intervals: one of the {over} each")
         notes = [f"n = {few}" if few == many else f"n = {few} to {many}"] if counted else []
-        notes += ["none where n = 1"] if few == 1 else []
+        notes += ["none at 1"] if few == 1 else []
         label += f" ({'; '.join(notes)})" if notes else ""
     return Line2D([], [], color=INK, lw=1.4, marker="|", ms=9, label=label)
 
@@ -196,13 +199,18 @@ def fraction_limits(ax: Axes, values: Iterable[float]) -> None:
 def legend_below(figure: Figure, handles: Sequence[Any], columns: int | None = None) -> None:
     """Put one legend under the axes, where it cannot cover data."""
     labels = [str(handle.get_label()) for handle in handles]
-    longest = max(len(label) for label in labels)
-    fit = max(1, int(11.5 * figure.get_figwidth() // (longest + 7)))
+    letters = 11.5 * figure.get_figwidth()  # that fit side by side; a mark takes seven
+    lengths = np.array([len(label) + 7 for label in labels])
+    fits = [
+        k
+        for k in range(1, min(len(labels), 4) + 1)
+        if sum(column.max() for column in np.array_split(lengths, k)) <= letters
+    ]
     figure.legend(
         handles=list(handles),
         labels=labels,
         loc="outside lower center",
-        ncols=columns or min(len(labels), fit, 4),
+        ncols=columns or max(fits, default=1),
     )
 
 

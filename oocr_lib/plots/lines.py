@@ -138,7 +138,8 @@ def _lines(ax: Axes, data: pd.DataFrame, look: Mapping[str, Look]) -> dict[str, 
     """Draw a line with intervals for each method of ``look`` in ``data``; method to its line."""
     made = {}
     places = sorted(set(data["x"]))
-    gap = min((b - a for a, b in itertools.pairwise(places)), default=1.0)
+    gaps = [b - a for a, b in itertools.pairwise(places)]
+    gap = min([*gaps, (places[-1] - places[0]) / 5 or 1.0])  # few points lie far apart
     share = min(0.14, 0.6 / len(look))  # of the gap between two x, from one method to the next
     for k, (method, drawn) in enumerate(look.items()):
         rows = data[data["method"] == method].sort_values("x")
