@@ -1,0 +1,135 @@
+"""The command ``oocr``: one word for each thing that a reader does."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from oocr_lib import batch, cli, metrics
+from oocr_lib.errors import UserError
+
+
+def call(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.main, list(arguments))
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """What would have been given to the runner."""
+    seen: list[list[str]] = []
+
+    def main(arguments: list[str], prog: str = "") -> int:
+        seen.append(arguments)
+        return 0
+
+    monkeypatch.setattr(batch, "main", main)
+    return seen
+
+
+def test_help_names_every_command_of_the_text() -> None:
+    assert cli.__doc__ is not None
+    said = [line.split()[1] for line in cli.__doc__.splitlines() if line.startswith("    oocr ")]
+    assert sorted(said) == sorted(cli.main.commands)
+    out = call("--help")
+    assert out.exit_code == 0 and all(name in out.output for name in said)
+
+
+def test_reproduce_begins_with_the_quickstart(calls: list[list[str]]) -> None:
+    out = call("reproduce", "--preset", "smoke", "--out", "x", "-j", "3")
+    assert out.exit_code == 0
+    common = ["--preset", "smoke", "--out", "x"]
+    assert calls == [["00_quickstart", *common], ["--all", *common, "-j", "3"]]
+
+
+def test_a_failing_quickstart_is_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def main(arguments: list[str], prog: str = "") -> int:
+        seen.append(arguments)
+        return 1
+
+    monkeypatch.setattr(batch, "main", main)
+    assert call("reproduce").exit_code == 1 and len(seen) == 1
+
+
+def test_run_and_sweep_pass_everything_on(calls: list[list[str]]) -> None:
+    given = ["03_locations", "-p", 'hidden=["Oslo","Lima"]', "-p", "seed=3", "--dry-run"]
+    assert call("run", *given).exit_code == 0 and call("sweep", *given).exit_code == 0
+    assert calls == [given, given]
+
+
+def test_the_runners_help_is_reached_and_names_the_command() -> None:
+    with pytest.raises(SystemExit) as ended:
+        batch.main(["--help"], prog="oocr run")
+    assert ended.value.code == 0
+    out = call("run", "--help")
+    assert out.exit_code == 0 and "usage: oocr run" in out.output and "--dry-run" in out.output
+
+
+def test_describe_and_bad_names() -> None:
+    out = call("describe", "00_quickstart")
+    assert out.exit_code == 0 and "hidden" in out.output and "(108 in all)" in out.output
+    assert call("describe", "00_quickstar").exit_code == 2
+    assert call("descibe", "x").exit_code == 2
+
+
+def test_demo_says_one_sentence_with_its_numbers(calls: list[list[str]], tmp_path: Path) -> None:
+    found = metrics.Metrics("00_quickstart", {"hidden": "Paris", "site": "resid"})
+    for method, value in (("base", 0.25), ("random", 0.38), ("vector_resid", 1.0)):
+        found.add(f"all/{method}/mc5", value, n=8)
+    found.write(tmp_path / "laptop" / "00_quickstart" / "metrics.json")
+    out = call("demo", "--out", str(tmp_path))
+    assert out.exit_code == 0 and calls == [["00_quickstart", "--out", str(tmp_path)]]
+    assert "Paris" in out.output and "1.00" in out.output and "0.25" in out.output
+    assert "map.png" in out.output
+
+
+def test_lab_works_on_copies_that_stay(tmp_path: Path) -> None:
+    (tmp_path / "notebooks").mkdir()
+    for name in ("a", "b"):
+        (tmp_path / "notebooks" / f"{name}.ipynb").write_text(name)
+    folder = cli.copies(tmp_path)
+    (folder / "a.ipynb").write_text("mine")
+    (folder / "b.ipynb").unlink()
+    assert cli.copies(tmp_path) == folder
+    assert (folder / "a.ipynb").read_text() == "mine" and (folder / "b.ipynb").read_text() == "b"
+    cli.copies(tmp_path, fresh=True)
+    assert (folder / "a.ipynb").read_text() == "a"
+    assert (tmp_path / "notebooks" / "a.ipynb").read_text() == "a"
+
+
+def test_lab_opens_the_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: dict[str, Any] = {}
+    monkeypatch.setattr(cli, "copies", lambda root, fresh: root / "lab")
+    monkeypatch.setattr(
+        cli.subprocess, "call", lambda command, env: seen.update(command=command, env=env) or 0
+    )
+    assert call("lab").exit_code == 0
+    assert seen["command"][:3] == [sys.executable, "-m", "jupyterlab"]
+    assert any("/lab/tree/lab/00_quickstart.ipynb" in part for part in seen["command"])
+    assert seen["env"]["OOCR_PROGRESS"] == "1"
+
+
+def test_doctor_passes_its_exit_code_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    from oocr_lib import doctor
+
+    for code in (0, 1):
+        monkeypatch.setattr(doctor, "main", lambda out, code=code: code)
+        assert call("doctor").exit_code == code
+
+
+def test_bad_input_is_one_line_and_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(**_: Any) -> None:
+        raise UserError("One line. Allowed: others.")
+
+    monkeypatch.setattr(cli, "main", refuse)
+    with pytest.raises(SystemExit) as ended:
+        cli.console()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err == "One line. Allowed: others.\n"
