@@ -1,6 +1,8 @@
-# Everything needs only Python 3.11-3.13 and make: the first target run makes .venv and installs.
+# Everything needs only Python 3.11-3.13 and make: the first target run makes .venv and installs
+# what that target needs. What a reader does is one call of the command `oocr`, which is there on
+# every system (README); make only installs before it.
 #
-#   make reproduce   run all notebooks       make test   all checks       make lab   JupyterLab
+#   make demo   one picture, a minute     make reproduce   all notebooks     make test   all checks
 
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
@@ -9,6 +11,8 @@ PRESET ?= laptop
 OUT ?= results
 VENV ?= .venv
 PY := $(VENV)/bin/python
+OOCR := $(PY) -m oocr_lib.cli
+READER := $(VENV)/.reader
 STAMP := $(VENV)/.installed
 BOOK := $(VENV)/.book
 SMOKE := results/check
@@ -25,13 +29,16 @@ JOBS ?= 2
 
 # One thing at a time, also under make -j: all of it shares the same few cores.
 .NOTPARALLEL:
-.PHONY: help reproduce workflow test lint unit smoke lab book testbed notebooks reference clean
+.PHONY: help demo reproduce workflow test lint unit smoke lab book doctor testbed notebooks \
+  reference clean
 
 help:
+	@echo "make demo        run the quickstart: one trained vector, one picture, a minute"
 	@echo "make reproduce   run every notebook with papermill into results/ (PRESET=laptop JOBS=2)"
 	@echo "make workflow    the same as a Snakemake workflow, see workflow/config.yaml"
 	@echo "make test        lint, types, unit tests, every notebook in preset smoke"
-	@echo "make lab         open the notebooks in JupyterLab"
+	@echo "make lab         open working copies of the notebooks in JupyterLab"
+	@echo "make doctor      is this machine ready?"
 	@echo "make book        all notebooks and pages as an offline website in build/book/html"
 	@echo "make testbed     train the testbed model again (resumes; 90 minutes on 2 cores)"
 	@echo "make notebooks   run every notebook and commit the outputs to notebooks/"
@@ -39,7 +46,7 @@ help:
 	@echo "make clean       remove results and caches (finished runs too)"
 
 # Found again only if it is not there: a Python of the right version, whatever its name.
-$(STAMP): pyproject.toml constraints.txt
+$(READER): pyproject.toml constraints.txt
 	@if ! $(PY) -c 'import pip' 2>/dev/null; then \
 	  for p in $(PYTHONS); do \
 	    if $$p -c 'import sys, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
@@ -53,14 +60,25 @@ $(STAMP): pyproject.toml constraints.txt
 	  $$found -m venv --clear $(VENV); \
 	fi
 	@echo "Installing into $(VENV): about 1.5 GB, some minutes"
-	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[lab,dev]'
+	@$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[lab]'
 	@touch $@
 
-reproduce: $(STAMP)
-	@$(PY) -m oocr_lib.batch --all --preset $(PRESET) --out $(OUT) -j $(JOBS)
+# What checks the code; no reader needs it.
+$(STAMP): $(READER)
+	@$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[dev]'
+	@touch $@
 
-$(VENV)/.workflow: $(STAMP)
-	@$(PY) -m pip install --disable-pip-version-check -c constraints.txt -e '.[workflow]'
+demo: $(READER)
+	@$(OOCR) demo --out $(OUT)
+
+reproduce: $(READER)
+	@$(OOCR) reproduce --preset $(PRESET) --out $(OUT) -j $(JOBS)
+
+doctor: $(READER)
+	@$(OOCR) doctor --out $(OUT)
+
+$(VENV)/.workflow: $(READER)
+	@$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[workflow]'
 	@touch $@
 
 # Unlocked first: a killed one leaves its lock. Two at a time do no harm, as each notebook run
@@ -74,7 +92,7 @@ test: lint unit smoke
 	@echo "All checks passed."
 
 # The checks know the site and the workflow, too.
-CHECKED := $(BOOK) $(VENV)/.workflow
+CHECKED := $(STAMP) $(BOOK) $(VENV)/.workflow
 
 lint: $(CHECKED)
 	$(PY) -m ruff check .
@@ -91,18 +109,17 @@ smoke: $(STAMP)
 	OOCR_PRESET=smoke OOCR_OUT=$(SMOKE) $(PY) -m pytest -p no:cacheprovider --durations=5 \
 	  --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks tests/after_notebooks.py
 
-lab: $(STAMP)
-	OOCR_PROGRESS=1 $(PY) -m jupyterlab --ServerApp.root_dir=. \
-	  --LabApp.default_url=/lab/tree/notebooks/00_quickstart.ipynb
+lab: $(READER)
+	@$(OOCR) lab
 
 # The extra is installed once; the pages take seconds, no notebook is run, every link is checked.
-$(BOOK): $(STAMP)
+$(BOOK): $(READER)
 	@echo "Installing what the book needs: small packages, under a minute"
 	@$(PY) -m pip install --disable-pip-version-check -q -c constraints.txt -e '.[book]'
 	@touch $@
 
 book: $(BOOK)
-	@$(PY) docs/build.py
+	@$(OOCR) book
 
 testbed: $(STAMP)
 	$(PY) -m oocr_lib.testbed.pretrain --out data/testbed
@@ -117,5 +134,5 @@ reference: $(STAMP)
 	$(PY) -m oocr_lib.metrics refresh --from $(SMOKE)/smoke --to data/reference/smoke
 
 clean:
-	rm -rf results build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .snakemake
+	rm -rf results build lab *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .snakemake
 	find oocr_lib tests notebooks docs -name __pycache__ -o -name .ipynb_checkpoints | xargs rm -rf

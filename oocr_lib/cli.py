@@ -167,6 +167,9 @@ def doctor(out: str) -> None:
 
 def console() -> None:
     """Entry point: bad input is one line and exit code 2."""
+    from oocr_lib.batch import in_utf8
+
+    in_utf8()
     try:
         main(prog_name="oocr")
     except UserError as error:

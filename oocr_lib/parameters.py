@@ -38,14 +38,15 @@ def inspect(notebook: Path) -> dict[str, Parameter]:
     """Parameters of a notebook by name, in order, as papermill sees them.
 
     Raises:
-        UserError: not a notebook, no parameters cell, or a parameter without a known type.
+        UserError: not a valid notebook, no parameters cell, or a parameter without a known type.
     """
     try:
-        cells = nbformat.read(notebook, as_version=4).cells
+        read = nbformat.read(notebook, as_version=4)
+        nbformat.validate(read)
     except Exception as error:  # whatever the JSON and nbformat raise for a bad file
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"Cannot read the notebook {str(notebook)!r}: {reason}.") from error
-    sources = [c.source for c in cells if "parameters" in c.metadata.get("tags", ())]
+    sources = [c.source for c in read.cells if "parameters" in c.metadata.get("tags", ())]
     return read_cell(notebook.name, sources[0] if sources else "")
 
 

@@ -5,8 +5,16 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-#: The repository's root when the package is installed from a checkout (``pip install -e .``).
-ROOT = Path(__file__).resolve().parent.parent
+def _root() -> Path:
+    """The repository: where the package lies, or above the current folder (``pip install .``)."""
+    own, here = Path(__file__).resolve().parent.parent, Path.cwd()
+    for folder in (own, here, *here.parents):
+        if (folder / "data" / "world").is_dir() and (folder / "notebooks").is_dir():
+            return folder
+    return own
+
+
+ROOT = _root()
 
 
 def data_dir() -> Path:
