@@ -71,7 +71,7 @@ def method_bars(
     ax.set_xlim(-0.6, len(data) - 0.4)
     titled(ax, title, f"method (n = {over})", ylabel)
     fraction_limits(ax, [*data["value"], *data["low"], *data["high"], *published.values()])
-    _zeros(ax, places, data)
+    _zeros(ax, places, data, look)
     legend_below(figure, handles)
     names = [look[str(name)].label for name in data["method"]]
     name_places(ax, places, names, [f"n = {int(n)}" for n in data["n"]])
@@ -130,7 +130,7 @@ def family_bars(
     gaps = len(data) < len(families) * len(methods)
     titled(ax, title, xlabel + (" (gap: not measured)" if gaps else ""), ylabel)
     fraction_limits(ax, [*data["value"], *data["low"], *data["high"], *levels.values()])
-    _zeros(ax, order, data)
+    _zeros(ax, order, data, look)
     if zero or data["value"].min() < 0:
         line = ax.axhline(0, color=INK, lw=1.0, zorder=3, label=f"{zero} (0)")
         handles += [line] if zero else []
@@ -200,19 +200,33 @@ def _bar(
     )
 
 
-def _zeros(ax: Axes, xs: Sequence[float], data: pd.DataFrame) -> None:
-    """Write 0 where a bar has no height: it was measured, and it is 0."""
-    for x, value, high in zip(xs, data["value"], data["high"], strict=True):
-        if round(float(value), 2) == 0:
-            ax.plot(x, 0, marker="_", ms=9, mew=2.4, color=INK, zorder=5, clip_on=False, gid="zero")
+def _zeros(ax: Axes, xs: Sequence[float], data: pd.DataFrame, look: Mapping[str, Look]) -> None:
+    """Write 0 where a bar has no height that can be seen: it was measured."""
+    bottom, top = ax.get_ylim()
+    columns = (data["method"], data["value"], data["high"])
+    for x, method, value, high in zip(xs, *columns, strict=True):
+        if abs(float(value)) < 0.004 * (top - bottom):
+            ax.plot(
+                x,
+                0,
+                marker="_",
+                ms=9,
+                mew=3.0,
+                color=look[method].color,
+                zorder=5,
+                clip_on=False,
+                gid="zero",
+            )
             ax.annotate(
                 "0",
                 (x, max(float(high), 0.0)),
-                (0, 3),
+                (0, 5),
                 textcoords="offset points",
                 ha="center",
                 fontsize=10,
                 gid="zero",
+                zorder=6,
+                bbox={"fc": "white", "ec": "none", "pad": 0.6},
             )
 
 

@@ -153,7 +153,7 @@ def interval_key(data: pd.DataFrame, over: str, counted: bool = True) -> Line2D:
     if "n" in data.columns:
         few, many = int(data["n"].min()), int(data["n"].max())
         if many == 1:
-            return Line2D([], [], ls="none", label=f"no intervals: one of the {over} each")
+            return Line2D([], [], ls="none", label=f"no interval over {over} (n = 1)")
         notes = [f"n = {few}" if few == many else f"n = {few} to {many}"] if counted else []
         notes += ["none at 1"] if few == 1 else []
         label += f" ({'; '.join(notes)})" if notes else ""
