@@ -20,6 +20,7 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
 from oocr_lib.plots.meanings import Look
+from oocr_lib.store import atomic_path
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -107,12 +108,9 @@ def png(figure: Figure) -> bytes:
 
 def save(figure: Figure, path: str | Path) -> Path:
     """Write ``png(figure)`` to ``path`` (under a temporary name, then moved) and return it."""
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_bytes(png(figure))
-    partial.replace(target)
-    return target
+    with atomic_path(path) as partial:
+        partial.write_bytes(png(figure))
+    return Path(path)
 
 
 def number(value: float) -> str:
