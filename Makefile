@@ -107,7 +107,7 @@ unit: $(CHECKED)
 smoke: $(STAMP)
 	rm -rf $(SMOKE)
 	OOCR_PRESET=smoke OOCR_OUT=$(SMOKE) $(PY) -m pytest -p no:cacheprovider --durations=5 \
-	  --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks tests/after_notebooks.py
+	  --nbval-lax --nbval-current-env --nbval-cell-timeout=300 notebooks tests/after_notebooks.py tests/parameter_matrix.py
 
 lab: $(READER)
 	@$(OOCR) lab

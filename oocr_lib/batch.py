@@ -220,7 +220,10 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{message[:1].upper()}{message[1:]}. See --help.\n")
 
 
-def _arguments(arguments: Sequence[str] | None, prog: str) -> argparse.Namespace:
+def read_arguments(
+    arguments: Sequence[str] | None, prog: str = "python -m oocr_lib.batch"
+) -> argparse.Namespace:
+    """The command line's options; ``plan`` says what they mean."""
     parser = _Parser(prog=prog, description="Run notebooks with parameters.")
     add = parser.add_argument
     add("notebooks", nargs="*", help="names like 03_locations, or paths")
@@ -263,7 +266,7 @@ def main(arguments: Sequence[str] | None = None, prog: str = "python -m oocr_lib
     Args:
         prog: what the reader typed to get here.
     """
-    options = _arguments(arguments, prog)
+    options = read_arguments(arguments, prog)
     try:
         if options.describe:
             return _describe(options)
