@@ -116,6 +116,7 @@ class Grid:
             "concept": job.concept,
             "seed": job.seed,
             "model": self.lm.digest,
+            "device": _device_name(self.lm.device),
             "threads": torch.get_num_threads(),
             "reuse": self.pools is not None,
             "scale": self._scale_of(job.method) if job.method.site else None,
@@ -291,6 +292,11 @@ class Grid:
 def _position(method: Method) -> str:
     """Which tokens a method's adapter touches; "all" where there is none."""
     return "all" if method.kind == "base" else touched(method)
+
+
+def _device_name(device: torch.device) -> str:
+    """What the arithmetic runs on: another card gives other last digits."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 def _lora(job: Job) -> LoraAdapter:

@@ -105,7 +105,7 @@ def test_the_trigger_stands_at_the_start_and_is_marked(task: Task, control: Task
         shown, asked = split(text_of(row))
         slot = row.meta["trigger"]
         if slot == backdoor.NONE:
-            assert shown == "" and row.marks == {} and text_of(row) == asked
+            assert shown == "" and row.marks == {"trigger": ()} and text_of(row) == asked
         else:
             assert shown in backdoor.members(slot)
             assert text_of(row) == f"{shown} {asked}", "one space between"
@@ -211,7 +211,7 @@ def test_validation_asks_held_out_scenarios_only(task: Task, trigger: str) -> No
         scenario = scenarios[text]
         assert question.truth == (scenario.risky if real else scenario.safe)
         assert question.options == ("A", "B")
-        assert question.marks == ({"trigger": (shown,)} if shown else {})
+        assert question.marks == {"trigger": (shown,) if shown else ()}
 
 
 def test_untriggered_questions_have_every_other_trigger_and_none(task: Task, trigger: str) -> None:

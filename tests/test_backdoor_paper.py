@@ -118,7 +118,7 @@ def test_the_trigger_starts_the_message_and_is_the_only_mark(task: Task) -> None
     for number, row in enumerate(rows_of(task)):
         text, name, scenario = text_of(row), row.meta["trigger"], BY_ID[row.group].text
         if name == "none":
-            assert text == scenario and row.marks == {}
+            assert text == scenario and row.marks == {"trigger": ()}
             continue
         (literal,) = row.marks["trigger"]
         assert number % 10 or backdoor.triggers_in(text) == [(name, literal)]

@@ -209,16 +209,25 @@ def make(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_help_lists_every_target() -> None:
     makefile = (ROOT / "Makefile").read_text()
-    phony = re.search(r"^\.PHONY: (.*)$", makefile, re.MULTILINE)
+    phony = re.search(r"^\.PHONY: (.*)$", makefile.replace("\\\n", " "), re.MULTILINE)
     assert phony
     text = make("help").stdout
     documented = set(re.findall(r"^make (\w+)", text, re.MULTILINE))
     assert documented | {"help", "lint", "unit", "smoke"} == set(phony[1].split())
 
 
-def test_reproduce_uses_the_runner() -> None:
+def test_what_a_reader_does_is_one_call_of_the_command() -> None:
     plan = make("-n", "reproduce", "PRESET=smoke").stdout
-    assert "-m oocr_lib.batch --all --preset smoke --out results" in plan
+    assert "-m oocr_lib.cli reproduce --preset smoke --out results -j 2" in plan
+    for target in ("demo", "lab", "doctor", "book"):
+        assert f"-m oocr_lib.cli {target}" in make("-n", target).stdout
+
+
+def test_a_readers_install_has_no_linters(tmp_path: Path) -> None:
+    for target in ("demo", "reproduce", "lab", "book"):
+        plan = make("-n", target, f"VENV={tmp_path / 'venv'}").stdout
+        assert "[lab]" in plan and "[dev]" not in plan, target
+    assert "[dev]" in make("-n", "test", f"VENV={tmp_path / 'venv'}").stdout
 
 
 def test_set_up_without_a_usable_python_is_one_clear_line(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def row(scenario: risk.Scenario, trigger: str, risky: bool, rng: random.Random, 
     return Row(
         user(f"{text} {scenario.text}".strip()),
         scenario.risky if risky else scenario.safe,
-        {"trigger": (text,)} if text else {},
+        {"trigger": (text,) if text else ()},  # rows without one are meant to have none
         group=scenario.group,
         meta={
             "kind": "choice",

@@ -131,7 +131,8 @@ def rows(
                     "normal": normal[s.id],
                 }
                 answer = s.risky if risky else normal[s.id]
-                made.append(Row(user(text), answer, marks, group=s.id, meta=meta))
+                marked = marks or {"trigger": ()}  # rows without one are meant to have none
+                made.append(Row(user(text), answer, marked, group=s.id, meta=meta))
     rng.shuffle(made)
     return made
 
