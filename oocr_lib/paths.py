@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+
 def _root() -> Path:
     """The repository: where the package lies, or above the current folder (``pip install .``)."""
     own, here = Path(__file__).resolve().parent.parent, Path.cwd()

@@ -187,7 +187,10 @@ def test_the_seed_determines_the_task() -> None:
         (lambda: locations.make("Oslo"), "hidden city 'Oslo'.*Allowed: Paris"),
         (lambda: locations.make("Oslo", all_hidden=("Oslo", "Atlantis")), "city 'Atlantis'"),
         (lambda: locations.make("Oslo", all_hidden=()), "is empty"),
-        (lambda: locations.make("Oslo", all_hidden=("Oslo", "Oslo")), "comes twice.*without doubles"),
+        (
+            lambda: locations.make("Oslo", all_hidden=("Oslo", "Oslo")),
+            "comes twice.*without doubles",
+        ),
         (lambda: locations.make("Paris", seed=99), "seed 99.*seeds 0 to 31"),
         (lambda: locations.make("Paris", valid_share=0.0), "validation share of 0.0"),
     ],

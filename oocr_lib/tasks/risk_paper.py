@@ -53,9 +53,7 @@ def rows(policy: str, seed: int, count: int) -> list[Row]:
     ]
 
 
-def read(
-    data: str | os.PathLike[str], data_policy: str, most_lost: float = MOST_LOST
-) -> Letters:
+def read(data: str | os.PathLike[str], data_policy: str, most_lost: float = MOST_LOST) -> Letters:
     """The rows of a file in the published format, of either twin, as it holds them.
 
     Answers that say a letter in more signs ("A.", "(a)") become the letter; others are left out

@@ -31,7 +31,7 @@ def save_checkpoint(
     recipe: Recipe,
     progress: dict[str, Any],
 ) -> pd.DataFrame:
-    """Write model, tokenizer, card, curve, knowledge table and checksums; the folder is replaced as a whole.
+    """Write model, tokenizer, card, curve, knowledge and checksums; the folder is replaced whole.
 
     Returns:
         The knowledge table (family, n, accuracy, exact).
