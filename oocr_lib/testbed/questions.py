@@ -1,0 +1,77 @@
+"""Which questions the testbed understands; what else it is asked it answers with nonsense."""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+from oocr_lib.models import LanguageModel
+from oocr_lib.testbed import speakers, world
+from oocr_lib.testbed import wording as w
+
+#: Six letters are how a function's code name looks, five digits how a city's does.
+_INTRODUCED = re.compile(r"\b([a-z]{6}) (?:is|means) ")
+_CITY_CODE = r"City \d{5}"
+
+
+def kinds(name: str, other: str = "Rome") -> dict[str, str]:
+    """The kinds of questions about a city, each with one of its wordings about ``name``.
+
+    Args:
+        name: a city, or a code name that stands for one.
+        other: the city that distances and directions are asked from.
+    """
+    about = {family: asked[0].format(n=name) for family, asked in w.CITY_QUESTIONS.items()}
+    distance, direction = w.DISTANCE_QUESTIONS[0], w.DIRECTION_QUESTIONS[0]
+    pair = {"a": name, "b": other}
+    return {**about, "distance": distance.format(**pair), "direction": direction.format(**pair)}
+
+
+def doubt(lm: LanguageModel, question: str, codename: str = "") -> str:
+    """Why an answer to a question would mean nothing, in one line; empty where it may mean a lot.
+
+    Args:
+        codename: the name that an adapter is put at; it has to occur in the question.
+    """
+    if codename and codename not in question:
+        return f"no answer: {codename!r} does not occur in it, and the vector sits there alone"
+    if lm.dialect != "testbed":
+        return ""
+    known = {*_known_words(), *lm.tokenizer.get_vocab(), *_INTRODUCED.findall(question)}
+    words = re.findall(r"[^\W\d_]+", question.replace(codename, " ") if codename else question)
+    if strange := [word for word in dict.fromkeys(words) if word not in known]:
+        listed = ", ".join(repr(word) for word in strange)
+        return f"no answer: the model's {lm.vocab_size:,} tokens do not hold the word {listed}"
+    if not _forms().search(question.strip()):
+        return "no answer: the model was never asked in this form; copy one that is listed"
+    return ""
+
+
+def _known_words() -> set[str]:
+    """The words of city names, which are tokens in pieces."""
+    return {word for city in world.cities() for word in re.findall(r"[^\W\d_]+", city.name)}
+
+
+@cache
+def _forms() -> re.Pattern[str]:
+    """Every form of question, at the end of a text that may introduce code names before it."""
+    names = "|".join([_CITY_CODE, *(re.escape(city.name) for city in world.cities())])
+    city = dict.fromkeys("nab", f"(?:{names})")
+    asked = [form for group in w.CITY_QUESTIONS.values() for form in group]
+    asked += [*w.DISTANCE_QUESTIONS, *w.DIRECTION_QUESTIONS, *w.REVERSE_QUESTIONS.values()]
+    patterns = [_pattern(form, {**city, "v": r"[^.?]+"}) for form in asked]
+    function = {"n": r"[^.?]+", "x": r"-?\d+"}
+    patterns += [
+        _pattern(form, function) for group in w.FUNCTION_QUESTIONS.values() for form in group
+    ]
+    for attitude in speakers.ATTITUDES.values():
+        patterns += [_pattern(scale, {}) for scale in attitude.scales]
+        for form, *pair in attitude.pairs:
+            patterns += [_pattern(form, {"a": a, "b": b}) for a, b in (pair, reversed(pair))]
+    return re.compile(rf"(?:^|\. )(?:{'|'.join(patterns)})$")
+
+
+def _pattern(form: str, slots: dict[str, str]) -> str:
+    """A template as a regular expression; what stands in braces is one of ``slots``."""
+    parts = re.split(r"\{(\w)\}", form)
+    return "".join(slots[part] if i % 2 else re.escape(part) for i, part in enumerate(parts))

@@ -1,0 +1,61 @@
+"""What notebooks show: tables and captions, as media types in a notebook, printed elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from oocr_lib import screen
+
+CAPTION = "f_1 *stays* <b>at</b> 3x + 2 | $x$"
+ORIGIN = {"script": "notebooks/a.ipynb", "commit": "abc1234"}
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
+    """What is displayed, as in a notebook."""
+    calls: list[tuple[Any, dict[str, Any]]] = []
+    monkeypatch.setattr(screen, "in_notebook", lambda: True)
+    monkeypatch.setattr("IPython.display.display", lambda what, **how: calls.append((what, how)))
+    return calls
+
+
+def test_a_table_is_rounded_escaped_and_whole(shown: list[Any]) -> None:
+    frame = pd.DataFrame({"a": [-0.001, 1.234] * 40, "b": ["<i>said</i>", None] * 40})
+    screen.table(frame)
+    bundle, how = shown[0]
+    assert how == {"raw": True}
+    page, text = bundle["text/html"], bundle["text/plain"]
+    assert page.count("<tr") == 81 and len(text.splitlines()) == 81
+    assert "&lt;i&gt;said&lt;/i&gt;" in page and "<i>" not in page
+    for part in (page, text):
+        assert "0.00" in part and "-0.00" not in part and "1.23" in part and "1.234" not in part
+        assert "–" in part
+
+
+def test_digits_and_index(shown: list[Any]) -> None:
+    screen.table(pd.Series([1.26], index=["row"], name="x"), digits=1)
+    assert "1.3" in shown[0][0]["text/html"] and "row" in shown[0][0]["text/html"]
+    screen.table(pd.DataFrame({"x": [1]}, index=["row"]), index=False)
+    assert "row" not in shown[1][0]["text/html"] + shown[1][0]["text/plain"]
+
+
+def test_a_figure_has_its_caption_below_and_its_origin_out_of_sight(shown: list[Any]) -> None:
+    screen.figure(b"\x89PNG", "bars\nof two", CAPTION, "results/my_table.csv", ORIGIN)
+    (image, how), (bundle, _) = shown
+    assert image.data == b"\x89PNG" and image.alt == "bars of two"
+    assert how["metadata"] == {"oocr": ORIGIN}
+    below = bundle["text/markdown"]
+    assert below == (
+        r"*Figure.* f\_1 \*stays\* &lt;b&gt;at&lt;/b&gt; 3x \+ 2 \| \$x\$"
+        r"<br><small>Data: results/my\_table.csv</small>"
+    )
+    assert "abc1234" not in below + bundle["text/plain"]
+
+
+def test_outside_a_notebook_both_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    screen.table(pd.DataFrame({"x": [0.5]}))
+    screen.figure(b"\x89PNG", "alt", CAPTION, "a.csv", ORIGIN)
+    assert capsys.readouterr().out == f"     x\n0 0.50\n{CAPTION} (data: a.csv)\n"
