@@ -43,7 +43,7 @@ note("start")
 time.sleep(seconds)
 metrics = Metrics("sweep", {"seed": seed})
 metrics.add("all/base/accuracy", seed / 100, n=1)
-metrics.write(folder / "metrics.json")
+metrics.write(pathlib.Path(os.environ["OOCR_STAGE"]) / "metrics.json")
 note("end")
 """
 
@@ -98,7 +98,8 @@ def problems(folder: Path, runs: int, settled: Mapping[str, list[int]], code: in
         found.append(f"{len(whole)} of {runs} runs are complete")
     found += [f"{run} never came to its end" for run, (_, ends) in ended.items() if not ends]
     found += [f"{run} was run again" for run, count in settled.items() if ended[run] != count]
-    return found + [f"{path} is left over" for path in (folder / "out").rglob("*partial*")]
+    left = [path for name in ("*partial*", ".stage") for path in (folder / "out").rglob(name)]
+    return found + [f"{path} is left over" for path in left]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,11 +1,13 @@
-"""One notebook run of ``oocr_lib.batch``: its child process, and the check of what came out."""
+"""One notebook run of ``oocr_lib.batch``: its child process, and the check of what came out.
+
+All files of the run are written aside (``stage``) and appear together when it is complete.
+"""
 
 from __future__ import annotations
 
 import json
 import tempfile
 import time
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
@@ -16,13 +18,17 @@ import nbformat
 from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
-from oocr_lib import finished, kernel_record, kernels, notebook_checks, store
+from oocr_lib import finished, kernel_record, kernels, notebook_checks, stage, store
 from oocr_lib.batch_child import Children
 from oocr_lib.batch_progress import Progress
 from oocr_lib.errors import UserError
 from oocr_lib.kernels import Kernel
 from oocr_lib.metrics import FILE
 from oocr_lib.parameters import Parameter, summary
+from oocr_lib.stage import Stage
+
+#: Beside the run's files while it runs: the notebook so far, and what the kernel says of itself.
+_PARTIAL, _SAID = ".partial.ipynb", ".kernel.json"
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,14 @@ class Job:
         return self.source.stem
 
     @property
+    def preset_folder(self) -> Path:
+        """Of all notebooks with this preset."""
+        return self.out / str(self.values["preset"])
+
+    @property
     def notebook_folder(self) -> Path:
         """Of all runs of this notebook and preset."""
-        return self.out / str(self.values["preset"]) / self.name
+        return self.preset_folder / self.name
 
     @property
     def folder(self) -> Path:
@@ -81,10 +92,9 @@ class Job:
 
     def identity(self) -> str:
         """Of what would be run now, see ``finished.identity``."""
-        preset_folder = self.out / str(self.values["preset"])
-        own = self.folder.relative_to(preset_folder).as_posix()
+        own = self.folder.relative_to(self.preset_folder).as_posix()
         return finished.identity(
-            self.source, self.all_values, preset_folder, own,
+            self.source, self.all_values, self.preset_folder, own,
             kernel=self.kernel_versions(), typed_in=self.typed_in,
         )  # fmt: skip
 
@@ -141,6 +151,7 @@ class Worker:
         start = time.monotonic()
         try:
             with self._alone(job):
+                stage.recover(job.folder, alone=True)
                 identity = job.identity()
                 if not self._rerun and finished.find(job.folder, identity):
                     outcome = Outcome(job.title, "", 0.0, job.output, reused=True)
@@ -182,58 +193,52 @@ class Worker:
 
     def _fresh(self, job: Job, identity: str, start: float) -> Outcome:
         """Run a job that is not finished; record it when it is."""
-        partial = job.folder / f".{job.name}.{uuid.uuid4().hex[:8]}.partial.ipynb"
-        said = partial.with_suffix(".json")  # by the kernel, of itself
-        for left in (finished.FILE, ".*.partial.*", ".*.tmp.*"):  # of a killed run; we hold it
-            for path in job.folder.glob(left):
-                path.unlink(missing_ok=True)
-        before = _stamp(job.folder / FILE)
+        for left in job.folder.glob(".*.tmp.*"):  # of a killed run; we hold the folder
+            left.unlink(missing_ok=True)
+        staged = Stage(job.folder, job.preset_folder, "run")
         self._progress.cell(job.title, 0, 0)
         try:
-            problem, cell = self._execute(job, partial, said)
+            problem, cell = self._execute(job, staged.path)
             if problem and not cell and not self._children.stopped:
-                problem, cell = self._execute(job, partial, said)  # ports collide, busy machine
-            notebook = _read(partial)
+                problem, cell = self._execute(job, staged.path)  # ports collide, busy machine
+            notebook = _read(staged.path / _PARTIAL)
             if not problem:
                 problem = notebook_checks.unfinished(notebook) if notebook else "no output"
             if notebook and problem:
                 _mark(notebook, cell)
-            kernel = _record(said)
-            if not problem and _stamp(job.folder / FILE) in (None, before):
+            kernel = _record(staged.path / _SAID)
+            if not problem and not (staged.path / FILE).is_file():
                 problem = f"all cells ran, but none wrote {FILE}"
             if not problem and kernel != job.kernel_versions():
                 problem = "the kernel that ran is not the one that was asked for its versions"
-            target = _install(job, notebook, problem)
             seconds = time.monotonic() - start
-            if not problem:
-                finished.record(job.folder, identity, job.name, job.all_values, seconds, kernel)
+            if problem:
+                _write(job, notebook, problem, job.failed_output)
+            else:
+                _write(job, notebook, "", staged.path / job.output.name)
+                about = (identity, job.name, job.all_values, seconds, kernel)
+                finished.record(staged.path, *about)
+                staged.publish()
+                job.failed_output.unlink(missing_ok=True)
         finally:
-            partial.unlink(missing_ok=True)
-            said.unlink(missing_ok=True)
+            staged.discard()
+        target = job.failed_output if problem else job.output
         return Outcome(job.title, problem, time.monotonic() - start, target)
 
-    def _execute(self, job: Job, partial: Path, said: Path) -> tuple[str, int]:
+    def _execute(self, job: Job, place: Path) -> tuple[str, int]:
         """Run the child process; what it reports as wrong, and the cell started last (0: none)."""
         order = {
             "input": job.source.name,
-            "output": str(partial),
+            "output": str(place / _PARTIAL),
             "parameters": dict(job.values),
             "cell_timeout": self._cell_timeout,
             "kernel": asdict(job.kernel),
         }
         # The output folder is no parameter here: its path would stand in the executed notebook.
         extra = {"OOCR_OUT": str(job.out), "OOCR_LABEL": job.label, "OOCR_PROGRESS": "0"}
-        extra |= {"OOCR_CWD": str(job.typed_in), kernel_record.VARIABLE: str(said)}
+        extra |= {"OOCR_CWD": str(job.typed_in), stage.VARIABLE: str(place)}
+        extra |= {kernel_record.VARIABLE: str(place / _SAID)}
         return self._children.run(job.title, job.source.parent, order, extra)
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    """What changes when a file is replaced."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_ino, status.st_mtime_ns
 
 
 def _read(path: Path) -> NotebookNode | None:
@@ -265,15 +270,11 @@ def _mark(notebook: NotebookNode, ended: int) -> None:
             about["exception"] = number == ended
 
 
-def _install(job: Job, notebook: NotebookNode | None, problem: str) -> Path:
-    """Move the executed notebook to its place, or to where failed ones are kept."""
-    target = job.failed_output if problem else job.output
+def _write(job: Job, notebook: NotebookNode | None, problem: str, target: Path) -> None:
+    """Write the executed notebook, if there is one."""
     if notebook is not None:
         with store.atomic_path(target) as path:
             nbformat.write(_finished(job, notebook, problem), path)
-    if not problem:
-        job.failed_output.unlink(missing_ok=True)
-    return target
 
 
 def _finished(job: Job, notebook: NotebookNode, problem: str) -> NotebookNode:

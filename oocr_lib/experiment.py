@@ -10,6 +10,7 @@ Environment variables, for runs of a committed notebook with another preset (tes
 ``OOCR_LABEL`` names the folder of a run below its notebook's, empty for none; by default it is
 made of the parameters that differ from the notebook's defaults (``defaults``);
 ``OOCR_CWD`` is the folder that typed paths count from (``paths.resolve``);
+``OOCR_STAGE`` is where the runner wants the files until the run is finished (``stage``);
 ``OOCR_THREADS`` sets the number of CPU threads (1); ``OOCR_PROGRESS=1`` shows progress bars.
 """
 
@@ -18,12 +19,13 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import weakref
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oocr_lib import defaults, paths, statistics, store
+from oocr_lib import defaults, paths, stage, statistics, store
 from oocr_lib.errors import UserError, choose
 from oocr_lib.injected import before_injection, check_injected
 from oocr_lib.machine import commit, set_up
@@ -59,6 +61,9 @@ class Settings(dict[str, Any]):
 class Experiment:
     """One notebook run; made by ``start``. Files go to ``folder``, run folders to ``runs``.
 
+    Until ``finish`` the files lie in ``draft``, so that a run that fails leaves those of the run
+    before as they were.
+
     Attributes:
         notebook, model, preset, seed: as given, after the overrides.
         settings: the preset's values.
@@ -84,6 +89,25 @@ class Experiment:
         self.settings = settings
         self.threads = 0
         self.metrics = Metrics(notebook, {})
+        self._stage: stage.Stage | None = None
+        self._finished = False
+
+    @property
+    def draft(self) -> Path:
+        """Where files are written now: a folder aside, and ``folder`` itself after ``finish``."""
+        if self._finished:
+            return self.folder
+        if runners := stage.given(self.folder):
+            return runners
+        if self._stage is None:
+            self._stage = stage.Stage(self.folder, self.out / self.preset)
+            weakref.finalize(self, self._stage.discard)  # also when the kernel ends
+        return self._stage.path
+
+    @property
+    def draft_of_all(self) -> Path:
+        """The same for files that are of all notebooks and go to the preset's folder."""
+        return self.out / self.preset if self._finished else stage.shared_here(self.draft)
 
     @cached_property
     def lm(self) -> LanguageModel:
@@ -107,7 +131,7 @@ class Experiment:
         import pandas as pd
 
         frame = rows if isinstance(rows, pd.DataFrame) else pd.DataFrame(list(rows))
-        with store.atomic_path(self.folder / f"{_checked_name(name)}.csv") as path:
+        with store.atomic_path(self.draft / f"{_checked_name(name)}.csv") as path:
             frame.to_csv(path, index=False)
         return frame
 
@@ -124,17 +148,17 @@ class Experiment:
         """
         from oocr_lib import plots
 
-        source = self.folder / (f"{_checked_name(data)}.csv" if data else FILE)
-        if data and not source.is_file():
+        source = f"{_checked_name(data)}.csv" if data else FILE
+        if data and not (self.draft / source).is_file():
             raise UserError(f"There is no table {data!r} yet. Save it first with exp.table(...).")
         picture = plots.png(figure)
-        with store.atomic_path(self.folder / f"{_checked_name(name)}.png") as path:
+        with store.atomic_path(self.draft / f"{_checked_name(name)}.png") as path:
             path.write_bytes(picture)
         _show(picture, f"{caption} {plots.alt(figure)}")
         print(caption)
         print(
             f"figure {self.show(self.folder / name)}.png: script notebooks/{self.notebook}.ipynb,"
-            f" data {self.show(source)}, commit {commit()}"
+            f" data {self.show(self.folder / source)}, commit {commit()}"
         )
 
     def claim(self, statement: str, measured: Interval | str, rule: str) -> str:
@@ -167,7 +191,12 @@ class Experiment:
         return verdict
 
     def finish(self) -> Path:
-        """Write ``metrics.json`` and print where it is; the last call of a notebook.
+        """Write ``metrics.json``, move all files into place; the last call of a notebook.
+
+        Under the runner they are moved when it has seen the whole notebook end well.
+
+        Returns:
+            The place of ``metrics.json``.
 
         Raises:
             UserError: no metric was recorded.
@@ -176,13 +205,16 @@ class Experiment:
             raise UserError(f"{self.notebook} recorded no metric. Call exp.metrics.add(...) first.")
         self.metrics.versions = versions() | {"threads": self.threads, "commit": commit()}
         path = self.folder / FILE
-        self.metrics.write(path)
+        self.metrics.write(self.draft / FILE)
         verdicts = [claim["verdict"] for claim in self.metrics.claims]
         counts = [f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts)]
         claims = f"; claims: {', '.join(counts)}" if counts else ""
         print(f"{self.show(path)}: {len(self.metrics.values)} metrics{claims}")
         if self.runs.saved or self.runs.reused:
             print(f"runs: {self.runs.saved} new, {self.runs.reused} reused")
+        if self._stage is not None:
+            self._stage.publish()
+            self._stage, self._finished = None, True
         return path
 
     def show(self, path: Path) -> str:
@@ -233,6 +265,7 @@ def start(
         _checked_name(notebook), model, preset, seed, out, values, _label(notebook, given)
     )
     _make_folder(exp.folder)
+    stage.recover(exp.folder)
     shown = shown_model(model)
     common = {"model": shown, "preset": preset, "seed": seed}
     exp.metrics.params = {**common, **(params or {})}

@@ -88,7 +88,7 @@ def test_progress_is_shown_while_it_runs(ran: SimpleNamespace) -> None:
 
 def test_the_good_notebook_has_its_parameters_and_its_metrics(ran: SimpleNamespace) -> None:
     files = sorted(path.name for path in (ran.smoke / "01_good" / LABEL).iterdir())
-    assert files == [".lock", "01_good.ipynb", "metrics.json", "run.json"]
+    assert files == [".lock", ".made.json", "01_good.ipynb", "metrics.json", "run.json"]
     written = json.loads((ran.smoke / "01_good" / LABEL / "metrics.json").read_text())
     assert written == {"seed": 3, "rate": 0.5, "fast": False, "blocks": [2]}
 

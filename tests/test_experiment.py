@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import random
 from pathlib import Path
@@ -23,7 +24,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("OOCR_PRESET", "OOCR_OUT", "OOCR_THREADS", "OOCR_PROGRESS", "OOCR_LABEL"):
+    for name in (
+        "OOCR_PRESET",
+        "OOCR_OUT",
+        "OOCR_THREADS",
+        "OOCR_PROGRESS",
+        "OOCR_LABEL",
+        "OOCR_STAGE",
+    ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("OOCR_THREADS", "1")
 
@@ -95,12 +103,12 @@ def test_table_and_figure(tmp_path: Path, capsys) -> None:
     rows = [{"method": "base", "value": 0.2, "low": 0.1, "high": 0.3, "n": 12}]
     frame = exp.table(rows, "methods")
     assert frame.to_dict("records") == rows
-    assert (exp.folder / "methods.csv").read_text().splitlines()[1] == "base,0.2,0.1,0.3,12"
+    assert (exp.draft / "methods.csv").read_text().splitlines()[1] == "base,0.2,0.1,0.3,12"
     capsys.readouterr()
     exp.figure(
         plots.method_bars(frame, 0.2, "Methods"), "bars", "The base model is at chance.", "methods"
     )
-    assert (exp.folder / "bars.png").read_bytes().startswith(b"\x89PNG")
+    assert (exp.draft / "bars.png").read_bytes().startswith(b"\x89PNG")
     caption, line = capsys.readouterr().out.splitlines()
     assert caption == "The base model is at chance."
     assert line == (
@@ -207,7 +215,62 @@ def test_other_bad_input(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=words) as error:
             call()
         assert "\n" not in str(error.value)
-    assert list(exp.folder.iterdir()) == []
+    assert stage_files(exp) == [] and [path.name for path in exp.folder.iterdir()] == [".stage"]
+
+
+def stage_files(exp: experiment.Experiment) -> list[str]:
+    """What the experiment has written so far."""
+    return sorted(path.name for path in exp.draft.iterdir() if not path.name.startswith("."))
+
+
+def test_files_appear_when_it_finishes_and_old_ones_go(tmp_path: Path) -> None:
+    for tables in (["first", "second"], ["second", "third"]):
+        before = contents(tmp_path)
+        exp = started(tmp_path)
+        for name in tables:
+            exp.table([{"x": len(name)}], name)
+        (exp.draft_of_all / "page.html").write_text(tables[0])
+        exp.metrics.add("all/base/mc5", 0.2)
+        assert contents(tmp_path) == before
+        exp.finish()
+        names = {path.name for path in exp.folder.iterdir()}
+        assert names == {f"{t}.csv" for t in tables} | {"metrics.json", ".made.json"}
+        assert (tmp_path / "out" / "laptop" / "page.html").read_text() == tables[0]
+    exp.table([{"x": 7}], "third")  # the cell is run again
+    assert (exp.folder / "third.csv").read_text().split() == ["x", "7"]
+    assert exp.draft == exp.folder and exp.draft_of_all == tmp_path / "out" / "laptop"
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    """Every finished file below, and what it holds."""
+    return {
+        path: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and ".stage" not in path.parts
+    }
+
+
+def test_an_experiment_that_does_not_finish_leaves_nothing(tmp_path: Path) -> None:
+    exp = started(tmp_path)
+    exp.table([{"x": 1}], "first")
+    draft = exp.draft
+    assert draft.is_dir()
+    del exp
+    gc.collect()
+    assert not draft.exists() and contents(tmp_path) == {}
+
+
+def test_under_the_runner_it_is_the_runner_who_moves(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    place = tmp_path / "out" / "laptop" / "03_locations" / ".stage" / "run-1"
+    monkeypatch.setenv("OOCR_STAGE", str(place))
+    exp, other = started(tmp_path), experiment.start("other", out_dir=tmp_path / "out")
+    assert exp.draft == place and other.draft.parents[1] == other.folder
+    exp.metrics.add("all/base/mc5", 0.2)
+    assert exp.finish() == exp.folder / "metrics.json" and (place / "metrics.json").is_file()
+    assert not (exp.folder / "metrics.json").exists()
+    assert "out/laptop/03_locations/metrics.json: 1 metrics" in capsys.readouterr().out
 
 
 def test_unwritable_output_folder(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ blocks: list[int] = [0, 1]  # some | numbers
 """
 WRITE = """\
 import json, os, pathlib
-folder = pathlib.Path(os.environ["OOCR_OUT"]) / preset / "{name}" / os.environ.get("OOCR_LABEL", "")
+folder = pathlib.Path(os.environ["OOCR_STAGE"])
 text = json.dumps({{"seed": seed, "rate": rate, "fast": fast, "blocks": blocks}})
 (folder / "metrics.json").write_text(text)
 print("ready")  # exp.finish()
@@ -64,7 +64,7 @@ time.sleep(rate)
 metrics = Metrics("{name}", {{"seed": seed}})
 metrics.add("all/base/accuracy", 0.1 * seed, n=1)
 metrics.add("all/random/accuracy", 0.5, ci=(0.4, 0.6), n=3)
-metrics.write(folder / "metrics.json")
+metrics.write(pathlib.Path(os.environ["OOCR_STAGE"]) / "metrics.json")
 with open(folder / "log.txt", "a") as log:
     print("end", file=log)
 """
