@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -66,7 +67,10 @@ class Children:
         """Interrupt all children, then kill those that do not end."""
         self.stopped = True
         for child in list(self._children):
-            child.send_signal(signal.SIGINT)
+            if os.name == "nt":  # Windows has no signal for another process to interrupt itself
+                child.terminate()
+            else:
+                child.send_signal(signal.SIGINT)
         for child in list(self._children):
             try:
                 child.wait(_GRACE_SECONDS)
