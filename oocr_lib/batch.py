@@ -260,17 +260,28 @@ def _describe(options: argparse.Namespace) -> int:
     return 0
 
 
-def main(arguments: Sequence[str] | None = None, prog: str = "python -m oocr_lib.batch") -> int:
+def main(
+    arguments: Sequence[str] | None = None,
+    prog: str = "python -m oocr_lib.batch",
+    *,
+    several: bool = False,
+) -> int:
     """Command line; see the module's text for the exit codes.
 
     Args:
         prog: what the reader typed to get here.
+        several: whether a notebook with one run is an error.
     """
     options = read_arguments(arguments, prog)
     try:
         if options.describe:
             return _describe(options)
         jobs = plan(options)
+        if several and len(jobs) == len({job.name for job in jobs}):
+            raise UserError(
+                "A sweep needs a parameter with several values. Give one, like -p seed=0..4 or "
+                "--grid FILE; a single run is 'oocr run'."
+            )
         for note in dict.fromkeys(job.note for job in jobs if job.note):
             print(note, file=sys.stderr)
         if options.dry_run:

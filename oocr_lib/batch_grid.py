@@ -1,7 +1,7 @@
 """A sweep's parameters: texts of the command line or a YAML file to one set of values a run.
 
     -p seed=0..4 -p site=resid,mlp_out      5 x 2 runs
-    --grid sweep.yaml                       name: value, or name: [value, value]
+    --grid examples/sweep.yaml              name: value, or name: [value, value]
 
 A list-typed parameter takes commas as its own (``-p blocks=0,1`` is one value); several lists go
 into the file, as a list of lists.

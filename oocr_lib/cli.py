@@ -92,7 +92,7 @@ def reproduce(preset: str, out: str, jobs: int) -> None:
 def _batch(name: str, arguments: tuple[str, ...]) -> None:
     from oocr_lib import batch
 
-    sys.exit(batch.main(list(arguments), prog=f"oocr {name}"))
+    sys.exit(batch.main(list(arguments), prog=f"oocr {name}", several=name == "sweep"))
 
 
 @main.command(context_settings=_PASSED)

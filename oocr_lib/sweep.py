@@ -1,9 +1,14 @@
-"""All metrics of a sweep in one table, with each run's parameters.
+"""What a sweep found: all metrics in one table, their means over seeds, a page, a plot.
 
     <out>/<preset>/<notebook>/sweep.csv     one row a run and metric, of all calls so far
+    <out>/<preset>/<notebook>/summary.csv   means over seeds (``sweep_summary``)
+    <out>/<preset>/<notebook>/sweep.html    the runs side by side (``sweep_page``)
 
-Columns: the parameters that differ between the runs first, then ``family, method, measure, value,
-low, high, n`` (no interval: ``low`` and ``high`` are empty), the other parameters, and ``folder``.
+Columns of ``sweep.csv``: the parameters that differ between the runs first, then ``family, method,
+measure, value, low, high, n`` (no interval: ``low`` and ``high`` are empty), the other parameters,
+and ``folder``.
+
+    sweep.plot("results/laptop/00_quickstart", "all/mc5", "block")
 """
 
 from __future__ import annotations
@@ -15,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from oocr_lib import finished, metrics, store
+from oocr_lib import finished, metrics, store, sweep_page, sweep_summary
 from oocr_lib.errors import UserError, choose
 from oocr_lib.statistics import bootstrap
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from oocr_lib.batch_job import Job
 
 FILE = "sweep.csv"
@@ -97,11 +104,40 @@ def _write_all(folder: Path, jobs: Sequence[Job]) -> Iterator[str]:
     known = {job.folder: job for job in jobs}
     good = [path for path in sorted(found) if path in known or _current(path, jobs[0])]
     yield from _write(good, folder / FILE)
+    yield from _compare(folder, good, [job.folder for job in jobs])
     if len(good) < len(found):
         yield (
             f"{len(found) - len(good)} runs in {folder.name}/ are left out of it: the library, the "
             "notebook or their data changed since."
         )
+
+
+def _compare(folder: Path, runs: Sequence[Path], own: Sequence[Path]) -> Iterator[str]:
+    """``summary.csv`` and ``sweep.html`` over all runs; the settings of this call on the screen."""
+    if len(runs) < 2:
+        return
+    made = table(runs)
+    summed, claimed = sweep_summary.summary(made), _claimed(runs)
+    try:
+        with store.atomic_path(folder / sweep_summary.FILE) as aside:
+            summed.to_csv(aside, index=False)
+        with store.atomic_path(folder / sweep_page.FILE) as aside:
+            aside.write_text(sweep_page.to_html(made, folder, claimed), encoding="utf-8")
+    except OSError as error:
+        yield f"No page {sweep_page.FILE}: {error}"
+        return
+    if len(own) > 1 and not (mine := made[made["folder"].isin([path.name for path in own])]).empty:
+        names = [name for name in sweep_summary.varied(made) if name != sweep_summary.SEED]
+        asked = mine.assign(**{name: sweep_summary.plain(mine[name]) for name in names})
+        shown = summed.merge(asked[names].drop_duplicates()) if names else summed
+        yield from sweep_summary.on_screen(shown, claimed)
+    yield f"Side by side: open {sweep_page.FILE} there; all means: {sweep_summary.FILE}"
+
+
+def _claimed(runs: Sequence[Path]) -> list[str]:
+    """Metrics that claims of these runs are about."""
+    claims = [claim for run in runs for claim in metrics.load(run / metrics.FILE).claims]
+    return list(dict.fromkeys(claim["metric"] for claim in claims if claim.get("metric")))
 
 
 def _had(folder: Path) -> bool:
@@ -135,10 +171,9 @@ def _write(runs: Sequence[Path], path: Path) -> Iterator[str]:
 
 
 def lines(made: pd.DataFrame, metric: str, x: str, by: str = "method") -> pd.DataFrame:
-    """What ``plots.layer_sweep`` draws: one metric over a numeric parameter, a line each ``by``.
+    """One metric over a numeric parameter, a line each ``by``: what ``plots.layer_sweep`` draws.
 
-    Runs that differ in nothing but other parameters (seeds) become their mean with a 95 % bootstrap
-    interval over runs.
+    ``plot`` draws it in one call, and takes any parameter.
 
     Args:
         made: of ``table`` or read from ``sweep.csv``.
@@ -147,23 +182,90 @@ def lines(made: pd.DataFrame, metric: str, x: str, by: str = "method") -> pd.Dat
         by: a column whose values are lines.
 
     Returns:
-        Columns ``method`` (the line), ``block`` (x), ``value, low, high, n``.
+        Columns ``method`` (the line), ``block`` (x), ``value, low, high, n``: the mean over the
+        runs that differ in nothing but other parameters, with a 95 % bootstrap interval.
 
     Raises:
         UserError: an unknown metric or column, or an x without numbers.
     """
-    parts = metric.split("/")
+    rows = _rows(made, metric, x, by)
+    if not pd.api.types.is_numeric_dtype(rows[x]):
+        raise UserError(f"Parameter {x!r} has no numbers. Allowed as x: numbers; or use plot.")
+    return _means(rows, x, by).rename(columns={"x": "block"})
+
+
+def plot(
+    source: pd.DataFrame | str | Path,
+    metric: str,
+    x: str,
+    by: str = "method",
+    chance: float | None = None,
+) -> Figure:
+    """Draw one metric over a parameter: lines with bands over numbers, points over names.
+
+    Args:
+        source: a table of ``table``, a ``sweep.csv``, or the notebook's folder with runs below.
+        metric: ``family/measure`` for all methods, or ``family/method/measure``.
+        x: any parameter. Other parameters that differ between the runs are averaged over.
+        by: a column whose values are lines.
+        chance: a level to mark.
+
+    Raises:
+        UserError: nothing at ``source``, an unknown metric or column.
+    """
+    from oocr_lib.plots.by_parameter import by_parameter
+
+    made = source if isinstance(source, pd.DataFrame) else _read(Path(source))
+    rows = _rows(made, metric, x, by)
+    texts = not pd.api.types.is_numeric_dtype(rows[x]) or pd.api.types.is_bool_dtype(rows[x])
+    order = sweep_summary.in_order(rows[x])
+    drawn = _means(rows, x, by)
+    drawn = drawn.sort_values("x", key=lambda c: c.map(order.index), kind="stable")
+    if texts:
+        drawn["x"] = drawn["x"].map(lambda value: str(value) or "(empty)")
+    others = [n for n in sweep_summary.varied(made) if n not in (x, by)]
+    over = " and ".join(f"{name}s" if name == sweep_summary.SEED else name for name in others)
+    return by_parameter(drawn, f"{metric} by {x}", x, metric, chance, over or "runs")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """The table of a folder or file."""
+    if path.suffix == ".csv" or (path / FILE).is_file():
+        try:
+            return pd.read_csv(path if path.suffix == ".csv" else path / FILE)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"Cannot read the table {str(path)!r} ({type(error).__name__}). Give a {FILE}, or "
+                "the folder that it is in."
+            ) from error
+    return table(folders(path))
+
+
+def _rows(made: pd.DataFrame, metric: str, x: str, by: str) -> pd.DataFrame:
+    """Rows of one metric, with values of ``x`` and ``by`` that can be compared.
+
+    Raises:
+        UserError: an unknown metric or column, or no table of a sweep.
+    """
+    if missing := {*_MEASURED, "folder"} - set(made.columns):
+        raise UserError(
+            f"The table has no column {min(missing)!r}. Allowed: a table of oocr_lib.sweep.table, "
+            f"or a {FILE}."
+        )
     keys = made["family"] + "/" + made["measure"]
-    if len(parts) == 3:
-        keys = made["family"] + "/" + made["method"] + "/" + made["measure"]
+    if metric.count("/") == 2:
+        keys = sweep_summary.metric_keys(made)
     rows = made[keys == choose(metric, list(dict.fromkeys(keys)), "metric of the sweep")]
     for column in (x, by):
         choose(column, list(made.columns), "column of the sweep")
-    if not pd.api.types.is_numeric_dtype(rows[x]):
-        raise UserError(f"Parameter {x!r} has no numbers. Allowed as x: numbers; or draw bars.")
+    return rows.assign(**{name: sweep_summary.plain(rows[name]) for name in {x, by}})
+
+
+def _means(rows: pd.DataFrame, x: str, by: str) -> pd.DataFrame:
+    """Columns method (the line), x, value, low, high, n."""
     drawn = []
     for (line, at), part in rows.groupby([by, x], sort=False):
         found = bootstrap(part["value"])
         ends = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
-        drawn.append({"method": str(line), "block": at, **ends})
+        drawn.append({"method": str(line), "x": at, **ends})
     return pd.DataFrame(drawn)

@@ -22,7 +22,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What would have been given to the runner."""
     seen: list[list[str]] = []
 
-    def main(arguments: list[str], prog: str = "") -> int:
+    def main(arguments: list[str], prog: str = "", **_: Any) -> int:
         seen.append(arguments)
         return 0
 

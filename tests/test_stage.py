@@ -14,6 +14,9 @@ import nbformat
 import pytest
 
 from oocr_lib import finished, notebook_checks, stage
+from oocr_lib.batch_job import Job, Worker
+from oocr_lib.batch_progress import Progress
+from oocr_lib.parameters import inspect
 from oocr_lib.paths import ROOT
 from oocr_lib.stage import Stage
 from tests import tiny_notebooks
@@ -52,17 +55,15 @@ end(5)""",
 ]
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "oocr_lib.batch", "book.ipynb", "--out", "out", *arguments]
-
-
-def run(folder: Path, number: int, end_in: str = "-", *arguments: str) -> int:
-    """Run the notebook so that it ends in a cell; the exit code."""
+def run(folder: Path, number: int, end_in: str = "-") -> str:
+    """Run the notebook so that it ends in a cell; what is reported as wrong."""
     (folder / "number.txt").write_text(str(number))
     (folder / "end_in.txt").write_text(end_in)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command(*arguments), cwd=folder, env=environment, capture_output=True)
-    return done.returncode
+    source = folder / "book.ipynb"
+    job = Job(source, inspect(source), {"preset": "laptop"}, folder / "out")
+    job.make_folder()
+    with Progress(["book"]) as progress:
+        return Worker(None, progress, rerun=True).run(job).problem
 
 
 def results(folder: Path) -> dict[str, bytes]:
@@ -79,7 +80,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the notebook and the results of its first version."""
     folder = tmp_path_factory.mktemp("made")
     tiny_notebooks.write(folder, "book", *CELLS, finish=False)
-    assert run(folder, 0) == 0
+    assert run(folder, 0) == ""
     names = {"book.ipynb", "metrics.json", "run.json", ".made.json", "line.png", "numbers.csv"}
     assert results(folder / "out" / "laptop" / "book").keys() == names | {"first_version_only.csv"}
     return folder
@@ -94,13 +95,13 @@ def test_a_kernel_that_dies_in_any_cell_leaves_the_earlier_results(book: Path) -
     place = book / "out" / "laptop" / "book"
     before = results(place)
     for cell in "12345":
-        assert run(book, 1, cell, "--rerun") == 1
+        assert run(book, 1, cell) == f"code cell {int(cell) + 2} of 7: DeadKernelError: Kernel died"
         assert (book / "cell.txt").read_text() == cell
         assert results(place) == before, f"killed in cell {cell}"
         failed = nbformat.read(place / "book.failed.ipynb", as_version=4)
         states = [c.metadata.papermill.status for c in notebook_checks.code_cells(failed)]
         assert states.index("failed") == int(cell) + 1  # after the parameters and those given
-    assert run(book, 1, "-", "--rerun") == 0
+    assert run(book, 1) == ""
     after = results(place)
     assert after.keys() == before.keys() - {"first_version_only.csv"}
     same = {name for name in after if after[name] == before[name]}
@@ -114,9 +115,8 @@ def test_a_killed_batch_leaves_the_earlier_results(book: Path) -> None:
     (book / "number.txt").write_text("1")
     (book / "end_in.txt").write_text("5 wait")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    child = subprocess.Popen(
-        command("--rerun"), cwd=book, env=environment, stderr=subprocess.DEVNULL
-    )
+    command = [sys.executable, "-m", "oocr_lib.batch", "book.ipynb", "--out", "out", "--rerun"]
+    child = subprocess.Popen(command, cwd=book, env=environment, stderr=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while time.monotonic() < deadline and not (
         (book / "cell.txt").exists() and (book / "cell.txt").read_text() == "5"
@@ -127,7 +127,7 @@ def test_a_killed_batch_leaves_the_earlier_results(book: Path) -> None:
     left = {name: held for name, held in results(place).items() if not name.startswith(".stage")}
     assert (book / "cell.txt").read_text() == "5" and list((place / ".stage").iterdir())
     assert left == before
-    assert run(book, 0) == 0  # finished before: only the leftovers go
+    stage.recover(place, alone=True)
     assert results(place) == before
 
 

@@ -91,6 +91,7 @@ def test_tables_are_written_where_asked_and_kinds_are_checked(folder: Path, tmp_
     job = Job(source, inspect(source), {"preset": "p"}, tmp_path, "x")
     run(tmp_path / "p" / "a", "x", 0.5, seed=0)
     said = list(sweep.write_tables([job], tmp_path / "all.csv"))
+    assert not (tmp_path / "p" / "a" / "sweep.html").exists(), "one run is nothing to compare"
     assert said == [
         "Table of 1 runs: sweep.csv in a/",
         f"Table of 1 runs: all.csv in {tmp_path.name}/",
@@ -99,6 +100,74 @@ def test_tables_are_written_where_asked_and_kinds_are_checked(folder: Path, tmp_
     assert len(pd.read_csv(tmp_path / "p" / "a" / "sweep.csv")) == 2
     with pytest.raises(UserError, match=r"Allowed: \.csv, \.parquet"):
         sweep.check_table(Path("x.xlsx"))
+
+
+def test_after_a_sweep_its_means_are_on_the_screen_and_in_files(tmp_path: Path) -> None:
+    source = tiny_notebooks.write(tmp_path, "a")
+    folder = tmp_path / "p" / "a"
+    jobs = [Job(source, inspect(source), {"preset": "p"}, tmp_path, f"seed={s}") for s in (0, 1)]
+    for seed in (0, 1):
+        run(folder, f"seed={seed}", 0.5 + 0.1 * seed, seed=seed)
+    said = list(sweep.write_tables(jobs, None))
+    assert said[:2] == ["Table of 2 runs: sweep.csv in a/", "Means over seeds, n runs each:"]
+    assert [line.split() for line in said[3:5]] == [
+        ["all/base/accuracy", "0.20", "[0.20,", "0.20]", "2"],
+        ["all/vector_resid/accuracy", "0.55", "[0.50,", "0.60]", "2"],
+    ]
+    assert "sweep.html" in said[-1] and (folder / "sweep.html").is_file()
+    summed = pd.read_csv(folder / "summary.csv")
+    assert summed["value"].tolist() == pytest.approx([0.2, 0.55]) and set(summed["n"]) == {2}
+
+
+@pytest.mark.parametrize("kind", ["table", "folder", "file"])
+def test_a_plot_has_a_line_and_a_band_a_method(folder: Path, kind: str) -> None:
+    table = sweep.table(sweep.folders(folder))
+    table.to_csv(folder / "sweep.csv", index=False)
+    source = {"table": table, "folder": folder, "file": str(folder / "sweep.csv")}[kind]
+    ax = sweep.plot(source, "all/accuracy", "rate", chance=0.2).axes[0]
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("rate", "all/accuracy")
+    lines = {line.get_label(): line for line in ax.get_lines()}
+    assert set(lines) == {"base model", "vector (residual)", "chance (0.20)"}
+    assert lines["vector (residual)"].get_ydata().tolist() == pytest.approx([0.15, 0.55])
+    bands = [band.get_paths()[0].get_extents() for band in ax.collections]
+    assert [(band.y0, band.y1) for band in bands] == [
+        pytest.approx((0.2, 0.2)),
+        pytest.approx((0.1, 0.6)),
+    ]
+
+
+def test_names_are_drawn_as_points_in_a_fixed_order(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        for city, value in (("Oslo", 0.4), ("Lima", 0.8)):
+            run(tmp_path, f"{seed}{city}", value + 0.1 * seed, seed=seed, hidden=city)
+    figure = sweep.plot(tmp_path, "all/vector_resid/accuracy", "hidden")
+    ax = figure.axes[0]
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["Lima", "Oslo"]
+    (points,) = [line for line in ax.get_lines() if line.get_label() == "vector (residual)"]
+    assert points.get_linestyle() == "None"
+    assert points.get_ydata().tolist() == pytest.approx([0.85, 0.45])
+    assert "over seeds (n = 2)" in plots.alt(figure)
+    assert "over hidden (n = 2)" in plots.alt(sweep.plot(tmp_path, "all/accuracy", "seed"))
+
+
+def test_values_over_many_powers_get_an_axis_of_powers(tmp_path: Path) -> None:
+    for rate in (0.001, 0.01, 0.1):
+        run(tmp_path, f"rate={rate}", 0.5, rate=rate)
+    ax = sweep.plot(tmp_path, "all/accuracy", "rate").axes[0]
+    assert ax.get_xscale() == "log"
+    assert [tick.get_text() for tick in ax.get_xticklabels()] == ["0.001", "0.01", "0.1"]
+
+
+def test_what_is_no_sweep_cannot_be_drawn(tmp_path: Path) -> None:
+    (tmp_path / "sweep.csv").write_text("a,b\n1,2\n")
+    for source, words in (
+        (tmp_path, "has no column 'family'"),
+        (tmp_path / "none.csv", "Cannot read the table"),
+        (tmp_path / "none", "None of 0 runs is finished"),
+    ):
+        with pytest.raises(UserError, match=words) as error:
+            sweep.plot(source, "all/accuracy", "rate")
+        assert "\n" not in str(error.value)
 
 
 class Failing(Children):
