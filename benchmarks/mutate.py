@@ -1,6 +1,6 @@
 """Files that were changed: each is refused in one line, or says the same, or counts as another.
 
-    python -m benchmarks.mutate                      100,000 files and more, about half an hour
+    python -m benchmarks.mutate                      116,000 files, about half an hour
     python -m benchmarks.mutate --share 0.01         every hundredth of them
 
 A checkpoint, a tokenizer, training rows, an adapter, a finished run, metrics and a notebook are
@@ -243,13 +243,13 @@ def _read_notebook(folder: Path) -> Read:
 
 
 KINDS: Mapping[str, Kind] = {
-    "config (Llama)": Kind(_write_config, _read_model, edited_text, 6_000),
-    "config (Gemma 3)": Kind(_write_gemma, _read_model, edited_text, 6_000),
-    "tokenizer": Kind(_write_tokenizer, _read_model, edited_text, 9_000),
-    "chat template": Kind(_write_template, _read_model, edited_bytes, 2_000),
-    "weights": Kind(_write_weights, _read_model, edited_tensors, 2_000),
-    "rows (JSONL)": Kind(_write_rows, _read_rows, edited_lines, 35_000),
-    "adapter (safetensors)": Kind(_write_adapter, _read_adapter, edited_tensors, 22_000, True),
+    "config (Llama)": Kind(_write_config, _read_model, edited_text, 3_000),
+    "config (Gemma 3)": Kind(_write_gemma, _read_model, edited_text, 4_000),
+    "tokenizer": Kind(_write_tokenizer, _read_model, edited_text, 5_000),
+    "chat template": Kind(_write_template, _read_model, edited_bytes, 1_500),
+    "weights": Kind(_write_weights, _read_model, edited_tensors, 1_500),
+    "rows (JSONL)": Kind(_write_rows, _read_rows, edited_lines, 40_000),
+    "adapter (safetensors)": Kind(_write_adapter, _read_adapter, edited_tensors, 25_000, True),
     "finished run": Kind(_write_run, _read_run, edited_run, 8_000, True),
     "metrics.json": Kind(_write_metrics, _read_metrics, edited_text, 20_000, True),
     "notebook": Kind(_write_notebook, _read_notebook, edited_text, 8_000),
