@@ -131,7 +131,9 @@ def _compare(folder: Path, runs: Sequence[Path], own: Sequence[Path]) -> Iterato
         asked = mine.assign(**{name: sweep_summary.plain(mine[name]) for name in names})
         shown = summed.merge(asked[names].drop_duplicates()) if names else summed
         yield from sweep_summary.on_screen(shown, claimed)
-    yield f"Side by side: open {sweep_page.FILE} there; all means: {sweep_summary.FILE}"
+    page, here = folder / sweep_page.FILE, Path.cwd()
+    shown_page = page.relative_to(here) if page.is_relative_to(here) else page
+    yield f"The runs side by side: {shown_page}; all means: {sweep_summary.FILE} beside it"
 
 
 def _claimed(runs: Sequence[Path]) -> list[str]:

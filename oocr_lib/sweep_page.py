@@ -30,7 +30,8 @@ body { margin: 0 auto; max-width: 110rem; padding: 1rem; font: 100%/1.45 system-
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; }
 th, td { padding: .3rem .7rem; text-align: left; vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.number, td.mean { font-variant-numeric: tabular-nums; white-space: nowrap; }
+td.number { text-align: right; }
 thead th { border-bottom: 2px solid; vertical-align: bottom; }
 tbody tr { border-bottom: 1px solid GrayText; }
 button { font: inherit; font-weight: 600; text-align: left; cursor: pointer; }
@@ -124,7 +125,8 @@ def _means(made: pd.DataFrame, claimed: Sequence[str]) -> str:
     lines = []
     for row, key in zip(rows.head(60).itertuples(), metric_keys(rows), strict=False):
         cells = [_cell(getattr(row, name)) for name in names]
-        cells += [_cell(key), _cell(sweep_summary.interval(row)), _cell(row.n)]
+        mean = f'<td class="mean">{_text(sweep_summary.interval(row))}</td>'
+        cells += [_cell(key), mean, _cell(row.n)]
         lines.append(f"<tr>{''.join(cells)}</tr>\n")
     heads = "".join(_head(name) for name in (*names, "metric", "mean [95 % interval]", "n"))
     return _section("Means over seeds", _scroll("Means over seeds", heads, lines))
@@ -175,13 +177,11 @@ def _table(made: pd.DataFrame, runs: dict[str, dict[str, Any]], claimed: Sequenc
         cells += [_number(numbers.get((label, key))) for key in keys]
         links = f'{_link(run, "notebook")}, <a href="{_text(run["link"])}/">files</a>'
         lines.append(f'<tr>{"".join(cells)}<td data-key="{_text(label)}">{links}</td></tr>\n')
-    names = (*varied(made), *keys, "run")
-    heads = "".join(
-        _head(f'<button type="button">{_text(name)}</button>', raw=True) for name in names
-    )
-    return _section(
-        "All runs", _scroll("All runs, sorted by a click on a column's name", heads, lines)
-    )
+    values = next(iter(runs.values()))["values"]
+    buttons = [f'<button type="button">{_text(n)}</button>' for n in (*values, *keys, "run")]
+    heads = "".join(_head(button, raw=True) for button in buttons)
+    hint = "<p>A column's name sorts by it.</p>\n"
+    return _section("All runs", hint + _scroll("All runs", heads, lines))
 
 
 def _same(made: pd.DataFrame) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -128,7 +129,8 @@ def test_a_plot_has_a_line_and_a_band_a_method(folder: Path, kind: str) -> None:
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("rate", "all/accuracy")
     lines = {line.get_label(): line for line in ax.get_lines()}
     assert set(lines) == {"base model", "vector (residual)", "chance (0.20)"}
-    assert lines["vector (residual)"].get_ydata().tolist() == pytest.approx([0.15, 0.55])
+    heights = np.asarray(lines["vector (residual)"].get_ydata())
+    assert heights == pytest.approx([0.15, 0.55])
     bands = [band.get_paths()[0].get_extents() for band in ax.collections]
     assert [(band.y0, band.y1) for band in bands] == [
         pytest.approx((0.2, 0.2)),
@@ -145,7 +147,7 @@ def test_names_are_drawn_as_points_in_a_fixed_order(tmp_path: Path) -> None:
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["Lima", "Oslo"]
     (points,) = [line for line in ax.get_lines() if line.get_label() == "vector (residual)"]
     assert points.get_linestyle() == "None"
-    assert points.get_ydata().tolist() == pytest.approx([0.85, 0.45])
+    assert np.asarray(points.get_ydata()) == pytest.approx([0.85, 0.45])
     assert "over seeds (n = 2)" in plots.alt(figure)
     assert "over hidden (n = 2)" in plots.alt(sweep.plot(tmp_path, "all/accuracy", "seed"))
 
