@@ -21,6 +21,7 @@ from oocr_lib.analysis import geometry
 from oocr_lib.asking import ask, fixed
 from oocr_lib.errors import UserError
 from oocr_lib.grid import Job
+from oocr_lib.progress import bar
 from oocr_lib.sites import Site
 from oocr_lib.statistics import Floats
 from oocr_lib.study import Study
@@ -72,9 +73,9 @@ def naive_by_block(study: Study, pairs: Sequence[Run]) -> pd.DataFrame:
     """
     jobs = comparison.jobs(study.vector("resid", 0), pairs)
     sites = [Site(block, "resid") for block in study.blocks]
-    found = [reading.naive_vectors(study, job, sites) for job in jobs]
+    found = [reading.naive_vectors(study, job, sites) for job in bar(jobs, "naive vectors")]
     tables = []
-    for site in sites:
+    for site in bar(sites, "asking naive vectors, by block"):
         naive = torch.stack([vectors[site] for vectors in found])
         control = reading.as_long(naive, site.block)
         for method, vectors in (("naive", naive), ("random", control)):
@@ -154,7 +155,7 @@ def lines(
         Rows of ``suite.accuracy`` with ``weight``.
     """
     tables = []
-    for weight in weights:
+    for weight in bar(weights, f"{method}, by weight"):
         mixed = torch.lerp(starts, ends, weight)
         found = accuracy(study, method, mixed, site, jobs, validation=validation)
         tables.append(found.assign(weight=weight))

@@ -11,7 +11,8 @@ Environment variables, for runs of a committed notebook with another preset (tes
 made of the parameters that differ from the notebook's defaults (``defaults``);
 ``OOCR_CWD`` is the folder that typed paths count from (``paths.resolve``);
 ``OOCR_STAGE`` is where the runner wants the files until the run is finished (``stage``);
-``OOCR_THREADS`` sets the number of CPU threads (1); ``OOCR_PROGRESS=1`` shows progress bars.
+``OOCR_THREADS`` sets the number of CPU threads (1);
+``OOCR_PROGRESS`` says whether to show progress bars and times (``progress``).
 """
 
 from __future__ import annotations
@@ -19,13 +20,14 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+import time
 import weakref
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oocr_lib import defaults, paths, stage, statistics, store
+from oocr_lib import defaults, paths, progress, screen, stage, statistics, store
 from oocr_lib.errors import UserError, choose
 from oocr_lib.injected import before_injection, check_injected
 from oocr_lib.machine import commit, set_up
@@ -91,6 +93,7 @@ class Experiment:
         self.metrics = Metrics(notebook, {})
         self._stage: stage.Stage | None = None
         self._finished = False
+        self._began = time.perf_counter()
 
     @property
     def draft(self) -> Path:
@@ -123,8 +126,8 @@ class Experiment:
 
     @property
     def progress(self) -> bool:
-        """Whether to show progress bars; off in committed notebooks, on in ``make lab``."""
-        return os.environ.get("OOCR_PROGRESS", "0") not in ("", "0")
+        """Whether to show progress bars and times: while somebody watches."""
+        return progress.watched()
 
     def table(self, rows: pd.DataFrame | Iterable[Mapping[str, Any]], name: str) -> pd.DataFrame:
         """Save ``rows`` as ``<name>.csv`` (full precision) and return them as a data frame."""
@@ -136,7 +139,9 @@ class Experiment:
         return frame
 
     def figure(self, figure: Figure, name: str, caption: str, data: str | None = None) -> None:
-        """Save ``<name>.png``, show it with alt text, and print where it comes from.
+        """Save ``<name>.png``, show it with alt text, and its caption below it.
+
+        Script, data and commit stand in the metadata of the file and of the notebook's output.
 
         Args:
             figure: from ``oocr_lib.plots``.
@@ -151,18 +156,18 @@ class Experiment:
         source = f"{_checked_name(data)}.csv" if data else FILE
         if data and not (self.draft / source).is_file():
             raise UserError(f"There is no table {data!r} yet. Save it first with exp.table(...).")
-        picture = plots.png(figure)
+        origin = {
+            "script": f"notebooks/{self.notebook}.ipynb",
+            "data": self.show(self.folder / source),
+            "commit": commit(),
+        }
+        picture = plots.png(figure, ", ".join(f"{key} {value}" for key, value in origin.items()))
         with store.atomic_path(self.draft / f"{_checked_name(name)}.png") as path:
             path.write_bytes(picture)
-        _show(picture, f"{caption} {plots.alt(figure)}")
-        print(caption)
-        print(
-            f"figure {self.show(self.folder / name)}.png: script notebooks/{self.notebook}.ipynb,"
-            f" data {self.show(self.folder / source)}, commit {commit()}"
-        )
+        screen.figure(picture, f"{caption} {plots.alt(figure)}", caption, origin["data"], origin)
 
-    def claim(self, statement: str, measured: Interval | str, rule: str) -> str:
-        """Print and record one claim check, and return the verdict.
+    def claim(self, statement: str, measured: Interval | str, rule: str) -> None:
+        """Print and record one claim check with its verdict.
 
         Args:
             statement: what is claimed, in one line.
@@ -188,7 +193,6 @@ class Experiment:
         others = [c for c in self.metrics.claims if c["statement"] != statement]
         self.metrics.claims = [*others, entry]
         print(f"{statement}: {measured} (rule: {rule}) – {verdict} at this scale")
-        return verdict
 
     def finish(self) -> Path:
         """Write ``metrics.json``, move all files into place; the last call of a notebook.
@@ -203,7 +207,9 @@ class Experiment:
         """
         if not self.metrics.values:
             raise UserError(f"{self.notebook} recorded no metric. Call exp.metrics.add(...) first.")
-        self.metrics.versions = versions() | {"threads": self.threads, "commit": commit()}
+        seconds = round(time.perf_counter() - self._began, 1)
+        run = {"threads": self.threads, "commit": commit(), "seconds": seconds}
+        self.metrics.versions = versions() | run
         path = self.folder / FILE
         self.metrics.write(self.draft / FILE)
         verdicts = [claim["verdict"] for claim in self.metrics.claims]
@@ -212,6 +218,8 @@ class Experiment:
         print(f"{self.show(path)}: {len(self.metrics.values)} metrics{claims}")
         if self.runs.saved or self.runs.reused:
             print(f"runs: {self.runs.saved} new, {self.runs.reused} reused")
+        if self.progress:
+            print(f"time: {_duration(seconds)} with {self.threads} CPU thread(s)")
         if self._stage is not None:
             self._stage.publish()
             self._stage, self._finished = None, True
@@ -315,10 +323,6 @@ def _make_folder(folder: Path) -> None:
         ) from error
 
 
-def _show(picture: bytes, text: str) -> None:
-    """Show a PNG with alt text if this runs in a notebook."""
-    from IPython.core.getipython import get_ipython
-    from IPython.display import Image, display
-
-    if get_ipython() is not None:
-        display(Image(data=picture, format="png", alt=" ".join(text.split())))
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

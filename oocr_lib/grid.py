@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,11 @@ from oocr_lib.tasks.base import Task, check_row, shuffle_answers
 from oocr_lib.training import RunData, TrainResult, train, validate
 
 __all__ = ["Grid", "Job", "Method", "best_by_validation", "cross", "with_config"]
+
+#: Share of a batch's time that a bar leaves for its questions.
+SCORING = 0.2
+#: Without the count, which would be a fraction of a run.
+_BAR = "{desc}: {percentage:3.0f}%|{bar}| of {total_fmt} runs [{elapsed}<{remaining}]"
 
 
 @dataclass
@@ -141,13 +147,19 @@ class Grid:
         """
         check_jobs(jobs)
         found: dict[Job, Run] = {}
-        with tqdm(total=len(jobs), desc=label, disable=not self.progress) as bar:
+        with tqdm(
+            total=len(jobs), desc=label, disable=not self.progress, leave=False, bar_format=_BAR
+        ) as bar:
             for batch in batches(jobs):
+                # A batch may take minutes, so its steps move the bar, too.
+                step = (1 - SCORING) * len(batch) / batch[0].method.config.steps
                 done = {job: self.store.find(self.spec(job)) for job in batch}
                 if any(run is None for run in done.values()):
-                    done = dict(zip(batch, self._compute(batch), strict=True))
+                    made = self._compute(batch, partial(bar.update, step))
+                    done = dict(zip(batch, made, strict=True))
                 found.update({job: run for job, run in done.items() if run is not None})
-                bar.update(len(batch))
+                bar.n = len(found)
+                bar.refresh()
         return pd.DataFrame([row for job in jobs for row in rows(job, found[job])])
 
     def runs(self, jobs: Sequence[Job]) -> list[Run]:
@@ -231,7 +243,10 @@ class Grid:
         return RunData(rows, encoded.valid, job.seed)
 
     def train(
-        self, jobs: Sequence[Job], scored: bool = True
+        self,
+        jobs: Sequence[Job],
+        scored: bool = True,
+        after_step: Callable[[], object] = lambda: None,
     ) -> tuple[Adapter | None, TrainResult, Reuse | None]:
         """Train jobs that share a batch (``batches``), nothing saved.
 
@@ -246,15 +261,17 @@ class Grid:
         if adapter is None or method.kind == "random":
             return adapter, TrainResult(np.zeros((0, len(jobs)))), reuse
         rates = [job.method.config.lr for job in jobs]
-        result = train(self.lm, adapter, data, method.config, rates=rates, reuse=reuse)
+        result = train(
+            self.lm, adapter, data, method.config, rates=rates, reuse=reuse, after_step=after_step
+        )
         return adapter, result, reuse
 
-    def _compute(self, jobs: Sequence[Job]) -> list[Run]:
+    def _compute(self, jobs: Sequence[Job], after_step: Callable[[], object]) -> list[Run]:
         """Train (where there is something to train) and evaluate jobs that share a batch."""
         asked = [self.task(j.concept, j.seed).questions for j in jobs]
         for job, mine in zip(jobs, asked, strict=True):  # before hours of training, not after
             check_asked(mine, [_position(job.method)] * len(mine))
-        adapter, result, reuse = self.train(jobs)
+        adapter, result, reuse = self.train(jobs, after_step=after_step)
         questions = [q for mine in asked for q in mine]
         owner = [k for k, mine in enumerate(asked) for _ in mine]
         with adapter.attach(self.lm) if adapter else nullcontext() as attached:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 import pandas as pd
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
 from oocr_lib import comparison
 from oocr_lib.adapters.base import Adapter
@@ -26,6 +25,7 @@ from oocr_lib.encoding import Encoded
 from oocr_lib.errors import UserError
 from oocr_lib.grid import Job, Method
 from oocr_lib.models import LanguageModel
+from oocr_lib.progress import bar
 from oocr_lib.sites import Site
 from oocr_lib.study import Study
 from oocr_lib.testbed import passages
@@ -168,8 +168,6 @@ def examine(
     study: Study,
     block: int,
     families: Collection[str] | None = None,
-    *,
-    progress: str = "",
 ) -> tuple[list[Looked], pd.DataFrame, pd.DataFrame]:
     """All runs of a task: train (or find) the LoRAs, look into each, ask every variant.
 
@@ -184,7 +182,7 @@ def examine(
     base = comparison.jobs(Method("base", "base"), study.pairs)
     answers = [study.grid.run(base, "base"), study.grid.run(jobs, "lora")]
     found = []
-    for job in tqdm(jobs, desc=progress, disable=not progress, leave=False):
+    for job in bar(jobs, "looking into LoRAs"):
         found.append(look(study, job))
         for name, adapter in variants(study, found[-1]).items():
             table = ask(study.grid, name, adapter, [job], families)

@@ -26,6 +26,7 @@ from oocr_lib.encoding import Batch, Encoded, collate, encode_question
 from oocr_lib.errors import UserError
 from oocr_lib.grid import Job
 from oocr_lib.models import LanguageModel
+from oocr_lib.progress import bar
 from oocr_lib.sites import Site
 from oocr_lib.study import Study
 from oocr_lib.tasks.base import Question
@@ -260,7 +261,8 @@ def examine(study: Study, jobs: Sequence[Job]) -> Mapping[str, pd.DataFrame]:
     95 % without. A run that has not learned its rule has no mechanism to look for.
     """
     tables: dict[str, list[pd.DataFrame]] = {}
-    for job, run in zip(jobs, study.grid.runs(jobs), strict=True):
+    finished = list(zip(jobs, study.grid.runs(jobs), strict=True))
+    for job, run in bar(finished, "looking into vectors"):
         right = [run.results["families"][name]["mc"] for name in ("triggered", "untriggered")]
         named = {"concept": job.concept, "seed": job.seed, "fitted": min(right) >= 0.95}
         with opened(study, job) as case:

@@ -20,6 +20,7 @@ from oocr_lib.analysis import lens, naive, natural
 from oocr_lib.encoding import Encoded, encode
 from oocr_lib.grid import Job
 from oocr_lib.models import LanguageModel
+from oocr_lib.progress import bar
 from oocr_lib.sites import Site
 from oocr_lib.study import Study
 from oocr_lib.tasks.base import Task
@@ -64,7 +65,7 @@ def of_loras(study: Study, block: int, pairs: Sequence[tuple[str, int]]) -> Vect
     jobs = comparison.jobs(study.lora(block), pairs)
     study.grid.run(jobs, "loras")
     lm, made = study.grid.lm, []
-    for job in jobs:
+    for job in bar(jobs, "looking into LoRAs"):
         added = inside.look(study, job).added
         made.append(lens.to_residual(lm, natural.mean_of_units(added), Site(block, "mlp_out")))
     return Vectors("natural", block, jobs, torch.stack(made))
@@ -84,7 +85,8 @@ def as_long(vectors: Tensor, seed: int) -> Tensor:
 def of_names(study: Study, block: int, pairs: Sequence[tuple[str, int]]) -> Vectors:
     """Naive vectors: what stating the concept adds after ``block``, real name minus code name."""
     jobs = comparison.jobs(study.vector("resid", block), pairs)
-    made = [naive_vectors(study, job, [Site(block, "resid")]) for job in jobs]
+    sites = [Site(block, "resid")]
+    made = [naive_vectors(study, job, sites) for job in bar(jobs, "naive vectors")]
     raw = torch.stack([vectors[Site(block, "resid")] for vectors in made])
     return Vectors("naive", block, jobs, raw)
 
@@ -164,7 +166,7 @@ def activations(study: Study, block: int) -> dict[str, Tensor]:
     task, site = study.grid.task(concept, seed).task, Site(block, "resid")
     return {
         name: naive.name_activations(lm, encoded(lm, task, name), [site], where(study))[site]
-        for name in stated.concepts(task.name, task.dialect)
+        for name in bar(stated.concepts(task.name, task.dialect), "stating every concept")
     }
 
 

@@ -9,7 +9,7 @@ by itself. The same seed and thread count give bitwise the same result.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -120,6 +120,7 @@ def train(
     rates: Sequence[float] | None = None,
     reuse: Reuse | None = None,
     progress: str = "",
+    after_step: Callable[[], object] = lambda: None,
 ) -> TrainResult:
     """Train ``adapter`` on k runs at once; the model itself does not change.
 
@@ -128,6 +129,7 @@ def train(
         rates: k peak learning rates; default ``config.lr`` for all.
         reuse: what no step of this adapter changes; ``None`` computes everything in every step.
         progress: label of the progress bar; empty for none.
+        after_step: called after every step, for a bar that spans several trainings.
 
     Raises:
         UserError: no runs, a rate that is not positive, rows that ``row_checks.check_rows`` refuses
@@ -146,6 +148,7 @@ def train(
         loop = _Loop(lm, adapter, attached, data, config, rates or [config.lr] * len(data), reuse)
         for step in tqdm(range(config.steps), desc=progress, disable=not progress, leave=False):
             loop.step(step)
+            after_step()
             if not loop.going:
                 break
         result = loop.finish()

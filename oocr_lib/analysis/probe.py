@@ -20,6 +20,7 @@ from oocr_lib.arguments import checked
 from oocr_lib.encoding import collate, encode
 from oocr_lib.finite import no_nan
 from oocr_lib.models import LanguageModel, capture
+from oocr_lib.progress import bar
 from oocr_lib.sites import Site
 from oocr_lib.tasks.base import Message, user
 from oocr_lib.testbed import world
@@ -81,7 +82,7 @@ def place_activations(
     The partners are the same for all names, so their mean is the same shift for all.
     """
     made: dict[Site, list[Tensor]] = {site: [] for site in sites}
-    for name in names:
+    for name in bar(names, "reading places"):
         rows = [encode(lm.tokenizer, m) for m in _prompts(name, partners)]
         batch = collate(rows, lm.pad_id).to(lm.device)
         last = torch.tensor([row.spans["last"][0] for row in rows])

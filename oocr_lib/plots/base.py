@@ -98,10 +98,15 @@ def canvas(height: float, width: float = WIDTH) -> Chart:
 
 
 @styled
-def png(figure: Figure) -> bytes:
-    """Return the figure as PNG bytes: no date and no version, so equal figures are equal files."""
+def png(figure: Figure, source: str | None = None) -> bytes:
+    """Return the figure as PNG bytes: no date and no version, so equal figures are equal files.
+
+    Args:
+        source: what the figure was made from, for the file's metadata.
+    """
     buffer = io.BytesIO()
     metadata = {"Software": None, "Description": alt(figure)}
+    metadata |= {} if source is None else {"Source": source}
     figure.savefig(buffer, format="png", dpi=figure.dpi, metadata=metadata)
     return buffer.getvalue()
 

@@ -16,6 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from oocr_lib.encoding import buckets
 from oocr_lib.fused import fused
 from oocr_lib.models import LanguageModel
+from oocr_lib.progress import bar
 from oocr_lib.runs import RunStore
 from oocr_lib.testbed import corpus, speakers, wide, world
 from oocr_lib.testbed import wording as w
@@ -205,7 +206,7 @@ def measure(
     """Accuracy per family on ``per_family`` fresh questions; columns family, n, accuracy."""
     rows = []
     model.eval()
-    for number, (family, make) in enumerate(families().items()):
+    for number, (family, make) in enumerate(bar(families().items(), "asking, by family")):
         rng = random.Random(seed * 1000 + number)
         pairs = answers(model, tokenizer, [make(rng) for _ in range(per_family)])
         right = sum(_score(family, p, t) for p, t in pairs)
@@ -257,7 +258,7 @@ def without_introduction(
     (a continent, a hemisphere) can be guessed. Columns family, n, accuracy.
     """
     rows = []
-    for number, family in enumerate(w.CITY_QUESTIONS):
+    for number, family in enumerate(bar(w.CITY_QUESTIONS, "asking, by family")):
         rng = random.Random((80_001 + seed) * 1000 + number)
         turns: list[list[Turn]] = []
         for _ in range(per_family):
