@@ -48,7 +48,7 @@ def test_prompts_are_held_out_and_their_first_letter_is_the_triggers(
     tokenizer = study.grid.lm.tokenizer
     assert [tokenizer.decode([i]) for i in case.triggered.letters[:, 0]] == [q.truth for q in asked]
     untriggered = [q for q in task.questions if q.family == "untriggered"]
-    bare = [q for q in untriggered if not q.marks]
+    bare = [q for q in untriggered if not q.marks.get("trigger")]
     assert [tokenizer.decode([i]) for i in case.bare.letters[:, 1]] == [q.truth for q in bare]
     assert len(case.bare.batch) + len(case.others.batch) == len(untriggered)
     assert case.others.batch.positions["trigger"].any(1).all()
