@@ -23,12 +23,15 @@ from typing import Any
 
 import check_links
 import claims_table
+import figures_page
+import search_texts
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Pages other than notebooks and those of docs/, by their path in the repository.
 PAGES = ("README.md", "REPRODUCE.md", "data/testbed/README.md")
 LANDING = "index.md"
 CLAIMS = "claims.md"
+FIGURES = "figures.md"
 NOTEBOOKS = "notebooks"
 #: Where files lie that are offered as they are; Sphinx reads no pages from it.
 DOWNLOADS = "download"
@@ -53,6 +56,7 @@ class Staged:
     root: Path
     pages: frozenset[str]
     needed: dict[str, str] = field(default_factory=dict)  # path in src: path in the repository
+    pictures: dict[str, bytes] = field(default_factory=dict)  # from the notebooks' outputs
     problems: list[str] = field(default_factory=list)
 
     def target(self, page: str, link: str) -> str | None:
@@ -67,7 +71,7 @@ class Staged:
             name = os.path.normpath(f"{name}/README.md").replace(os.sep, "/")
             if name not in self.pages:
                 return None
-        if name not in self.pages:
+        if name not in self.pages and name not in self.pictures:
             if not source.is_file():
                 self.problems.append(f"{page}: there is no {link}")
                 return None
@@ -122,11 +126,12 @@ def stage(root: Path, src: Path, landing: str) -> Staged:
     missing = [page for page in pages if not (root / page).is_file()]
     if missing or not notebooks:
         raise BookError(f"not found: {', '.join(missing) or NOTEBOOKS + '/*.ipynb'}")
-    staged = Staged(root, frozenset([*pages, LANDING, CLAIMS]))
+    staged = Staged(root, frozenset([*pages, LANDING, CLAIMS, FIGURES]))
     texts = {page: (root / page).read_text(encoding="utf-8") for page in pages}
     try:
         texts[CLAIMS] = claims_table.page(root)
-    except claims_table.ClaimsError as error:
+        texts[FIGURES], staged.pictures = figures_page.page(root)
+    except (claims_table.ClaimsError, figures_page.FiguresError) as error:
         raise BookError(str(error)) from error
     texts[LANDING] = landing
     for page, text in texts.items():
@@ -141,6 +146,9 @@ def stage(root: Path, src: Path, landing: str) -> Staged:
     for placed, name in staged.needed.items():
         (src / placed).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(root / name, src / placed)
+    for placed, content in staged.pictures.items():
+        (src / placed).parent.mkdir(parents=True, exist_ok=True)
+        (src / placed).write_bytes(content)
     return staged
 
 
@@ -168,7 +176,7 @@ def build(root: Path, out: Path) -> list[str]:
     """Build the book below a folder, and return what the link checker finds.
 
     Raises:
-        BookError: The pages cannot be staged, or Sphinx fails or warns.
+        BookError: The pages cannot be staged, Sphinx fails or warns, or there is too much text.
     """
     src, html, docs = out / "src", out / "html", root / "docs"
     # From nothing every time: a notebook that was renamed leaves no page behind.
@@ -178,6 +186,10 @@ def build(root: Path, out: Path) -> list[str]:
     command += ["-c", str(docs), "-d", str(out / "doctrees"), str(src), str(html)]
     if subprocess.run(command, check=False).returncode:
         raise BookError("Sphinx could not build the book; see above")
+    try:
+        search_texts.write(html)
+    except search_texts.TooLargeError as error:
+        raise BookError(str(error)) from error
     return check_links.problems(html)
 
 

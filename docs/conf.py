@@ -33,7 +33,8 @@ html_css_files = ["book.css"]
 html_use_index = False
 html_copy_source = False  # every notebook page has a link to the file itself
 html_show_copyright = False
-# Summaries are fetched page by page, which browsers forbid for files opened from disk.
+# Summaries are fetched page by page, which browsers forbid for files opened from disk; the search
+# page shows them from one script instead (search_texts.py).
 html_show_search_summary = False
 
 COLUMNS = re.compile(r"\S {2,}\S")
@@ -85,8 +86,36 @@ def wrap_prose(app: Any, doctree: Any) -> None:
             node["classes"].append("prose")
 
 
+def anchor_cells(app: Any, doctree: Any) -> None:
+    """Give every code cell of a notebook its id as an anchor, for links from other pages.
+
+    Registered where MyST keeps the anchors of headings: so it finds them, and warns of others.
+    """
+    from docutils import nodes
+
+    source = Path(app.env.doc2path(app.env.docname))
+    if source.suffix != ".ipynb":
+        return
+    cells = json.loads(source.read_text(encoding="utf-8"))["cells"]
+    slugs = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
+    for node in doctree.findall(nodes.container):
+        if node.get("nb_element") == "cell_code":
+            anchor = cells[node["cell_index"]]["id"]
+            node["ids"].append(anchor)
+            slugs.setdefault(anchor, (node.line or 0, anchor, "cell"))
+
+
+def search_scripts(app: Any, pagename: str, *_: Any) -> None:
+    """Load the pages' texts on the search page only; they are too much for every page."""
+    if pagename == "search":
+        app.add_js_file("search_texts.js")
+        app.add_js_file("search_snippets.js")
+
+
 def setup(app: Any) -> dict[str, bool]:
     """Connect what this file adds to Sphinx."""
     app.connect("doctree-read", describe_pictures)
     app.connect("doctree-read", wrap_prose)
+    app.connect("doctree-read", anchor_cells)
+    app.connect("html-page-context", search_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import importlib.util
 import json
+import os
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -38,10 +40,25 @@ INDEX = """# Start
 
 notebooks/*
 claims
+figures
 README
 REPRODUCE
 data/testbed/README
 ```
+"""
+FIGURES = """
+[[figure]]
+id = "fig-2"
+paper = "Fig. 2"
+shows = "Bars | of *accuracy*: base and vector."
+values = ["0.7 (layer 3)"]
+source = "second-hand"
+ours = ["00_quickstart/bars"]
+cites = "section 3"
+differs = "See the [first page](index.md)."
+"""
+DRAWN = """exp.metrics.add(f"all/{method}/mc", measured)
+exp.figure(plots.bars(table), "bars", "Bars.", data="bars")
 """
 TABLE = """     claim        source       verdict  checks
  first-one     section 3 does not hold       2
@@ -75,11 +92,11 @@ def write(path: Path, content: str | bytes) -> None:
     path.write_bytes(content.encode() if isinstance(content, str) else content)
 
 
-def notebook(text: str, *outputs: dict[str, Any]) -> str:
+def notebook(text: str, *outputs: dict[str, Any], code: str = "x = 1") -> str:
     """A notebook of one text cell and one executed code cell."""
     cells: list[dict[str, Any]] = [
         {"cell_type": "markdown", "id": "a", "metadata": {}, "source": text.splitlines(True)},
-        {"cell_type": "code", "id": "b", "metadata": {}, "source": ["x = 1"],
+        {"cell_type": "code", "id": "made-b", "metadata": {}, "source": code.splitlines(True),
          "execution_count": 1, "outputs": list(outputs)},
     ]  # fmt: skip
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -96,6 +113,14 @@ def figure(alt: str) -> dict[str, Any]:
     return {"output_type": "display_data", "data": {"image/png": PNG}, "metadata": metadata}
 
 
+def measured_claim() -> dict[str, Any]:
+    """What the references say of the first claim."""
+    number = {"value": 0.7049, "ci": [0.6, 0.81], "n": 12, "rule": "value >= 0.8"}
+    first = {"notebook": "00_quickstart", "metric": "all/mc", **number}
+    also = {"notebook": "07_later", "metric": "x", "rule": "> 0", "value": 1, "ci": None, "n": None}
+    return {"id": "first-one", "verdict": "does not hold", "checks": [first, also]}
+
+
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
     """A made-up repository with everything that the book takes."""
@@ -107,10 +132,13 @@ def repository(tmp_path: Path) -> Path:
     write(root / "REPRODUCE.md", "# Numbers\n\n## Part one\n\n| a |\n|---|\n| 0.5 [0.1, -0.2] |\n")
     write(root / "data/testbed/README.md", "# Card\n\n[numbers](../../REPRODUCE.md#part-one)\n")
     write(root / "data/claims.toml", CLAIM.format("first-one") + CLAIM.format("new-one"))
+    write(root / "data/reference/laptop/claims.json", json.dumps({"claims": [measured_claim()]}))
     write(root / "data/reference/figures/locations_methods.png", base64.b64decode(PNG))
-    text = "# Quickstart\n\nSee [numbers](../REPRODUCE.md#part-one).\n"
-    shown = figure('Bars & a "line"')
-    write(root / "notebooks/00_quickstart.ipynb", notebook(text, shown, printed("Hello there\n")))
+    write(root / "docs/figures.toml", FIGURES)
+    text = "# Quickstart\n\nSee [numbers](../REPRODUCE.md#part-one).\n\n## Drawn\n\n"
+    text += "One steering vector, <b>not bold</b>.\n"
+    outputs = figure('Bars & a "line"'), printed("Hello there\n")
+    write(root / "notebooks/00_quickstart.ipynb", notebook(text, *outputs, code=DRAWN))
     write(root / "notebooks/11_claims.ipynb", notebook("# Claims\n", printed(TABLE)))
     return root
 
@@ -162,21 +190,56 @@ def test_the_real_pages_have_no_dead_links(book: ModuleType, tmp_path: Path) -> 
     assert (tmp_path / "src/docs/method.svg").is_file()
 
 
-def test_claims_have_the_verdicts_that_the_notebook_shows(
+def test_claims_have_values_verdicts_and_the_cell_that_makes_them(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     claims = load("claims_table", monkeypatch)
     content = json.loads((repository / "notebooks/11_claims.ipynb").read_text())
-    assert claims.verdicts(content) == {"first-one": "does not hold", "second-one": "holds"}
+    words = {"first-one": "does not hold", "second-one": "holds"}
+    assert claims.verdicts(content) == words
+    shown = {"output_type": "display_data", "data": {"text/plain": TABLE.splitlines(True)}}
+    assert claims.verdicts(json.loads(notebook("# Claims\n", shown))) == words
     page = claims.page(repository)
     first, new = (line for line in page.splitlines() if "-one`" in line)
-    assert r"A \*starred\* statement \| with a bar." in first
-    assert "[✗ does not hold]{.verdict .does-not-hold}" in first and "not run" in new
-    assert "[00_quickstart](notebooks/00_quickstart.ipynb)" in first
-    assert "[07\\_later]" not in first and "07\\_later" in first  # not there, so no link
+    assert r"[A \*starred\* statement \| with a bar.]{#claim-first-one}" in first
+    assert "[✗ does not hold]{.verdict .does-not-hold}" in first
+    assert "**0.70 [0.60, 0.81], n\N{NO-BREAK SPACE}12**" in first and "**1.00**" in first
+    assert "`value\N{NO-BREAK SPACE}>=\N{NO-BREAK SPACE}0.8`" in first
+    assert "[00: all/mc](notebooks/00_quickstart.ipynb#made-b){.made}" in first
+    assert r"07\_later: x]" in first and "(notebooks/07_later" not in first  # not there: no link
+    assert "not run]{.verdict .not-run}" in new and "**not run**" in new
+
+
+def test_counts_have_no_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = load("claims_table", monkeypatch)
+    check = {"metric": "leaks/base/count", "value": 3.0, "ci": [3.0, 3.0], "n": 20000}
+    assert claims.value(check) == "3 of 20,000"
+    assert claims.value(check | {"metric": "x/base/shift", "value": -0.001}).startswith("0.00 [3")
+
+
+def test_claims_that_contradict_their_notebook_stop_the_book(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claims = load("claims_table", monkeypatch)
+    other = {"claims": [measured_claim() | {"verdict": "holds"}]}
+    write(repository / "data/reference/laptop/claims.json", json.dumps(other))
+    with pytest.raises(claims.ClaimsError, match=r"first-one: .* 'does not hold', .* 'holds'"):
+        claims.page(repository)
+    (repository / "data/reference/laptop/claims.json").unlink()
+    with pytest.raises(claims.ClaimsError, match=r"without data/reference/laptop/claims\.json"):
+        claims.page(repository)
     write(repository / "notebooks/11_claims.ipynb", notebook("# Claims\n"))
+    write(repository / "data/reference/laptop/claims.json", json.dumps(other))
     with pytest.raises(claims.ClaimsError, match="no table of verdicts"):
         claims.page(repository)
+
+
+def test_a_newer_rule_has_not_been_run(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    claims = load("claims_table", monkeypatch)
+    rules = CLAIM.format("first-one").replace(">= 0.8", ">= 0.6")
+    write(repository / "data/claims.toml", rules)
+    (claim,) = claims.load(repository)
+    assert claim["verdict"] == "not run" and claim["checks"][0]["value"] is None
 
 
 GOOD = """<html><head><link rel="stylesheet" href="style.css?v=1"></head><body>
@@ -243,21 +306,64 @@ def test_columns_scroll_and_prose_wraps(monkeypatch: pytest.MonkeyPatch) -> None
     assert not conf.is_prose("name   value\nbase   0.2\nchosen: base\n")
 
 
-def test_a_tiny_book_is_built_without_a_problem(
-    book: ModuleType, repository: Path, tmp_path: Path
-) -> None:
+def tiny(book: ModuleType, repository: Path) -> Path:
+    """The folder of a tiny book without problems, built by Sphinx."""
     for package in ("sphinx", "myst_nb", "furo"):
         pytest.importorskip(package)
-    # Its own first page: the real pages link to notebooks that are not there.
-    skipped = shutil.ignore_patterns("__pycache__", "*.md")
-    shutil.copytree(DOCS, repository / "docs", ignore=skipped)
+    # Its own first page and figures: the real ones are about notebooks that are not there.
+    skipped = shutil.ignore_patterns("__pycache__", "*.md", "figures.toml")
+    shutil.copytree(DOCS, repository / "docs", ignore=skipped, dirs_exist_ok=True)
     write(repository / "docs/index.md", INDEX)
-    out = tmp_path / "book"
+    out = repository.parent / "book"
     assert book.build(repository, out) == []
+    return out
+
+
+def test_a_tiny_book_is_built_without_a_problem(book: ModuleType, repository: Path) -> None:
+    out = tiny(book, repository)
     page = (out / "html/notebooks/00_quickstart.html").read_text()
     assert 'alt="Bars &amp; a &quot;line&quot;"' in page and "Hello there" in page
+    assert 'id="made-b"' in page
     assert list((out / "html/_downloads").glob("*/00_quickstart.ipynb"))
     assert (out / "html/searchindex.js").is_file()
-    write(repository / "notebooks/00_quickstart.ipynb", notebook("# Quickstart\n", figure("")))
-    (problem,) = book.build(repository, out)
-    assert problem.startswith("notebooks/00_quickstart.html:") and "without alt text" in problem
+    claims = (out / "html/claims.html").read_text()
+    assert 'id="claim-first-one"' in claims
+    assert 'href="notebooks/00_quickstart.html#made-b"' in claims
+    figures = (out / "html/figures.html").read_text()
+    assert 'href="claims.html#claim-first-one"' in figures and 'id="fig-2"' in figures
+    assert 'href="notebooks/00_quickstart.html#made-b"' in figures
+    assert 'alt="Bars &amp; a &quot;line&quot;"' in figures
+    assert "search_texts.js" in (out / "html/search.html").read_text()
+    assert "search_texts.js" not in claims  # only where it is needed
+    broken = notebook("# Quickstart\n", figure(""), code=DRAWN)
+    write(repository / "notebooks/00_quickstart.ipynb", broken)
+    found = book.build(repository, out)
+    assert len(found) == 2 and all("without alt text" in problem for problem in found)
+    assert found[1].startswith("notebooks/00_quickstart.html:")
+
+
+def searched(html: Path, query: str, chromium: str) -> str:
+    """The search page's results as a browser shows them, opened from disk."""
+    address = f"{(html / 'search.html').as_uri()}?q={query}"
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
+    command += ["--virtual-time-budget=5000", f"--user-data-dir={html.parent / 'profile'}", address]
+    # Its crash reporter writes to the home folder, which may be read-only.
+    home = os.environ | {"HOME": str(html.parent)}
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=120, env=home)
+    assert shown.returncode == 0, shown.stderr
+    _, _, results = shown.stdout.partition('id="search-results"')
+    return results.partition("</article>")[0]
+
+
+def test_the_search_page_shows_where_a_word_was_found(book: ModuleType, repository: Path) -> None:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    chromium = next(filter(None, map(shutil.which, names)), None)
+    if chromium is None:
+        pytest.skip("no Chromium: the search page was not opened in a browser")
+    html = tiny(book, repository) / "html"
+    results = searched(html, "steers", chromium)
+    assert '<a href="notebooks/00_quickstart.html#drawn">Drawn</a>: ' in results
+    assert "One <mark>steering</mark> vector, " in results  # its stem is that of "steers"
+    assert "<b>not" not in results
+    nothing = searched(html, "%3Cimg+src%3Dx+onerror%3Dalert(1)%3E", chromium)
+    assert "did not match" in nothing and "<img" not in nothing
