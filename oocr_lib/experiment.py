@@ -114,10 +114,13 @@ class Experiment:
 
     @cached_property
     def lm(self) -> LanguageModel:
-        """The language model, loaded when first used."""
+        """The language model, loaded when first used; what is odd about its chats is printed."""
         from oocr_lib.models import load_model
 
-        return load_model(self.model)
+        found = load_model(self.model)
+        for note in found.notes:
+            print(f"{Path(self.model).name}: {note}")
+        return found
 
     @cached_property
     def runs(self) -> RunStore:

@@ -291,3 +291,21 @@ def test_unwritable_output_folder(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("a file")
     with pytest.raises(UserError, match="Cannot write to"):
         started(tmp_path)
+
+
+def test_what_is_odd_about_a_models_chats_is_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from tests import tiny
+
+    tokenizer = tiny.tokenizer("bpe_digits", "none")
+    tiny.model("llama").save_pretrained(tmp_path / "m")
+    tokenizer.save_pretrained(tmp_path / "m")
+    made = experiment.Experiment(
+        "00_test", str(tmp_path / "m"), "laptop", 0, tmp_path, experiment.Settings({})
+    )
+    capsys.readouterr()
+    assert made.lm.n_blocks == tiny.N_BLOCKS
+    assert capsys.readouterr().out == (
+        "m: The tokenizer has no chat template; turns are joined by line breaks.\n"
+    )
