@@ -85,6 +85,11 @@ def write_tables(jobs: Sequence[Job], wanted: Path | None) -> Iterator[str]:
     ``sweep.csv`` is of all calls: it has every finished run of that notebook and preset with other
     parameters than the defaults, and the default run if this sweep or one before had it. Runs that
     would not come out the same today, of an older library for instance, are left out and counted.
+    For two runs or more there are also means over seeds, and a page.
+
+    Args:
+        jobs: those that ran or were finished before.
+        wanted: a further file, or None.
     """
     by_notebook: dict[Path, list[Job]] = {}
     for job in jobs:

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from oocr_lib import finished, plots, sweep
+from oocr_lib import batch, finished, plots, sweep
 from oocr_lib.batch_child import Children
-from oocr_lib.batch_job import Job, Worker
+from oocr_lib.batch_job import Job, Outcome, Worker
 from oocr_lib.batch_progress import Progress
 from oocr_lib.errors import UserError
 from oocr_lib.metrics import Metrics
@@ -118,6 +118,52 @@ def test_after_a_sweep_its_means_are_on_the_screen_and_in_files(tmp_path: Path) 
     assert "sweep.html" in said[-1] and (folder / "sweep.html").is_file()
     summed = pd.read_csv(folder / "summary.csv")
     assert summed["value"].tolist() == pytest.approx([0.2, 0.55]) and set(summed["n"]) == {2}
+
+
+def test_the_old_result_of_a_run_that_failed_now_is_no_result_of_today(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny_notebooks.write(tmp_path, "a")
+    for seed in (1, 2):
+        run(tmp_path / "out" / "laptop" / "a", f"seed={seed}", 0.5, seed=seed)
+
+    def run_all(jobs: list[Job], *_: Any) -> list[Outcome]:
+        return [Outcome(j.title, "it failed" * (i == 0), 1.0, j.output) for i, j in enumerate(jobs)]
+
+    monkeypatch.setattr(batch, "run_all", run_all)
+    assert batch.main(["a.ipynb", "-p", "seed=1..2", "--out", "out", "--table", "all.csv"]) == 1
+    for table in (Path("out", "laptop", "a", "sweep.csv"), Path("all.csv")):
+        assert set(pd.read_csv(table)["seed"]) == {2}
+    assert "1 runs in a/ are left out of it" in capsys.readouterr().out
+
+
+#: The same values, given in other ways.
+WAYS = [
+    ["-p", "hidden=Lima", "-p", "seed=1"],
+    ["-p", "seed=+1", "-p", "hidden=Lima", "-p", "block=0"],
+    ["-p", "seed=0..1", "-p", "hidden=Paris,Lima"],
+    ["--grid", "both.yaml"],
+    ["--grid", "city.yaml", "-p", "seed=1"],
+]
+
+
+@pytest.mark.parametrize("given", WAYS, ids=" ".join)
+def test_a_run_is_known_by_its_values_however_they_were_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any, given: list[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("both.yaml").write_text("seed: [1, 2]\nhidden: Lima\n")
+    Path("city.yaml").write_text("hidden: [Lima]\n")
+    folder = "out/laptop/00_quickstart/seed=1,hidden=Lima"
+    seen = []
+    monkeypatch.setattr(
+        "oocr_lib.finished.find", lambda place, identity: seen.append((place, identity))
+    )
+    for way in (["-p", "seed=1", "-p", "hidden=Lima"], given):
+        assert batch.main(["00_quickstart", *way, "--out", "out", "--dry-run"]) == 0
+        assert f"-> {folder}/00_quickstart.ipynb" in capsys.readouterr().out
+    assert len({identity for place, identity in seen if place == Path(folder).resolve()}) == 1
 
 
 @pytest.mark.parametrize("kind", ["table", "folder", "file"])
