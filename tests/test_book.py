@@ -136,7 +136,7 @@ def repository(tmp_path: Path) -> Path:
     write(root / "data/reference/figures/locations_methods.png", base64.b64decode(PNG))
     write(root / "docs/figures.toml", FIGURES)
     text = "# Quickstart\n\nSee [numbers](../REPRODUCE.md#part-one).\n\n## Drawn\n\n"
-    text += "One steering vector, <b>not bold</b>.\n"
+    text += "One steering vector for City 50337: `<img src=y>`.\n"
     outputs = figure('Bars & a "line"'), printed("Hello there\n")
     write(root / "notebooks/00_quickstart.ipynb", notebook(text, *outputs, code=DRAWN))
     write(root / "notebooks/11_claims.ipynb", notebook("# Claims\n", printed(TABLE)))
@@ -363,7 +363,9 @@ def test_the_search_page_shows_where_a_word_was_found(book: ModuleType, reposito
     html = tiny(book, repository) / "html"
     results = searched(html, "steers", chromium)
     assert '<a href="notebooks/00_quickstart.html#drawn">Drawn</a>: ' in results
-    assert "One <mark>steering</mark> vector, " in results  # its stem is that of "steers"
-    assert "<b>not" not in results
+    assert "One <mark>steering</mark> vector for" in results  # its stem is that of "steers"
+    assert "&lt;img src=y&gt;" in results and "<img" not in results
+    number = searched(html, "50337", chromium)  # Sphinx leaves numbers out
+    assert "Found on 1 page" in number and "City <mark>50337</mark>: " in number
     nothing = searched(html, "%3Cimg+src%3Dx+onerror%3Dalert(1)%3E", chromium)
     assert "did not match" in nothing and "<img" not in nothing

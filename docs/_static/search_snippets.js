@@ -9,6 +9,7 @@
   const query = (new URLSearchParams(window.location.search).get("q") || "").trim();
   if (!results || !query || typeof BOOK_TEXTS === "undefined") return;
 
+  const words = query.toLowerCase().split(/[^\p{L}\p{N}_]+/u).filter((word) => word);
   const escaped = (text) => text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&");
   const either = (forms) => // longer forms first, so that they are marked as a whole
     [...new Set(forms)].sort((a, b) => b.length - a.length).map(escaped).join("|");
@@ -19,7 +20,6 @@
      as Sphinx does; and patterns from the phrase to a part of a word. Called when the first result
      is there: Sphinx loads its stemmer after this script. */
   const forms = () => {
-    const words = query.toLowerCase().split(/[^\p{L}\p{N}_]+/u).filter((word) => word);
     const stemmer = typeof Stemmer === "undefined" ? null : new Stemmer();
     const stems = stemmer ? words.map((word) => stemmer.stemWord(word)) : [];
     const any = either([...words, ...stems].filter((form) => form.length > 1 || !words[1]));
@@ -34,14 +34,17 @@
   let known = null;
   const searched = () => (known ??= forms());
 
-  /* The first hit of the best kind: [section, position in its text]. */
+  /* The first hit of the best kind: [section, position in its text]; or a heading's section. */
   const find = (sections) => {
     for (const pattern of searched().patterns)
       for (const section of sections) {
         const hit = pattern.exec(section[2]);
         if (hit) return [section, hit.index];
       }
-    return null;
+    const [, ...below] = sections; // the page's own title is above the snippet
+    const headed = below.find(([, heading]) =>
+      searched().patterns.some((pattern) => pattern.test(heading)));
+    return headed ? [headed, 0] : null;
   };
 
   const marked = (parent, text) => {
@@ -94,7 +97,30 @@
     if (found) item.append(snippet(page, address, found));
   };
 
-  const all = () => results.querySelectorAll("ul.search > li").forEach(complete);
+  /* Sphinx leaves out numbers, and a code name is one. When it has found nothing: the pages whose
+     texts have every word. */
+  const ownSearch = () => {
+    const list = results.querySelector("ul.search");
+    const status = results.querySelector(".search-summary");
+    if (!list || list.children.length || !status.textContent || !words.length) return;
+    const starts = words.map((word) => new RegExp(START + escaped(word), "iu"));
+    const pages = Object.keys(BOOK_TEXTS).filter((page) => {
+      const text = BOOK_TEXTS[page].map((section) => section.slice(1).join(" ")).join(" ");
+      return starts.every((start) => start.test(text));
+    });
+    for (const page of pages) {
+      const item = list.appendChild(document.createElement("li"));
+      const link = item.appendChild(document.createElement("a"));
+      link.href = `${page}.html`;
+      link.textContent = BOOK_TEXTS[page][0][1];
+    }
+    if (pages.length) status.textContent = `Found on ${pages.length} page(s).`;
+  };
+
+  const all = () => {
+    ownSearch();
+    results.querySelectorAll("ul.search > li").forEach(complete);
+  };
   new MutationObserver(all).observe(results, { childList: true, subtree: true });
   all();
 })();
