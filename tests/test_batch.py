@@ -129,7 +129,7 @@ def test_sources_are_left_alone(ran: SimpleNamespace) -> None:
 
 
 def test_in_place_commits_a_clean_notebook_that_opens_with_success(tmp_path: Path) -> None:
-    path = tiny_notebooks.write(tmp_path, "01_good", "1 + 1")
+    path = tiny_notebooks.write(tmp_path, "01_good", "print(1 + 1)")
     done = subprocess.run(
         command(path, "--out", "out", "--in-place"),
         cwd=tmp_path, env=ENVIRONMENT, capture_output=True, text=True,
@@ -139,7 +139,7 @@ def test_in_place_commits_a_clean_notebook_that_opens_with_success(tmp_path: Pat
     assert notebook_checks.contract_problems(path) == []
     cells = nbformat.read(path, as_version=4).cells
     assert [c.get("execution_count") for c in cells] == [None, 1, 2, 3]
-    assert cells[2].outputs[0].data["text/plain"] == "2"
+    assert cells[2].outputs[0].text == "2\n"
 
 
 def test_an_interrupt_ends_all_and_leaves_no_result(tmp_path: Path) -> None:

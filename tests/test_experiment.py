@@ -6,6 +6,7 @@ import gc
 import json
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -168,20 +169,21 @@ def test_finish_reports_reuse_and_writes_no_paths(tmp_path: Path, capsys) -> Non
     assert (tmp_path / "out" / "runs").is_dir()
 
 
-def test_the_model_is_loaded_when_first_used(tmp_path: Path, monkeypatch) -> None:
+def test_the_model_is_loaded_when_first_used(tmp_path: Path, monkeypatch, capsys) -> None:
     from oocr_lib import models
 
     calls: list[str] = []
 
-    def load(name: str) -> object:
+    def load(name: str) -> SimpleNamespace:
         calls.append(name)
-        return object()
+        return SimpleNamespace(notes=["Its chats are odd."])
 
     monkeypatch.setattr(models, "load_model", load)
     exp = started(tmp_path, model="some/model")
     assert calls == []
     assert exp.lm is exp.lm
     assert calls == ["some/model"]
+    assert capsys.readouterr().out.splitlines()[1:] == ["model: Its chats are odd."]
 
 
 @pytest.mark.parametrize(
