@@ -3,6 +3,9 @@
 papermill's exit code and metadata prove neither: after a dead kernel cells that never ran are
 stamped "completed", and ``sys.exit(0)`` in a cell ends a run with success. What counts is that
 every code cell carries an execution count.
+
+Code that only prepares or only draws is folded (``folds``), so that a reader sees claim, examples
+and results first. ``cleaned`` folds, the contract checks it.
 """
 
 from __future__ import annotations
@@ -20,7 +23,13 @@ from nbformat import NotebookNode
 from oocr_lib import parameters
 from oocr_lib.errors import UserError
 
-MAX_LINES = 25
+MAX_LINES = 20
+#: How a folded cell is marked: for the site, and (``jupyter.source_hidden``) for JupyterLab.
+FOLDED = "hide-input"
+#: Calls that settings may hold; whatever else is called is work.
+SETTINGS = ("presets.", "dict.fromkeys")
+#: Calls that do more than draw; in a folded cell nobody would see them.
+WORK = ("study.", "grid.", "exp.metrics.", "exp.claim", "screen.table", "print")
 #: Parameters that every notebook has, with their defaults.
 COMMON = {"model": "testbed", "preset": "laptop", "seed": 0, "out_dir": ""}
 #: Tags of cells that a run adds and a committed notebook does not have.
@@ -61,8 +70,7 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
     for cell in copy.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
-        if not tags(cell):
-            cell.metadata.pop("tags", None)
+        _mark(cell, folds(cell))
     for count, cell in enumerate(code_cells(copy), 1):
         cell.execution_count = count
         for output in cell.outputs:
@@ -74,6 +82,43 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
         metadata["oocr"] = notebook.metadata["oocr"]
     copy.metadata = nbformat.from_dict(metadata)
     return copy
+
+
+def folds(cell: NotebookNode) -> bool:
+    """Whether a cell's code is folded: it starts the experiment, only sets or imports, or draws."""
+    if cell.cell_type != "code" or not cell.source.strip() or "parameters" in tags(cell):
+        return False
+    try:
+        body = ast.parse(cell.source).body
+    except SyntaxError:  # a magic
+        return False
+    called = _calls(body)
+    return bool({"experiment.start", "exp.figure"} & set(called)) or all(map(_prepares, body))
+
+
+def _prepares(statement: ast.stmt) -> bool:
+    """Whether a statement imports, or sets something without any work."""
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return True
+    sets = isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign)
+    return sets and all(name.startswith(SETTINGS) for name in _calls([statement]))
+
+
+def _calls(body: list[ast.stmt]) -> list[str]:
+    """What is called anywhere in these statements: ``exp.figure``, ``print``."""
+    nodes = (node for statement in body for node in ast.walk(statement))
+    return [ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)]
+
+
+def _mark(cell: NotebookNode, folded: bool) -> None:
+    """Mark a cell as folded or not, and leave no empty metadata."""
+    kept = [tag for tag in tags(cell) if tag != FOLDED] + [FOLDED] * folded
+    shown = {k: v for k, v in cell.metadata.get("jupyter", {}).items() if k != "source_hidden"}
+    shown |= {"source_hidden": True} if folded else {}
+    for key, value in (("tags", kept), ("jupyter", shown)):
+        cell.metadata.pop(key, None)
+        if value:
+            cell.metadata[key] = value
 
 
 def contract_problems(path: Path) -> list[str]:
@@ -159,12 +204,25 @@ def _cell_problems(cell: NotebookNode) -> Iterator[str]:
     lines = cell.source.splitlines()
     if len(lines) > MAX_LINES:
         yield f"{len(lines)} lines; at most {MAX_LINES}"
+    yield from _fold_problems(cell)
     for output in cell.get("outputs", []):
+        if output.output_type == "execute_result":
+            yield "ends with a bare value; show it with screen.table or print, or assign it to _"
         if output.output_type == "stream" and output.name == "stderr":
             yield f"writes to stderr: {output.text.strip()[:80]!r}"
         page = "".join(output.get("data", {}).get("text/html", ""))
         if re.search(r"<script|javascript:|\bon\w+\s*=", page, re.IGNORECASE):
             yield "has HTML that runs something; escape what a model wrote"
+
+
+def _fold_problems(cell: NotebookNode) -> Iterator[str]:
+    should = folds(cell)
+    marks = {FOLDED in tags(cell), bool(cell.metadata.get("jupyter", {}).get("source_hidden"))}
+    if marks != {should}:
+        yield "should be folded" if should else "should not be folded"
+    if should and "exp.figure" in (called := _calls(ast.parse(cell.source).body)):
+        for name in sorted({name for name in called if name.startswith(WORK)}):
+            yield f"draws, so its code is folded, and it also calls {name}(); split it"
 
 
 def _machine_paths(part: Any) -> Iterator[str]:

@@ -44,6 +44,15 @@ def figure(png: bytes, alt: str, caption: str, source: str, origin: Mapping[str,
     _display(plain, {"text/markdown": below, "text/plain": plain})
 
 
+def listed(values: Mapping[str, object]) -> str:
+    """Names and values as a line of text.
+
+    >>> listed({"train": 40, "valid": 10})
+    'train 40, valid 10'
+    """
+    return ", ".join(f"{name} {value}" for name, value in values.items())
+
+
 def escaped(text: str) -> str:
     r"""Text as Markdown that shows it letter by letter.
 

@@ -57,7 +57,7 @@ def handler(nb: NotebookNode) -> None:
 
 
 def long_cell(nb: NotebookNode) -> None:
-    nb.cells[2].source = "1\n" * 26
+    nb.cells[2].source = "1\n" * 21
 
 
 def machine_path_in_output(nb: NotebookNode) -> None:
@@ -140,6 +140,31 @@ def untold_parameter(nb: NotebookNode) -> None:
     nb.cells[2].source = "experiment.start('a', seed=seed, params={'rate': rate, 'fast': fast})"
 
 
+def bare_value(nb: NotebookNode) -> None:
+    shown = {"text/plain": "'does not hold'"}
+    nb.cells[2].outputs = [nbformat.v4.new_output("execute_result", shown, execution_count=2)]
+
+
+def open_imports(nb: NotebookNode) -> None:
+    nb.cells[2].source = "import json"
+
+
+def open_figure(nb: NotebookNode) -> None:
+    nb.cells[2].source = "exp.figure(plots.bars(table), 'bars', 'Bars.')"
+
+
+def folded_on_the_site_only(nb: NotebookNode) -> None:
+    nb.cells[2].source, nb.cells[2].metadata["tags"] = "import json", ["hide-input"]
+
+
+def folded_work(nb: NotebookNode) -> None:
+    nb.cells[2].metadata.update(tags=["hide-input"], jupyter={"source_hidden": True})
+
+
+def work_in_a_figure(nb: NotebookNode) -> None:
+    nb.cells[2].source = "runs = study.sweep()\nexp.figure(draw(runs), 'bars', 'Bars.')"
+
+
 BREAKS: dict[Callable[[NotebookNode], None], str] = {
     null_count: "was never run",
     disorder: "from top to bottom",
@@ -147,7 +172,7 @@ BREAKS: dict[Callable[[NotebookNode], None], str] = {
     stderr: "writes to stderr",
     script: "HTML that runs something",
     handler: "HTML that runs something",
-    long_cell: "26 lines",
+    long_cell: "21 lines",
     machine_path_in_output: "machine path",
     machine_path_in_source: "machine path",
     windows_path: "machine path",
@@ -167,6 +192,12 @@ BREAKS: dict[Callable[[NotebookNode], None], str] = {
     papermill_cell_metadata: "papermill metadata",
     other_kernel: "kernel is not 'python3'",
     no_finish: "no cell calls finish()",
+    bare_value: "bare value",
+    open_imports: "should be folded",
+    open_figure: "should be folded",
+    folded_on_the_site_only: "should be folded",
+    folded_work: "should not be folded",
+    work_in_a_figure: "also calls study.sweep()",
     untold_parameter: "is not told the parameter 'blocks'",
 }
 
@@ -212,3 +243,40 @@ def test_cleaning_removes_the_run_and_nothing_else(tmp_path: Path) -> None:
 
 def test_nothing_to_run_is_not_finished() -> None:
     assert unfinished(nbformat.v4.new_notebook()) == "there is no code cell"
+
+
+@pytest.mark.parametrize(
+    ("source", "folded"),
+    [
+        ("import json\nfrom a import b", True),
+        (
+            "laptop = presets.laptop(runs=2)\nlaptop |= {'a': 1}\ntwo = dict.fromkeys(laptop, 2)",
+            True,
+        ),
+        ("exp = experiment.start('a', seed=seed)\ns = exp.settings", True),
+        ("table = compare.bars(found)\nexp.figure(plots.bars(table), 'a', 'A.')", True),
+        ("rows = [encode(row) for row in task.train]", False),
+        ("import json\nprint(1)", False),
+        ("from oocr_lib.say import say\nsay(lm, 'a')", False),
+        ("%matplotlib inline", False),
+        ("", False),
+    ],
+)
+def test_what_is_folded(source: str, folded: bool) -> None:
+    cell = nbformat.v4.new_code_cell(source)
+    assert notebook_checks.folds(cell) == folded
+    text, told = nbformat.v4.new_markdown_cell(source), nbformat.v4.new_code_cell(source)
+    told.metadata["tags"] = ["parameters"]
+    assert not notebook_checks.folds(text) and not notebook_checks.folds(told)
+
+
+def test_cleaning_folds_and_unfolds() -> None:
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell(code) for code in ("import json", "print(1)")]
+    notebook.cells[0].metadata.update(tags=["mine"], jupyter={"outputs_hidden": False})
+    notebook.cells[1].metadata.update(tags=["hide-input"], jupyter={"source_hidden": True})
+    prepares, works = cleaned(notebook).cells
+    assert prepares.metadata.tags == ["mine", "hide-input"]
+    assert prepares.metadata.jupyter == {"outputs_hidden": False, "source_hidden": True}
+    assert works.metadata == {}
+    assert cleaned(cleaned(notebook)) == cleaned(notebook)
