@@ -27,7 +27,7 @@ DECLARED = [*PROJECT["dependencies"], *(text for group in EXTRAS.values() for te
 #: Needed while running, imported by name nowhere in the library.
 RUN_BY_OTHERS = {"ipykernel", "jinja2"}
 #: Packages whose modules have another name.
-IMPORTED_AS = {"yaml": "pyyaml"}
+IMPORTED_AS = {"yaml": "pyyaml", "PIL": "pillow"}
 #: Modules of docs/, which its tests import.
 DOCS = {path.stem.replace("_", "-") for path in (ROOT / "docs").glob("*.py")}
 CONDA_NAMES = {
