@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.patches import Patch
 
 from oocr_lib.plots.base import (
     CHANCE,
+    INK,
     Chart,
     canvas,
     fraction_limits,
@@ -27,6 +30,8 @@ from oocr_lib.plots.tables import Table, check_intervals, finite, frame
 
 #: From which ratio of the largest to the smallest value an axis counts in powers.
 _WIDE = 30.0
+#: Opacity of a band.
+_FAINT = 0.18
 #: Values that each get a tick.
 _FEW = 12
 
@@ -54,11 +59,13 @@ def by_parameter(
     check_intervals(data, "by_parameter")
     x = data["x"]
     figure = canvas(height=4.6)
+    key: Artist = interval_key(data, over)
     ax = figure.add_subplot()
     look = looks(data["method"])
     if pd.api.types.is_numeric_dtype(x) and not pd.api.types.is_bool_dtype(x):
         handles = [_line(ax, data[data["method"] == name], look[name]) for name in look]
         _ticks(ax, sorted(set(x)))
+        key = Patch(color=INK, alpha=_FAINT, lw=0, label=key.get_label())
     else:
         names = list(dict.fromkeys(x.map(str)))
         places = x.map(lambda value: names.index(str(value)))
@@ -71,7 +78,7 @@ def by_parameter(
         handles.append(ax.axhline(level, color=CHANCE, ls="--", lw=1.6, zorder=1, label=label))
     titled(ax, title, xlabel, ylabel)
     fraction_limits(ax, [*data["value"], *data["low"], *data["high"]])
-    legend_below(figure, [*handles, interval_key(data, over)])
+    legend_below(figure, [*handles, key])
     return figure
 
 
@@ -79,7 +86,7 @@ def _line(ax: Axes, rows: pd.DataFrame, look: Look) -> Any:
     """A line over numbers, and its interval as a band."""
     rows = rows.sort_values("x")
     if (rows["n"] > 1).any():
-        band: dict[str, Any] = {"color": look.color, "alpha": 0.18, "lw": 0, "zorder": 2}
+        band: dict[str, Any] = {"color": look.color, "alpha": _FAINT, "lw": 0, "zorder": 2}
         ax.fill_between(rows["x"], rows["low"], rows["high"], **band)
     return ax.plot(rows["x"], rows["value"], clip_on=False, zorder=3, **line_look(look))[0]
 
