@@ -65,7 +65,8 @@ def by_parameter(
     if pd.api.types.is_numeric_dtype(x) and not pd.api.types.is_bool_dtype(x):
         handles = [_line(ax, data[data["method"] == name], look[name]) for name in look]
         _ticks(ax, sorted(set(x)))
-        key = Patch(color=INK, alpha=_FAINT, lw=0, label=key.get_label())
+        if (data["n"] > 1).any():
+            key = Patch(color=INK, alpha=_FAINT, lw=0, label=key.get_label())
     else:
         names = list(dict.fromkeys(x.map(str)))
         places = x.map(lambda value: names.index(str(value)))
