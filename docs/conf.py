@@ -23,6 +23,8 @@ smartquotes = False  # "--preset" keeps its two hyphens
 
 nb_execution_mode = "off"
 nb_merge_streams = True  # one block for the lines of one cell
+nb_code_prompt_show = "Show the code"  # of cells that only prepare or draw
+nb_code_prompt_hide = "Hide the code"
 myst_heading_anchors = 4
 myst_enable_extensions = ["attrs_block", "attrs_inline"]
 

@@ -23,7 +23,9 @@ def table(frame: pd.DataFrame | pd.Series, digits: int = 2, *, index: bool = Tru
     shown = frame.to_frame() if isinstance(frame, pd.Series) else frame
     form = {"float_format": f"{{:z.{digits}f}}".format, "na_rep": "–", "index": index}
     text = shown.to_string(**form)
-    _display(text, {"text/html": shown.to_html(border=0, **form), "text/plain": text})
+    with pd.option_context("display.max_colwidth", None):  # pandas cuts long texts in HTML
+        page = shown.to_html(border=0, **form)
+    _display(text, {"text/html": page, "text/plain": text})
 
 
 def figure(png: bytes, alt: str, caption: str, source: str, origin: Mapping[str, str]) -> None:

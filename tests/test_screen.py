@@ -10,6 +10,7 @@ import pytest
 from oocr_lib import screen
 
 CAPTION = "f_1 *stays* <b>at</b> 3x + 2 | $x$"
+LONG = "x" * 99
 ORIGIN = {"script": "notebooks/a.ipynb", "commit": "abc1234"}
 
 
@@ -23,7 +24,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, dict[str, Any]]]:
 
 
 def test_a_table_is_rounded_escaped_and_whole(shown: list[Any]) -> None:
-    frame = pd.DataFrame({"a": [-0.001, 1.234] * 40, "b": ["<i>said</i>", None] * 40})
+    frame = pd.DataFrame({"a": [-0.001, 1.234] * 40, "b": ["<i>said</i>" + LONG, None] * 40})
     screen.table(frame)
     bundle, how = shown[0]
     assert how == {"raw": True}
@@ -31,7 +32,13 @@ def test_a_table_is_rounded_escaped_and_whole(shown: list[Any]) -> None:
     assert page.count("<tr") == 81 and len(text.splitlines()) == 81
     assert "&lt;i&gt;said&lt;/i&gt;" in page and "<i>" not in page
     for part in (page, text):
-        assert "0.00" in part and "-0.00" not in part and "1.23" in part and "1.234" not in part
+        assert (
+            part.count(LONG) == 40
+            and "0.00" in part
+            and "-0.00" not in part
+            and "1.23" in part
+            and "1.234" not in part
+        )
         assert "–" in part
 
 
