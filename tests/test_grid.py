@@ -482,3 +482,22 @@ def test_only_what_was_run_and_fits_together_has_an_adapter(grid: Grid) -> None:
     for mixed in ([Job(BASE, "Rome", 0)], [jobs[0], Job(BASE, "Rome", 0)]):
         with pytest.raises(UserError, match=r"kind .*base.* no common adapter"):
             grid.trained(mixed)
+
+
+def test_steps_move_the_bar_and_it_ends_full(
+    lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = list[float]()
+
+    class Bar(module.tqdm):
+        def update(self, n: float | None = 1) -> bool | None:
+            done: bool | None = super().update(n)
+            seen.append(self.n)
+            return done
+
+        def refresh(self, *args: Any, **kwargs: Any) -> None:
+            seen.append(self.n)
+
+    monkeypatch.setattr(module, "tqdm", Bar)
+    make(lm, tmp_path, progress=True).run(cross([VECTOR], ["Paris", "Rome"], [0]))
+    assert seen == pytest.approx([0, 2 * 0.8 / 3, 4 * 0.8 / 3, 6 * 0.8 / 3, 2.0])
