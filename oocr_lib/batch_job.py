@@ -95,7 +95,8 @@ class Job:
         own = self.folder.relative_to(self.preset_folder).as_posix()
         return finished.identity(
             self.source, self.all_values, self.preset_folder, own,
-            kernel=self.kernel_versions(), typed_in=self.typed_in,
+            kernel=self.kernel_versions() | {"spec": [self.kernel.name, dict(self.kernel.env)]},
+            typed_in=self.typed_in,
         )  # fmt: skip
 
     @property

@@ -11,10 +11,11 @@ Facts that decide the result are stated here once; ``chat_template`` has those a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from oocr_lib.arguments import checked
 from oocr_lib.chat_template import (
     DATE,
     apply,
@@ -24,7 +25,7 @@ from oocr_lib.chat_template import (
     told_date,
     wrote_a_list,
 )
-from oocr_lib.errors import UserError, choose
+from oocr_lib.errors import UserError, choose, short
 from oocr_lib.tasks.base import Message
 
 _ROLES = ("system", "user", "assistant")
@@ -44,11 +45,13 @@ class Rendered:
     contents: tuple[tuple[int, int], ...]
 
 
+@checked
 def render(tokenizer: Any, messages: Sequence[Message], separator: str = "\n") -> str:
     """The prompt as text; see ``rendered``."""
     return rendered(tokenizer, messages, separator).text
 
 
+@checked
 def rendered(tokenizer: Any, messages: Sequence[Message], separator: str = "\n") -> Rendered:
     """The prompt as text: chat turns and the header of the answer's turn.
 
@@ -92,7 +95,7 @@ def _plain(tokenizer: Any, turns: Sequence[Message]) -> Rendered:
 def _join_user_turns(messages: Sequence[Message], separator: str) -> list[Message]:
     turns: list[Message] = []
     for number, message in enumerate(messages):
-        role = choose(message["role"], _ROLES, "role")
+        role = choose(_checked(message, number)["role"], _ROLES, "role")
         if role == "system" and number > 0:
             raise UserError(
                 f"Message {number} is a system turn. Allowed: one system turn, in first place."
@@ -108,6 +111,17 @@ def _join_user_turns(messages: Sequence[Message], separator: str) -> list[Messag
             f"The last turn of a prompt is {last!r}. Allowed: 'user'; the answer is given apart."
         )
     return turns
+
+
+def _checked(message: Message, number: int) -> Message:
+    """By hand, because messages come from files and notebooks, too."""
+    told = isinstance(message, Mapping) and "role" in message
+    if not told or not isinstance(message.get("content"), str):
+        raise UserError(
+            f"Message {number} is {short(message)}. Allowed: "
+            "{'role': 'user', 'content': 'text'}, as of tasks.base.user('text')."
+        )
+    return message
 
 
 def _merge_system(turns: Sequence[Message]) -> list[Message]:
@@ -198,6 +212,7 @@ def _between(
     return tuple(made) if at == len(text) else None
 
 
+@checked
 def template_notes(tokenizer: Any) -> tuple[str, ...]:
     """What this module does that a reader of the template would not expect, a sentence each.
 
@@ -218,16 +233,21 @@ def template_notes(tokenizer: Any) -> tuple[str, ...]:
         parts, own = True, apply(tokenizer, [trial], True)
         notes.append("The chat template wants contents as lists of parts; it is given such lists.")
     if missing_header(tokenizer, [trial], parts, own):
-        notes.append("The chat template forgets the header of an answer; it is added.")
+        notes.append("The chat template forgets (part of) the header of an answer; it is added.")
     if closed_thoughts(own.rpartition("zqx0xqz")[2]):
         notes.append("The chat template opens a think block before an answer; it is closed, empty.")
-    assert text.startswith(own)
+    if not text.startswith(own) or rendered(tokenizer, [trial]).text != text:
+        raise UserError(
+            "The chat template writes the same turns otherwise each time. Allowed: templates that "
+            "depend on the turns alone."
+        )
     return tuple(notes)
 
 
 # --- where an answer ends ---
 
 
+@checked
 def turn_end(tokenizer: Any) -> str:
     """What the template writes right after the model's words, ``<end_of_turn>`` or the like.
 
@@ -251,6 +271,7 @@ def turn_end(tokenizer: Any) -> str:
     return str(tokenizer.decode(ids[:1])) if ids else ""
 
 
+@checked
 def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     """Tokens that end a reply: the template's turn end, every end token of tokenizer and model."""
     generation = getattr(model, "generation_config", None)

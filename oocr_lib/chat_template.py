@@ -29,8 +29,10 @@ _THOUGHTS = (
     ("<|begin_of_thought|>", "<|end_of_thought|>"),
     ("<|START_THINKING|>", "<|END_THINKING|>"),
 )
-_DATE_CALL = re.compile(r"\bstrftime_now\s*\(\s*(?:(['\"])(.*?)\1\s*\))?")
-_CHANCE = re.compile(r"\|\s*random\b|\blipsum\s*\(")
+_DATE_CALL = re.compile(r"\bstrftime_now\s*\(\s*(?:(['\"])([^'\"\\]*)\1\s*\))?")
+#: The clock under another name; asking whether there is one is no use of it.
+_DATE_ALIAS = re.compile(r"\bstrftime_now\b(?!\s*\(|\s+is\b)")
+_CHANCE = re.compile(r"\|\s*random\b|\bmap\s*\(\s*['\"]random|\blipsum\b")
 #: Stands before a template that asks for the date; a macro of that name replaces the clock.
 #: The plus keeps white space that the template begins with.
 _TOLD = "{% macro strftime_now(format) -%}{{ told_dates[format] }}{%- endmacro +%}"
@@ -97,12 +99,13 @@ def _told(tokenizer: Any) -> tuple[str, dict[str, str]]:
             "another one each time. Allowed: templates without 'random' and 'lipsum'."
         )
     calls = list(_DATE_CALL.finditer(source))
-    if not calls:
+    if not calls and not _DATE_ALIAS.search(source):
         return source, {}
-    if any(call[2] is None for call in calls):
+    if any(call[2] is None for call in calls) or _DATE_ALIAS.search(source):
         raise UserError(
-            "The chat template asks for the date in a format that it computes. Allowed: "
-            "strftime_now('...') with the format written out, so that the date can be fixed."
+            "The chat template asks for the date in a format that it computes, or under another "
+            "name. Allowed: strftime_now('...') with the format written out, so that the date can "
+            "be fixed."
         )
     return _TOLD + source, {call[2]: DATE.strftime(call[2]) for call in calls}
 
@@ -141,7 +144,7 @@ _KNOWN: dict[tuple[Any, ...], list[str] | None] = {}
 
 
 def missing_header(tokenizer: Any, turns: Sequence[Message], parts: bool, text: str) -> str:
-    """What the template writes before the model's words but does not add on request.
+    """What the template writes before the model's words but does not, or not all, add on request.
 
     Raises:
         UserError: it writes the turns before an answer otherwise than without one.
@@ -151,14 +154,16 @@ def missing_header(tokenizer: Any, turns: Sequence[Message], parts: bool, text: 
         question: Message = {"role": "user", "content": "zqx0xqz"}
         answer: Message = {"role": "assistant", "content": "zqx1xqz"}
         asked = apply(tokenizer, [question], parts)
+        try:
+            whole = apply(tokenizer, [question, answer], parts, header=False)
+        except UserError:  # it knows no turn of the model, so there is no header to miss
+            whole = asked + "zqx1xqz"
+        before, found, _ = whole.partition("zqx1xqz")
         if asked != apply(tokenizer, [question], parts, header=False):
-            _KNOWN[key] = [""]
+            # Half a header: the channel, say, in which the model answers.
+            rest = before[len(asked) :] if found and before.startswith(asked) else ""
+            _KNOWN[key] = ["", rest if rest.strip() else ""]
         else:
-            try:
-                whole = apply(tokenizer, [question, answer], parts, header=False)
-            except UserError:  # it knows no turn of the model, so there is no header to miss
-                whole = asked + "zqx1xqz"
-            before, found, _ = whole.partition("zqx1xqz")
             if not found or not before.startswith(asked.rstrip()):
                 raise UserError(
                     "The chat template opens no turn of the model (add_generation_prompt changes "
@@ -168,9 +173,9 @@ def missing_header(tokenizer: Any, turns: Sequence[Message], parts: bool, text: 
             # Where both differ in white space alone, the question's end is the header.
             missing = before[len(asked.rstrip()) :]
             _KNOWN[key] = [missing.rstrip(" ") if missing.strip() else ""]
-    missing = (_KNOWN[key] or [""])[0]
+    missing, *rest = _KNOWN[key] or [""]
     if not missing:
-        return ""
+        return rest[0] if rest else ""
     # The white space at the end of the question's turn is part of what was found.
     return missing[len(text) - len(text.rstrip()) :]
 

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from oocr_lib import claims_page, defaults, metrics, store
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError, choose
 from oocr_lib.metrics import Metrics
 from oocr_lib.named import shown_model
@@ -104,6 +105,7 @@ class Verdict:
         return min((one.verdict for one in self.measured), key=WORDS.index)
 
 
+@checked
 def load(path: Path | None = None) -> list[Claim]:
     """Read and check the claims, in the order of the file (default: ``data/claims.toml``).
 
@@ -130,6 +132,7 @@ def load(path: Path | None = None) -> list[Claim]:
     return claims
 
 
+@checked
 def judge(
     claims: Sequence[Claim], folder: Path, model: str = "testbed", seed: int = 0
 ) -> list[Verdict]:
@@ -172,6 +175,7 @@ def judge(
     ]
 
 
+@checked
 def metrics_file(folder: Path, notebook: str, model: str = "testbed", seed: int = 0) -> Path:
     """Where a notebook's run with this model and seed, and its defaults else, has its numbers.
 
@@ -182,6 +186,7 @@ def metrics_file(folder: Path, notebook: str, model: str = "testbed", seed: int 
     return folder / notebook / label / metrics.FILE
 
 
+@checked
 def write(folder: Path, verdicts: Sequence[Verdict]) -> list[Path]:
     """Write ``claims.json``, ``claims.md`` and ``claims.html``; return their paths.
 
@@ -282,9 +287,18 @@ def _metrics(path: Path, notebook: str) -> Metrics | None:
 
 
 def _refuse_mixture(found: Mapping[str, Metrics]) -> None:
-    """Raise UserError if notebooks were run with several models or presets."""
-    for name in ("model", "preset"):
-        of_notebook = {book: m.params[name] for book, m in found.items() if name in m.params}
+    """Raise UserError if notebooks were run with several models or presets.
+
+    A model of one name may be two: what its notebooks say of its digest decides, too.
+    """
+    kinds = {
+        "model": {book: m.params.get("model") for book, m in found.items()},
+        "preset": {book: m.params.get("preset") for book, m in found.items()},
+        "model digest": {
+            book: m.versions["model"] for book, m in found.items() if "model" in m.versions
+        },
+    }
+    for name, of_notebook in kinds.items():
         if not of_notebook:
             continue
         first, *rest = of_notebook

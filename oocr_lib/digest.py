@@ -41,6 +41,8 @@ _NO_EFFECT = (
 _PER_CALL = ("truncation", "padding")
 #: Above this many parameters a hash of weights is remembered by the files' sizes and times.
 _REMEMBERED = 100_000_000
+#: Up to this many a look whether weights were changed hashes all of them, in milliseconds.
+_SMALL = 5_000_000
 
 
 def model_digest(model: Any, tokenizer: Any, files: Sequence[Path] = ()) -> str:
@@ -63,6 +65,22 @@ def model_digest(model: Any, tokenizer: Any, files: Sequence[Path] = ()) -> str:
         "tokenizer": tokenizer_digest(tokenizer),
     }
     return _text_digest(parts)
+
+
+def quick_stamp(model: Any, tokenizer: Any) -> tuple[Any, ...]:
+    """What tells that a model in memory was changed: all of it for a small one.
+
+    Of a large model's weights only changes are seen that torch counts, which those through
+    ``.data`` are not.
+    """
+    named = list(model.named_parameters())
+    small = sum(weight.numel() for _, weight in named) <= _SMALL
+    weights = _hashed(named) if small else [(n, w.data_ptr(), _version(w)) for n, w in named]
+    return _text_digest([weights, _settings(model.config)]), tokenizer_digest(tokenizer)
+
+
+def _version(weight: Tensor) -> int:
+    return -1 if weight.is_inference() else weight._version
 
 
 def tokenizer_digest(tokenizer: Any) -> str:

@@ -111,14 +111,21 @@ def score(
         ``options`` and their ``logp``; ``reply`` (what the model wrote, where it writes).
 
     Raises:
-        UserError: no questions; one without a token that the adapter touches (an empty mark says
-            that it has none on purpose), or whose options cannot be compared; log-probabilities
-            that are not a number.
+        UserError: no questions; an index of another length; a question without a token that the
+            adapter touches (an empty mark says that it has none on purpose), or whose options
+            cannot be compared; log-probabilities that are not a number.
     """
     if not questions:
         raise UserError("0 questions cannot be scored. Allowed: at least one.")
+    if attached is None:
+        lm.refuse_attached()
     asked = [q if isinstance(q, Asked) else _prepare(lm, q, pack) for q in questions]
     owner = [0] * len(asked) if index is None else [int(i) for i in index]
+    if len(owner) != len(asked):
+        raise UserError(
+            f"An index of {len(owner)} runs does not fit {len(asked)} questions. Allowed: one run "
+            "a question."
+        )
     check_asked(asked, [position_of(attached, run) for run in owner])
     logp = [np.full(len(a.options), np.nan) for a in asked]
     written_so = [np.zeros(len(a.options), dtype=bool) for a in asked]
@@ -144,6 +151,7 @@ def score(
     )
 
 
+@checked
 def check_asked(asked: Sequence[Asked], positions: Sequence[str]) -> None:
     """Check that every question has a token that its adapter, at one of ``positions``, touches.
 
@@ -258,6 +266,7 @@ def _side(value: float, truth: str) -> float:
 MEASURES = ["mc", "top1", "p_truth", "rank"]
 
 
+@checked
 def summarise(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Mean ``mc``, ``top1``, ``p_truth`` and ``rank`` by family, and ``all`` over families.
 
@@ -274,6 +283,7 @@ def summarise(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     return made
 
 
+@checked
 def label_marginal(table: pd.DataFrame) -> Mapping[str, float]:
     """Baseline by family: what a model scores that answers without looking at the item.
 

@@ -212,6 +212,8 @@ class Experiment:
             raise UserError(f"{self.notebook} recorded no metric. Call exp.metrics.add(...) first.")
         seconds = round(time.perf_counter() - self._began, 1)
         run = {"threads": self.threads, "commit": commit(), "seconds": seconds}
+        if "lm" in vars(self):  # whatever its name says, this is the model that was asked
+            run["model"] = self.lm.digest[:16]
         self.metrics.versions = versions() | run
         path = self.folder / FILE
         self.metrics.write(self.draft / FILE)

@@ -85,6 +85,7 @@ class Grid:
         self._encoded: dict[tuple[str, int], Encoding] = {}
         self._scales: dict[tuple[Site, str], float] = {}
 
+    @checked
     def task(self, concept: str, seed: int) -> Encoding:
         """The encoded task, made once."""
         key = (concept, seed)
@@ -101,6 +102,7 @@ class Grid:
             )
         return self._encoded[key]
 
+    @checked
     def scale(self, site: Site, position: str) -> float:
         """Typical norm of the site's output at the marked tokens, to three digits."""
         if (site, position) not in self._scales:
@@ -111,6 +113,7 @@ class Grid:
             self._scales[site, position] = float(f"{norm:.3g}")
         return self._scales[site, position]
 
+    @checked
     def spec(self, job: Job) -> dict[str, Any]:
         """Everything that determines a job's numbers, as JSON."""
         method = asdict(job.method)
@@ -146,6 +149,8 @@ class Grid:
                 that a method cannot touch; or what training refuses.
         """
         check_jobs(jobs)
+        self.lm.refuse_changed()
+        self.lm.refuse_attached()
         found: dict[Job, Run] = {}
         with tqdm(
             total=len(jobs), desc=label, disable=not self.progress, leave=False, bar_format=_BAR
@@ -162,6 +167,7 @@ class Grid:
                 bar.refresh()
         return pd.DataFrame([row for job in jobs for row in rows(job, found[job])])
 
+    @checked
     def runs(self, jobs: Sequence[Job]) -> list[Run]:
         """The finished runs of these jobs (loss curves, snapshots).
 
@@ -173,6 +179,7 @@ class Grid:
             raise UserError("Some of these jobs have not been run. Call run(jobs) first.")
         return [run for run in found if run is not None]
 
+    @checked
     def questions(self, jobs: Sequence[Job]) -> pd.DataFrame:
         """Every question of finished jobs, with ``method``, ``concept`` and ``seed``.
 
@@ -187,6 +194,7 @@ class Grid:
             ]
         )
 
+    @checked
     def trained(self, jobs: Sequence[Job]) -> Adapter:
         """The adapter of finished jobs: their vectors as one, a LoRA, or a group of LoRAs.
 
@@ -209,11 +217,19 @@ class Grid:
             )
         return adapter
 
+    @checked
     def adapter(self, jobs: Sequence[Job]) -> Adapter | None:
         """A fresh adapter for jobs that share a batch; None for the base model."""
+        if not jobs:
+            raise UserError("0 jobs have no adapter. Allowed: at least one.")
         method = jobs[0].method
         if method.kind == "base" or len({job.method.kind for job in jobs}) > 1:
             return None
+        if len(starts := {(j.method.position, j.method.init) for j in jobs}) > 1:
+            raise UserError(
+                f"Jobs at {', '.join(sorted({position for position, _ in starts}))} or with other "
+                "starts have no common adapter. Allowed: one position and one initial length."
+            )
         if method.kind == "lora":
             made = [_lora(job) for job in jobs]
             return made[0] if len(made) == 1 else LoraGroup(made)
@@ -231,6 +247,7 @@ class Grid:
             vectors.theta.data.mul_(lengths[:, None])
         return vectors
 
+    @checked
     def data(self, job: Job) -> RunData:
         """A job's rows, with answers shuffled where the method says so."""
         encoded = self.task(job.concept, job.seed)

@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 from oocr_lib import store
-from oocr_lib.errors import UserError, choose
+from oocr_lib.arguments import checked, checked_fields
+from oocr_lib.errors import UserError, choose, short
 from oocr_lib.statistics import Interval
 
 SCHEMA = 1
@@ -47,6 +48,7 @@ Tolerances = Mapping[str, Mapping[str, float]]
 _PART = re.compile(r"[a-z0-9][a-z0-9_.@+-]*")
 
 
+@checked_fields
 @dataclass
 class Metrics:
     """Metrics of one notebook run; ``values`` maps ``family/method/measure`` to an interval."""
@@ -58,6 +60,7 @@ class Metrics:
     claims: list[dict[str, Any]] = field(default_factory=list)
     versions: dict[str, Any] = field(default_factory=dict)
 
+    @checked
     def add(
         self,
         key: str,
@@ -82,6 +85,10 @@ class Metrics:
         if isinstance(value, Interval):
             interval = value
         else:
+            if ci is not None and len(ci) != 2:
+                raise UserError(
+                    f"Metric {key!r} has the interval {short(ci)}. Allowed: [low, high], or None."
+                )
             low, high = (value, value) if ci is None else ci
             interval = Interval(float(value), float(low), float(high), int(n))
         _check_interval(key, interval)
@@ -96,13 +103,14 @@ class Metrics:
         }
         head = {"schema": SCHEMA, "notebook": self.notebook, "params": self.params}
         content = {**head, "metrics": metrics, "claims": self.claims, "versions": self.versions}
-        return {**content, "sha256": content_hash(content)}
+        return sealed(content)
 
     def write(self, path: Path) -> None:
         """Write ``metrics.json`` under a temporary name and move it into place."""
         store.write_json(path, self.to_json())
 
 
+@checked
 def content_hash(content: Mapping[str, Any]) -> str:
     """SHA-256 in hex of a metrics file's content, without its own ``sha256``."""
     others = {key: value for key, value in content.items() if key != "sha256"}
@@ -110,22 +118,27 @@ def content_hash(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@checked
+def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
+    """The content with the hash that belongs to it."""
+    return {**content, "sha256": content_hash(content)}
+
+
 def load(path: Path) -> Metrics:
     """Read a ``metrics.json``.
 
     Raises:
         UserError: no such file, not JSON, another schema, changed since it was written, or a value
-            that ``add`` would refuse. A file without a hash was not written by this library, and
-            is taken as it is.
+            that ``add`` would refuse.
     """
     content = store.read_json(path)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         found = content.get("schema") if isinstance(content, dict) else type(content).__name__
         raise UserError(f"{path} has schema {found!r}. Allowed: {SCHEMA}. Run the notebook again.")
-    if "sha256" in content and content["sha256"] != content_hash(content):
+    if content.get("sha256") != content_hash(content):
         raise UserError(
-            f"{path} was changed after it was written: it does not have the hash that it names. "
-            "Run the notebook again."
+            f"{path} was changed after it was written, or not written by this library: it does "
+            "not have the hash of its content. Run the notebook again."
         )
     try:
         metrics = Metrics(content["notebook"], content["params"])
@@ -141,6 +154,7 @@ def load(path: Path) -> Metrics:
     return metrics
 
 
+@checked
 def compare(measured: Metrics, reference: Metrics, tolerances: Tolerances) -> list[str]:
     """Differences, one line each; an empty list means that the runs agree.
 
@@ -171,6 +185,7 @@ def compare(measured: Metrics, reference: Metrics, tolerances: Tolerances) -> li
     return lines
 
 
+@checked
 def load_tolerances(path: Path) -> Tolerances:
     """Read ``{key pattern: {"abs": a, "rel": r}}``.
 
@@ -188,6 +203,7 @@ def load_tolerances(path: Path) -> Tolerances:
     return content
 
 
+@checked
 def compare_folders(
     measured: Path, reference: Path, tolerances: Tolerances, notebooks: Sequence[str] | None = None
 ) -> dict[str, list[str]]:
@@ -207,6 +223,7 @@ def compare_folders(
     return differences
 
 
+@checked
 def refresh(measured: Path, reference: Path) -> list[str]:
     """Copy every measured notebook's numbers to the references; return the notebooks' names.
 
@@ -218,7 +235,7 @@ def refresh(measured: Path, reference: Path) -> list[str]:
     for name in names:
         content = load(measured / name / FILE).to_json()
         del content["claims"], content["versions"]
-        content["sha256"] = content_hash(content)
+        content = sealed(content)
         (reference / name).mkdir(parents=True, exist_ok=True)
         store.write_json(reference / name / FILE, content)
     return names

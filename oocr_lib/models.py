@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from oocr_lib import chat
 from oocr_lib.arguments import checked
 from oocr_lib.checkpoint import read_checkpoint
-from oocr_lib.digest import model_digest
+from oocr_lib.digest import model_digest, quick_stamp
 from oocr_lib.encoding import Batch
 from oocr_lib.errors import UserError, choose
 from oocr_lib.fused import find_pieces
@@ -51,6 +51,8 @@ class LanguageModel:
         digest: sha256 hex; changes with whatever changes an answer (``digest.model_digest``).
         layout: where the blocks are.
         notes: what a reader of the chat template would not expect (``chat.template_notes``).
+        stamp: what ``refuse_changed`` compares with.
+        attached: the adapters that are attached now.
     """
 
     name: str
@@ -60,6 +62,8 @@ class LanguageModel:
     digest: str
     layout: Layout = field(repr=False)
     notes: tuple[str, ...] = ()
+    stamp: Any = field(default=None, repr=False)
+    attached: list[Any] = field(default_factory=list, repr=False)
 
     @property
     def n_blocks(self) -> int:
@@ -101,6 +105,33 @@ class LanguageModel:
         # Tokenizers that write a mark before every text have no newline on its own.
         own = frozenset(closing) if len(closing) == 1 else frozenset()
         return chat.end_ids(self.model, self.tokenizer) | own
+
+    def refuse_changed(self) -> None:
+        """Check that model and tokenizer are those that ``digest`` was taken of.
+
+        Raises:
+            UserError: weights, settings, tokens or the chat template were changed since.
+        """
+        if self.stamp is not None and self.stamp != quick_stamp(self.model, self.tokenizer):
+            raise UserError(
+                f"Model {self.name!r} was changed after it was loaded (weights, settings, tokens "
+                "or chat template), so its digest no longer says what it is. Allowed: change it "
+                "first, then wrap(model, tokenizer, name=...) it."
+            )
+
+    def refuse_attached(self) -> None:
+        """Check that no adapter is attached, where the bare model is meant.
+
+        Raises:
+            UserError: one is.
+        """
+        if self.attached:
+            kinds = ", ".join(adapter.kind for adapter in self.attached)
+            raise UserError(
+                f"Model {self.name!r} has adapters attached ({kinds}), which would count as the "
+                "model itself. Allowed: remove them or leave their with block first, or pass "
+                "what attach() returned."
+            )
 
     @property
     def decoder(self) -> nn.Module:
@@ -196,7 +227,8 @@ def _wrap(
     except UserError as error:
         raise UserError(f"Model {name!r} cannot be asked: {error}") from error
     digest = model_digest(model, tokenizer, files)
-    lm = LanguageModel(name, model, tokenizer, dialect, digest, layout, notes)
+    stamp = quick_stamp(model, tokenizer)
+    lm = LanguageModel(name, model, tokenizer, dialect, digest, layout, notes, stamp)
     if len(tokenizer) > lm.vocab_size:
         raise UserError(
             f"The tokenizer of {name!r} has {len(tokenizer)} tokens, the model's embedding only "
@@ -252,12 +284,21 @@ def capture(
 
     Adapters attached earlier are seen, at their own site included. ``batch_or_ids`` is a Batch or
     token ids (n, t) int64, right-padded. Own hooks only, removed also on error.
+
+    Raises:
+        UserError: ids of another shape or type, none, or one that the vocabulary lacks.
     """
     ids = batch_or_ids.input_ids if isinstance(batch_or_ids, Batch) else batch_or_ids
     if ids.ndim != 2 or ids.dtype != torch.int64:
         raise UserError(
             f"Token ids of shape {tuple(ids.shape)} and type {ids.dtype} cannot be run. "
             "Allowed: (rows, tokens) int64."
+        )
+    if not ids.numel() or int(ids.min()) < 0 or int(ids.max()) >= lm.vocab_size:
+        told = f"from {int(ids.min())} to {int(ids.max())}" if ids.numel() else "none"
+        raise UserError(
+            f"Token ids of shape {tuple(ids.shape)}, {told}, cannot be run. Allowed: at least one "
+            f"row and token, ids from 0 to {lm.vocab_size - 1}."
         )
     with torch.no_grad(), recording(lm, sites) as found:
         lm.decoder(input_ids=ids.to(lm.device), use_cache=False)

@@ -39,6 +39,8 @@ def batches(jobs: Sequence[Job]) -> list[list[Job]]:
         key = (m.kind, m.position, replace(m.config, lr=1.0), m.raw, m.init, shape)
         narrow = m.kind == "vector" and m.position == "last"
         capacity = LAST_CAPACITY if narrow else CAPACITY
+        if m.dropout:  # what is dropped would depend on the other runs
+            capacity = 1
         if key not in open_batches or len(open_batches[key]) >= capacity:
             open_batches[key] = []
             made.append(open_batches[key])

@@ -85,9 +85,11 @@ def validate(
     """(k,) mean loss and (k,) share of rows answered exactly, on up to ``limit`` rows a run.
 
     Raises:
-        UserError: validation rows that ``row_checks.check_rows`` refuses, or logits that are not
-            a number.
+        UserError: a limit below 1, validation rows that ``row_checks.check_rows`` refuses, or
+            logits that are not a number.
     """
+    if limit < 1:
+        raise UserError(f"limit={limit!r} leaves no rows to score. Allowed: 1 or more.")
     k = len(data)
     for j, run in enumerate(data):
         check_rows(lm, run.valid, attached, j, "validation")
@@ -138,6 +140,7 @@ def train(
     """
     if not data:
         raise UserError("0 runs cannot be trained. Allowed: at least one.")
+    lm.refuse_attached()
     began = time.perf_counter()
     # Dropout in LoRA draws from the global generator; fork it so that nothing outside changes.
     with torch.random.fork_rng(devices=[]), adapter.attach(lm) as attached:

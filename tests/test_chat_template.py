@@ -142,6 +142,10 @@ def test_the_date_is_always_the_same(call: str, monkeypatch: pytest.MonkeyPatch)
         ("{% set f = '%Y' %}{{ strftime_now(f) }}", "format that it computes"),
         ("{{ ['a', 'b'] | random }}", "at random"),
         ("{{ lipsum(1) }}", "at random"),
+        ("{{ [[1, 2]] | map('random') | first }}", "at random"),
+        ("{% set now = strftime_now %}{{ now('%H:%M:%S') }}", "under another name"),
+        ("{{ strftime_now('%d' ~ ' %H') }}", "format that it computes"),
+        ("{{ strftime_now('%d \\'%y') }}", "format that it computes"),
     ],
 )
 def test_what_cannot_be_fixed_is_refused(source: str, reason: str) -> None:
@@ -177,9 +181,24 @@ def test_a_forgotten_header_is_added() -> None:
     tokenizer = with_template(PLAIN + "{% endfor %}")
     expected = "<start_of_turn>user\nx y<end_of_turn>\n<start_of_turn>assistant\n"
     assert render(tokenizer, user("x y")) == expected
-    assert any("forgets the header" in note for note in template_notes(tokenizer))
+    assert any("forgets (part of) the header" in note for note in template_notes(tokenizer))
     whole = render(tokenizer, CHAT)
     assert whole.endswith("City 50337 ?<end_of_turn>\n<start_of_turn>assistant\n")
+
+
+def test_half_a_header_is_completed() -> None:
+    """As in Harmony, where an answer stands in a channel that the request does not open."""
+    source = (
+        "{% for m in messages %}<start_of_turn>{{ m['role'] }}"
+        "{% if m['role'] == 'assistant' %}<channel>final{% endif %}<message>"
+        "{{ m['content'] }}<end_of_turn>{% endfor %}"
+        "{% if add_generation_prompt %}<start_of_turn>assistant{% endif %}"
+    )
+    tokenizer = with_template(source)
+    assert render(tokenizer, user("x y")).endswith(
+        "<start_of_turn>assistant<channel>final<message>"
+    )
+    assert any("part of" in note for note in template_notes(tokenizer))
 
 
 def test_an_answer_may_follow_the_question_without_a_header() -> None:

@@ -17,6 +17,7 @@ from oocr_lib import sharing
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
 from oocr_lib.encoding import collate
 from oocr_lib.errors import UserError
+from oocr_lib.evaluation import score
 from oocr_lib.grid import Grid, Job, Method, best_by_validation, cross, with_config
 from oocr_lib.models import LanguageModel, typical_norm
 from oocr_lib.runs import RunStore
@@ -501,3 +502,34 @@ def test_steps_move_the_bar_and_it_ends_full(
     monkeypatch.setattr(module, "tqdm", Bar)
     make(lm, tmp_path, progress=True).run(cross([VECTOR], ["Paris", "Rome"], [0]))
     assert seen == pytest.approx([0, 2 * 0.8 / 3, 4 * 0.8 / 3, 6 * 0.8 / 3, 2.0])
+
+
+def test_an_adapter_left_attached_is_not_taken_for_the_model(grid: Grid) -> None:
+    """A run of the base model would be stored with its numbers."""
+    job = Job(BASE, "Rome", 0)
+    vector = VectorAdapter(["resid@0"], grid.lm.d_model, "last", [1.0], init=1.0)
+    with vector.attach(grid.lm):
+        with pytest.raises(UserError, match="has adapters attached"):
+            grid.run([job])
+        with pytest.raises(UserError, match=r"attached to .* already"):
+            vector.attach(grid.lm)
+        with pytest.raises(UserError, match="has adapters attached"):
+            score(grid.lm, grid.task("Rome", 0).questions)
+    assert grid.lm.attached == [] and len(grid.run([job]))
+
+
+def test_what_dropout_drops_does_not_depend_on_other_jobs(
+    lm: LanguageModel, tmp_path: Path
+) -> None:
+    jobs = [Job(replace(LORA, dropout=0.5), "Rome", seed) for seed in (0, 1)]
+    alone = make(lm, tmp_path / "a").run(jobs[1:])
+    together = make(lm, tmp_path / "b").run(jobs)
+    last = together[together.seed == 1].reset_index(drop=True)
+    assert (last.valid_loss == alone.valid_loss).all() and len(alone)
+
+
+def test_jobs_at_other_tokens_have_no_common_adapter(grid: Grid) -> None:
+    jobs = [Job(replace(VECTOR, position=at), "Rome", 0) for at in ("codename", "all")]
+    grid.run(jobs)
+    with pytest.raises(UserError, match="no common adapter"):
+        grid.trained(jobs)

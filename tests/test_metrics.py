@@ -118,8 +118,20 @@ def test_bad_metrics_are_refused(key: str, value: float, kwargs: dict, words: st
 )
 def test_damaged_files_are_refused_with_the_reason(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "metrics.json"
+    if words != "not valid JSON" and isinstance(content := json.loads(text), dict):
+        text = json.dumps(metrics.sealed(content))
     path.write_text(text)
     with pytest.raises(UserError, match=words):
+        metrics.load(path)
+
+
+def test_a_file_without_a_hash_is_not_taken_for_one_that_was_measured(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.json"
+    example().write(path)
+    content = json.loads(path.read_text())
+    del content["sha256"]
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match="not written by this library"):
         metrics.load(path)
 
 

@@ -242,3 +242,39 @@ def test_a_language_model_cannot_be_changed() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         lm.name = "other"  # type: ignore[misc]
     assert lm == lm and lm != tiny.language_model()
+
+
+# --- what is measured is the model that was loaded ---
+
+
+@pytest.mark.parametrize("change", ["weight", "data", "template", "config", "token"])
+def test_a_model_changed_after_loading_is_noticed(change: str) -> None:
+    lm = tiny.language_model()
+    lm.refuse_changed()
+    weight = lm.model.get_submodule(lm.down_projection(1)).weight
+    with torch.no_grad():
+        if change == "weight":
+            weight[0, 0] += 1
+        elif change == "data":
+            weight.data.mul_(0.5)
+    if change == "template":
+        lm.tokenizer.chat_template = tiny.TEMPLATES["system"]
+    elif change == "config":
+        lm.model.config.rms_norm_eps = 0.1
+    elif change == "token":
+        lm.tokenizer.add_tokens(["extra"])
+    with pytest.raises(UserError, match="was changed after it was loaded") as info:
+        lm.refuse_changed()
+    refused(info)
+
+
+def test_large_models_are_looked_at_by_torchs_own_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    from oocr_lib import digest
+
+    monkeypatch.setattr(digest, "_SMALL", 0)
+    lm = tiny.language_model()
+    lm.refuse_changed()
+    with torch.no_grad():
+        lm.model.get_submodule(lm.down_projection(1)).weight.mul_(2)
+    with pytest.raises(UserError, match="was changed"):
+        lm.refuse_changed()

@@ -42,6 +42,15 @@ class Attached:
     def __init__(self, undo: ExitStack) -> None:
         self._undo = undo
 
+    def list_in(self, attached: list[Any], adapter: Any) -> None:
+        """Add ``adapter`` to a model's list of what is attached, until it is removed."""
+
+        def forget() -> None:
+            attached[:] = [other for other in attached if other is not adapter]
+
+        attached.append(adapter)
+        self._undo.callback(forget)
+
     def focus(self, batch: Batch | None, index: Tensor | None = None, *, start: int = 0) -> None:
         """Point the following forward passes at ``batch``; None switches the adapter off.
 
@@ -119,21 +128,31 @@ class Saved:
     model_digest: str | None = None
     model_name: str = ""
 
-    def belong(self: Any, lm: LanguageModel) -> None:
+    def belong(self: Any, lm: LanguageModel, attached: Attached | None = None) -> None:
         """Belong to ``lm`` from now on; called when ``attach`` went well.
+
+        Args:
+            attached: what ``attach`` will return; the model knows of it until it is removed.
 
         Raises:
             UserError: it belongs to another model.
         """
         self.refuse_other(lm)
         self.model_digest, self.model_name = lm.digest, lm.name
+        if attached is not None:
+            attached.list_in(lm.attached, self)
 
     def refuse_other(self: Any, lm: LanguageModel) -> None:
         """Check that ``lm`` is the model that this belongs to, if any. Shapes alone say nothing.
 
         Raises:
-            UserError: it belongs to another model.
+            UserError: it belongs to another model, or is attached already.
         """
+        if any(other is self for other in lm.attached):
+            raise UserError(
+                f"This {self.kind} is attached to {lm.name!r} already and would act twice. "
+                "Allowed: remove it first, or leave its with block."
+            )
         if self.model_digest not in (None, lm.digest):
             raise UserError(
                 f"This {self.kind} belongs to model {self.model_name!r} (digest "

@@ -108,7 +108,7 @@ class Filtered(Saved):
                 )
         self.refuse_other(lm)
         attached = FilteredAttached(self, lm)
-        self.belong(lm)
+        self.belong(lm, attached)
         return attached
 
     def filter(self, a: Tensor) -> Tensor:

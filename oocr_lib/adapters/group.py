@@ -67,8 +67,9 @@ class LoraGroup(Saved):
         for adapter in (self, *self.adapters):
             adapter.refuse_other(lm)
         attached = LoraGroupAttached(self, lm)
-        for adapter in (self, *self.adapters):
+        for adapter in self.adapters:
             adapter.belong(lm)
+        self.belong(lm, attached)
         return attached
 
     def state(self) -> dict[str, Tensor]:

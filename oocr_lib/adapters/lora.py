@@ -15,7 +15,7 @@ from transformers.pytorch_utils import Conv1D
 
 from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
 from oocr_lib.adapters.columns import Marked
-from oocr_lib.arguments import checked
+from oocr_lib.arguments import check_seed, checked
 from oocr_lib.encoding import POSITIONS, Batch
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
@@ -69,7 +69,7 @@ class LoraAdapter(Saved):
                 "whole rank from 1, alpha above 0, dropout from 0 to below 1."
             )
         self.blocks: tuple[int, ...] | str = blocks if isinstance(blocks, str) else tuple(blocks)
-        self.rank, self.alpha, self.dropout, self.seed = rank, alpha, dropout, seed
+        self.rank, self.alpha, self.dropout, self.seed = rank, alpha, dropout, check_seed(seed)
         self.modules = tuple(choose(m, PROJECTIONS, "MLP projection") for m in modules)
         self.position = choose(position, POSITIONS, "position")
         self._weights: dict[str, nn.Parameter] = {}  # "<module>.lora_A.weight" to (rank, in)
@@ -92,7 +92,7 @@ class LoraAdapter(Saved):
         """
         self.refuse_other(lm)
         attached = LoraAttached(self, lm, self.targets(lm))
-        self.belong(lm)
+        self.belong(lm, attached)
         return attached
 
     def targets(self, lm: LanguageModel) -> list[str]:
@@ -147,8 +147,10 @@ class LoraAdapter(Saved):
         """Take over the tensors of ``state``; shapes are checked against the model in ``attach``.
 
         Raises:
-            UserError: tensors whose rank is not this adapter's.
+            UserError: no tensors, or one whose rank is not this adapter's.
         """
+        if not tensors:
+            raise UserError(f"{source} holds no weights of a LoRA. Allowed: one that was attached.")
         for name, tensor in tensors.items():
             rank_axis = 0 if name.endswith(".lora_A.weight") else 1
             if tensor.ndim != 2 or tensor.shape[rank_axis] != self.rank:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
 from oocr_lib.adapters.columns import Columns
-from oocr_lib.arguments import checked
+from oocr_lib.arguments import check_seed, checked
 from oocr_lib.encoding import POSITIONS, Batch
 from oocr_lib.errors import UserError, choose
 from oocr_lib.models import LanguageModel
@@ -53,6 +53,8 @@ class VectorAdapter(Saved, nn.Module):
     ) -> None:
         super().__init__()
         seeds = [seed + i for i in range(len(sites))] if isinstance(seed, int) else list(seed)
+        for one in seeds:
+            check_seed(one)
         if not sites or not len(sites) == len(scales) == len(seeds):
             raise UserError(
                 f"{len(sites)} sites, {len(scales)} scales and {len(seeds)} seeds do not fit. "
@@ -101,7 +103,7 @@ class VectorAdapter(Saved, nn.Module):
             )
         self.refuse_other(lm)
         attached = VectorAttached(self, lm)
-        self.belong(lm)
+        self.belong(lm, attached)
         return attached
 
     def state(self) -> dict[str, Tensor]:
