@@ -18,6 +18,7 @@ from torch import Tensor
 
 from oocr_lib import comparison, reading, suite
 from oocr_lib.analysis import geometry
+from oocr_lib.arguments import checked
 from oocr_lib.asking import ask, fixed
 from oocr_lib.errors import UserError
 from oocr_lib.grid import Job
@@ -32,6 +33,7 @@ WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 Run = tuple[str, int]
 
 
+@checked
 def accuracy(
     study: Study,
     method: str,
@@ -63,6 +65,7 @@ def accuracy(
     return suite.accuracy(task, table).assign(block=site.block)
 
 
+@checked
 def naive_by_block(study: Study, pairs: Sequence[Run]) -> pd.DataFrame:
     """Naive vectors and random ones of their length at every block.
 
@@ -83,18 +86,21 @@ def naive_by_block(study: Study, pairs: Sequence[Run]) -> pd.DataFrame:
     return pd.concat(tables, ignore_index=True)
 
 
+@checked
 def learned_by_block(study: Study) -> pd.DataFrame:
     """Trained vectors at every block: the sweep of the task's notebook, which is found again."""
     table = study.grid.run(suite.by_block(study), "learned by block")
     return suite.accuracy(study.grid.factory_spec["task"], table)
 
 
+@checked
 def random_starts(study: Study, length: float) -> Study:
     """The same study with vectors that start at random points, ``length`` site norms long."""
     settings = type(study.settings)({**study.settings, "vector_init": length})
     return replace(study, settings=settings)
 
 
+@checked
 def cosines(named: Mapping[str, reading.Vectors]) -> pd.DataFrame:
     """Signed cosine of every run's vectors from two sources, for each pair of sources.
 
@@ -119,12 +125,14 @@ def cosines(named: Mapping[str, reading.Vectors]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+@checked
 def across(vectors: reading.Vectors) -> pd.DataFrame:
     """``geometry.across``: cosines of runs that share the concept, the seed, or neither."""
     runs = [(job.concept, job.seed) for job in vectors.jobs]
     return geometry.across(dict(zip(runs, vectors.raw, strict=True)))
 
 
+@checked
 def by_concept(vectors: reading.Vectors) -> dict[str, Tensor]:
     """Concept to the mean (d,) of its vectors over seeds, each of unit length."""
     unit = torch.nn.functional.normalize(vectors.raw, dim=1)
@@ -133,6 +141,7 @@ def by_concept(vectors: reading.Vectors) -> dict[str, Tensor]:
     return {name: torch.stack([v for c, v in rows if c == name]).mean(0) for name in names}
 
 
+@checked
 def lines(
     study: Study,
     method: str,
@@ -162,6 +171,7 @@ def lines(
     return pd.concat(tables, ignore_index=True)
 
 
+@checked
 def partners(jobs: Sequence[Job], *, same_concept: bool) -> list[tuple[int, int]]:
     """Pairs of runs to draw lines between: each run with the next that fits, if there is one.
 
@@ -176,11 +186,13 @@ def partners(jobs: Sequence[Job], *, same_concept: bool) -> list[tuple[int, int]
     return found
 
 
+@checked
 def distances(cities: Sequence[world.City]) -> Floats:
     """(c, c) great-circle distances in kilometres."""
     return np.array([[world.distance_km(a, b) for b in cities] for a in cities])
 
 
+@checked
 def against_map(vectors: Mapping[str, Tensor], km: Floats) -> pd.DataFrame:
     """Every pair of cities once: columns ``a, b, cosine, km``."""
     table = geometry.cosine_table(vectors)

@@ -6,7 +6,8 @@
     attach("3")   UserError: attach: block is '3' (str). Allowed: a whole number.
 
 NumPy's integers and floats are taken as Python's; a bool is no number. Annotations that are not
-understood (tensors, protocols, callables) are not checked.
+understood (protocols, unions with them) are not checked. For a class of this package that holds no
+plain fields (a grid, a model) an object of a foreign class may stand in, as tests do.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ import os
 import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import is_dataclass
 from functools import cache, wraps
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import numpy as np
 
-from oocr_lib.errors import UserError
+from oocr_lib.errors import UserError, short
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -67,7 +69,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
                 good = read(value)
                 if good is _REFUSED:
                     raise UserError(
-                        f"{name}: {argument} is {_short(value)} ({type(value).__name__}). "
+                        f"{name}: {argument} is {short(value)} ({type(value).__name__}). "
                         f"Allowed: {words}."
                     )
                 bound.arguments[argument] = good
@@ -82,11 +84,26 @@ def checked_fields(cls: type[T]) -> type[T]:
     return cls
 
 
+def check_seed(seed: int) -> int:
+    """The seed, if every random generator takes it.
+
+    Raises:
+        UserError: anything but a whole number from 0 to 2**32 - 1.
+    """
+    found = _whole(seed)
+    if found is _REFUSED or not 0 <= found < 2**32:
+        raise UserError(f"Seed {short(seed)} cannot be used. Allowed: 0 to {2**32 - 1}, whole.")
+    return int(found)
+
+
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(function)
-    except NameError:  # imported for type checking alone
-        return {}
+    """Annotations by parameter; a name that is imported for type checking alone may be anything."""
+    unknown: dict[str, Any] = {}
+    while True:
+        try:
+            return typing.get_type_hints(function, localns=unknown)
+        except NameError as error:
+            unknown[str(error.name)] = Any
 
 
 @cache
@@ -106,11 +123,13 @@ def _reader(hint: Any) -> _Reader | None:
     if origin in _ITEMS or hint in _ITEMS:
         item = _reader(_item(hint))
         return _items(origin or hint, item)
-    if origin in (Mapping, dict) or hint in (Mapping, dict):
+    if origin in (Mapping, dict) or hint in (Mapping, dict) or typing.is_typeddict(hint):
         return _instance(Mapping)
+    if hint is Callable or origin is Callable:
+        return lambda value: value if callable(value) else _REFUSED
     if hint is Any or not isinstance(hint, type) or getattr(hint, "_is_protocol", False):
         return None
-    return _instance(hint)
+    return _instance(hint) if is_dataclass(hint) or not _ours(hint) else _stand_in(hint)
 
 
 def _item(hint: Any) -> Any:
@@ -150,6 +169,18 @@ def _nothing(value: Any) -> Any:
 
 def _instance(kind: Any) -> _Reader:
     return lambda value: value if isinstance(value, kind) else _REFUSED
+
+
+def _ours(kind: type) -> bool:
+    return kind.__module__.split(".")[0] == "oocr_lib"
+
+
+def _stand_in(kind: type) -> _Reader:
+    def read(value: Any) -> Any:
+        foreign = type(value).__module__ != "builtins" and not _ours(type(value))
+        return value if foreign or isinstance(value, kind) else _REFUSED
+
+    return read
 
 
 def _first_of(options: Sequence[_Reader]) -> _Reader:
@@ -199,12 +230,11 @@ def _words(hint: Any) -> str:
         return simple[hint]
     if hint is os.PathLike or origin is os.PathLike:
         return "a path"
+    if hint is Callable or origin is Callable:
+        return "a function"
     if origin in _ITEMS or hint in _ITEMS:
         named = "" if _item(hint) is Any else _words(_item(hint))
         return f"a list (each {named})" if named else "a list"
+    if origin in (Mapping, dict) or hint in (Mapping, dict) or typing.is_typeddict(hint):
+        return "a dict"
     return getattr(origin or hint, "__name__", str(hint))
-
-
-def _short(value: Any) -> str:
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else text[:60] + "…"

@@ -22,6 +22,7 @@ from oocr_lib.statistics import Interval, bootstrap
 from oocr_lib.training import TrainConfig
 
 
+@checked
 def vector(kind: str, block: int, config: TrainConfig, position: str = "codename") -> Method:
     """A steering vector at site ``kind`` (``resid``, ``mlp_out``) of one block."""
     return Method(
@@ -29,6 +30,7 @@ def vector(kind: str, block: int, config: TrainConfig, position: str = "codename
     )
 
 
+@checked
 def lora(blocks: Sequence[int] | str, config: TrainConfig, **shape: Any) -> Method:
     """A LoRA on the down projection of one block (``lora_one``) or of all (``lora_all``).
 
@@ -40,11 +42,13 @@ def lora(blocks: Sequence[int] | str, config: TrainConfig, **shape: Any) -> Meth
     return Method("lora_one" if one else "lora_all", "lora", blocks=chosen, config=config, **shape)
 
 
+@checked
 def shuffled(method: Method) -> Method:
     """Control: the same training on rows whose answers are permuted."""
     return replace(method, name="shuffled", shuffled=True)
 
 
+@checked
 def random_like(trained: pd.DataFrame, method: Method) -> Method:
     """Control: a random direction at the same site, as long as the trained vectors are on average.
 
@@ -86,6 +90,7 @@ def jobs(method: Method, pairs: Sequence[tuple[str, int]]) -> list[Job]:
     return [Job(method, concept, seed) for concept, seed in pairs]
 
 
+@checked
 def sweep(
     grid: Grid,
     make: Callable[[int], Method],
@@ -104,11 +109,13 @@ def sweep(
     return grid.run(every, label)
 
 
+@checked
 def choose_block(table: pd.DataFrame) -> int:
     """The block with the lowest mean validation loss."""
     return int(best_by_validation(table, "block"))
 
 
+@checked
 def cross_fitted(table: pd.DataFrame, family: str, measure: str = "p_truth") -> pd.DataFrame:
     """Rows at the best block, where each half of the seeds is measured at the other half's choice.
 
@@ -136,6 +143,7 @@ def cross_fitted(table: pd.DataFrame, family: str, measure: str = "p_truth") -> 
     return pd.concat(parts)
 
 
+@checked
 def choose_rate(
     grid: Grid,
     method: Method,
@@ -191,6 +199,7 @@ def intervals(
     return pd.DataFrame(rows)
 
 
+@checked
 def family_intervals(table: pd.DataFrame, measures: dict[str, str]) -> dict[str, Interval]:
     """Intervals under the keys of ``metrics.json``: ``family/method/name``.
 
@@ -205,6 +214,7 @@ def family_intervals(table: pd.DataFrame, measures: dict[str, str]) -> dict[str,
     return made
 
 
+@checked
 def readable(found: dict[str, Interval], columns: Sequence[str]) -> pd.DataFrame:
     """A table to read: one row a method, one column for each ``family/measure`` asked for."""
     wanted = {tuple(column.split("/")): column for column in columns}
@@ -217,11 +227,13 @@ def readable(found: dict[str, Interval], columns: Sequence[str]) -> pd.DataFrame
     return pd.DataFrame(cells)
 
 
+@checked
 def text(table: pd.DataFrame | pd.Series) -> str:
     """A table of numbers to print: two decimals, and no minus before what rounds to zero."""
     return str(table.to_string(float_format="{:z.2f}".format))
 
 
+@checked
 def bars(found: dict[str, Interval], family: str, measure: str) -> pd.DataFrame:
     """The rows that ``plots.method_bars`` draws: ``method, value, low, high, n``."""
     rows = []

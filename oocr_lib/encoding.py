@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from oocr_lib.arguments import checked
 from oocr_lib.chat import rendered
 from oocr_lib.errors import UserError, choose
 from oocr_lib.layout import Layout, laid_out
@@ -97,6 +98,7 @@ class Batch:
         )
 
 
+@checked
 def encode(
     tokenizer: Any,
     messages: Sequence[Message],
@@ -191,11 +193,13 @@ def _shorten(text: str, limit: int = 200) -> str:
     return text if len(text) <= limit else text[:limit] + "…"
 
 
+@checked
 def encode_row(tokenizer: Any, row: Row) -> Encoded:
     """A training row with its answer."""
     return encode(tokenizer, row.messages, row.answer, row.marks, prefix=row.prefix)
 
 
+@checked
 def encode_question(tokenizer: Any, question: Question, option: str) -> Encoded:
     """A question with one of its options as the answer ("" for the prompt alone)."""
     return encode(tokenizer, question.messages, option, question.marks, prefix=question.prefix)
@@ -207,6 +211,7 @@ T = TypeVar("T")
 PASS_TOKENS = 6000
 
 
+@checked
 def buckets(items: Sequence[T], sizes: Sequence[int], limit: int = PASS_TOKENS) -> list[list[T]]:
     """Items of similar size together, at most ``limit`` tokens a bucket after padding.
 
@@ -221,6 +226,7 @@ def buckets(items: Sequence[T], sizes: Sequence[int], limit: int = PASS_TOKENS) 
     return made
 
 
+@checked
 def collate(items: Sequence[Encoded], pad_id: int) -> Batch:
     """Pad on the right with ``pad_id`` and turn spans into masks.
 
@@ -244,6 +250,7 @@ def collate(items: Sequence[Encoded], pad_id: int) -> Batch:
     return Batch(ids, lengths, mask, positions, layout=_layout(items, t - 1))
 
 
+@checked
 def branched(first: Encoded, answers: Sequence[tuple[int, ...]]) -> Encoded:
     """The prompt of ``first`` and, side by side behind it, answers of two or more tokens.
 

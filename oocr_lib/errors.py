@@ -17,6 +17,12 @@ class UserError(ValueError):
         return [f"UserError: {self}"]
 
 
+def short(value: object, limit: int = 60) -> str:
+    """The value as one line that fits into an error message."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= limit else text[:limit] + "…"
+
+
 def choose(value: T, allowed: Iterable[T], what: str, hint: str = "") -> T:
     """Return ``value`` if it is one of ``allowed``.
 
@@ -24,10 +30,14 @@ def choose(value: T, allowed: Iterable[T], what: str, hint: str = "") -> T:
         UserError: naming the value, the closest allowed value and all allowed ones.
     """
     options = list(allowed)
-    if value in options:
+    try:
+        known = value in options
+    except (TypeError, ValueError):  # tables and arrays, which are not simply equal or unequal
+        known = False
+    if known:
         return value
-    close = difflib.get_close_matches(str(value), [str(o) for o in options], n=1)
+    close = difflib.get_close_matches(str(value)[:200], [str(o) for o in options], n=1)
     guess = f" Did you mean {close[0]!r}?" if close else ""
     shown = ", ".join(str(o) for o in options[:40]) + (", …" if len(options) > 40 else "")
     tail = f" {hint}" if hint else ""
-    raise UserError(f"Unknown {what} {value!r}.{guess} Allowed: {shown}.{tail}")
+    raise UserError(f"Unknown {what} {short(value, 120)}.{guess} Allowed: {shown}.{tail}")

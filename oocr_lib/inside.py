@@ -20,6 +20,7 @@ from oocr_lib.adapters.base import Adapter
 from oocr_lib.adapters.direction import Filtered
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.analysis import constancy, lens, natural
+from oocr_lib.arguments import checked
 from oocr_lib.asking import ask, fixed
 from oocr_lib.encoding import Encoded
 from oocr_lib.errors import UserError
@@ -60,6 +61,7 @@ class Looked:
     measures: list[dict[str, object]]
 
 
+@checked
 def unrelated(lm: LanguageModel, count: int = 8, seed: int = 0) -> list[Encoded]:
     """Passages that have nothing to do with any task, without chat turns."""
     rng = random.Random(f"unrelated {seed}")
@@ -69,6 +71,7 @@ def unrelated(lm: LanguageModel, count: int = 8, seed: int = 0) -> list[Encoded]
     return [constancy.plain(lm, text) for text in texts]
 
 
+@checked
 def site_of(job: Job) -> Site:
     """Where the paper looks: the MLP output of the LoRA's one block.
 
@@ -84,6 +87,7 @@ def site_of(job: Job) -> Site:
     return Site(blocks[0], "mlp_out")
 
 
+@checked
 def look(study: Study, job: Job, prompts: int = 12) -> Looked:
     """Added vectors of a finished LoRA run and how constant they are.
 
@@ -119,6 +123,7 @@ def _longest(items: Sequence[Encoded]) -> Encoded:
     return max(items, key=lambda item: item.answer[0])
 
 
+@checked
 def variants(study: Study, looked: Looked) -> dict[str, Adapter]:
     """The natural vector and the interventions of one run, by name.
 
@@ -147,6 +152,7 @@ def variants(study: Study, looked: Looked) -> dict[str, Adapter]:
     }
 
 
+@checked
 def letter_places(study: Study, looked: Looked) -> float:
     """Where the two answer letters stand when tokens are sorted by what the LoRA writes.
 
@@ -164,6 +170,7 @@ def letter_places(study: Study, looked: Looked) -> float:
     return sum(int(places[ids[0]]) for ids in answers) / 2
 
 
+@checked
 def examine(
     study: Study,
     block: int,

@@ -22,6 +22,7 @@ from oocr_lib.analysis.attribution import attribution, change, value_direction
 from oocr_lib.analysis.conditions import Condition, logit_difference, other_tokens, with_random
 from oocr_lib.analysis.exchange import UNITS
 from oocr_lib.analysis.patching import patch_patterns, patch_values
+from oocr_lib.arguments import checked
 from oocr_lib.encoding import Batch, Encoded, collate, encode_question
 from oocr_lib.errors import UserError
 from oocr_lib.grid import Job
@@ -104,6 +105,7 @@ def opened(study: Study, job: Job) -> Iterator[Case]:
         yield Case(lm, site, triggered, others, bare, vector, vector.off(), random)
 
 
+@checked
 def prompts(lm: LanguageModel, questions: Sequence[Question]) -> Prompts:
     """Choices as tokens; the first letter is the answer after the trigger.
 
@@ -125,12 +127,14 @@ def prompts(lm: LanguageModel, questions: Sequence[Question]) -> Prompts:
     return Prompts(collate(items, lm.pad_id), torch.tensor(letters))
 
 
+@checked
 def on(condition: Condition, batch: Batch) -> Condition:
     """The condition on other rows."""
     n, index = len(batch), condition.index
     return replace(condition, batch=batch, index=None if index is None else index[:1].repeat(n))
 
 
+@checked
 def answers(case: Case) -> pd.DataFrame:
     """Logit of the answer after the trigger minus that of the other one, by prompts and condition.
 
@@ -151,6 +155,7 @@ def answers(case: Case) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["prompts", "condition", "logits"])
 
 
+@checked
 def looks(case: Case) -> pd.DataFrame:
     """Attention from the last token to the trigger, to other tokens, and to other triggers.
 
@@ -176,6 +181,7 @@ def looks(case: Case) -> pd.DataFrame:
     return table.groupby(["condition", "what", "block", "head"], as_index=False, sort=False).mean()
 
 
+@checked
 def swapped(case: Case) -> Batch:
     """The triggered prompts with the tokens of another trigger in the trigger's place.
 
@@ -192,6 +198,7 @@ def swapped(case: Case) -> Batch:
     return replace(own, input_ids=ids)
 
 
+@checked
 def patched(case: Case, by: Sequence[str] = UNITS) -> pd.DataFrame:
     """What of the vector's effect is lost when parts of the last token's attention are undone.
 
@@ -234,6 +241,7 @@ def patched(case: Case, by: Sequence[str] = UNITS) -> pd.DataFrame:
     return table[["what", "block", "head", "share", "of_rule"]]
 
 
+@checked
 def written(case: Case) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What writes the vector's effect directly, and what the trigger's values are worth.
 
@@ -254,6 +262,7 @@ def written(case: Case) -> tuple[pd.DataFrame, pd.DataFrame]:
     return parts, worth.drop(columns=["values", "moved_values"])
 
 
+@checked
 def examine(study: Study, jobs: Sequence[Job]) -> Mapping[str, pd.DataFrame]:
     """Everything above for finished runs; each table has ``concept``, ``seed`` and ``fitted``.
 

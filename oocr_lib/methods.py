@@ -9,7 +9,7 @@ from typing import Any
 from oocr_lib.arguments import checked_fields
 from oocr_lib.doubles import no_doubles
 from oocr_lib.encoding import POSITIONS
-from oocr_lib.errors import choose
+from oocr_lib.errors import UserError, choose, short
 from oocr_lib.training import TrainConfig
 
 KINDS = ("base", "vector", "random", "lora")
@@ -36,7 +36,8 @@ class Method:
         lora_position: tokens that a LoRA touches; ``all`` is every token, answers included.
 
     Raises:
-        UserError: a value of another type, or an unknown kind or position.
+        UserError: a value of another type, an unknown kind or position, or a LoRA's size that
+            none can have.
     """
 
     name: str
@@ -59,6 +60,11 @@ class Method:
         choose(self.kind, KINDS, "kind of method")
         choose(self.position, POSITIONS, "position")
         choose(self.lora_position, POSITIONS, "position")
+        if self.rank < 1 or not 0 < self.alpha < float("inf") or not 0 <= self.dropout < 1:
+            raise UserError(
+                f"Method {short(self.name)} has rank {self.rank}, alpha {self.alpha} and dropout "
+                f"{self.dropout}. Allowed: a rank from 1, alpha above 0, dropout from 0 to below 1."
+            )
         # Methods are keys, and a list is none.
         object.__setattr__(self, "modules", tuple(self.modules))
         if not isinstance(self.blocks, str):

@@ -10,6 +10,7 @@ import ast
 import json
 import logging
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,12 @@ import nbformat
 from oocr_lib.errors import UserError, choose
 
 TYPES = ("str", "int", "float", "bool", "list[str]", "list[int]", "list[float]")
+#: Numbers as people write them: "010" and "1_0", which Python reads as 10, are more likely slips.
+_WHOLE = r"[-+]?(0|[1-9][0-9]*)"
+_DIGITS = {
+    "int": re.compile(_WHOLE),
+    "float": re.compile(rf"({_WHOLE}(\.[0-9]*)?|[-+]?\.[0-9]+)([eE][-+]?[0-9]+)?"),
+}
 #: Parameters that the runner sets by options of its own.
 OPTIONS = {"preset": "--preset", "out_dir": "--out"}
 
@@ -164,6 +171,8 @@ def _value(text: str, kind: str) -> Any:
         return [_value(item.strip("'\""), kind[5:-1]) for item in items]
     if kind == "bool":
         return ("false", "true").index(text.lower()) == 1
+    if kind in _DIGITS and not _DIGITS[kind].fullmatch(text):
+        raise ValueError(text)
     if kind == "float" and not math.isfinite(float(text)):
         raise ValueError(text)
     return {"str": str, "int": int, "float": float}[kind](text)

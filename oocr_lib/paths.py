@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from oocr_lib.arguments import checked
+from oocr_lib.errors import UserError, short
+
 
 def _root() -> Path:
     """The repository: where the package lies, or above the current folder (``pip install .``)."""
@@ -24,6 +27,7 @@ def data_dir() -> Path:
     return resolve(override) if override else ROOT / "data"
 
 
+@checked
 def resolve(text: str | os.PathLike[str], typed_in: Path | None = None) -> Path:
     """The file or folder that a parameter names, as an absolute path; it need not exist.
 
@@ -34,8 +38,17 @@ def resolve(text: str | os.PathLike[str], typed_in: Path | None = None) -> Path:
 
     Args:
         typed_in: the folder where it was typed, instead of ``OOCR_CWD`` or the current folder.
+
+    Raises:
+        UserError: a path that no file can have: an unknown user's home, too long a name.
     """
-    path = Path(text).expanduser()
     here = typed_in or Path(os.environ.get("OOCR_CWD") or Path.cwd())
-    places = [Path(os.path.abspath(base / path)) for base in (here, ROOT)]
-    return next((place for place in places if place.exists()), places[0])
+    try:
+        path = Path(text).expanduser()
+        places = [Path(os.path.abspath(base / path)) for base in (here, ROOT)]
+        return next((place for place in places if place.exists()), places[0])
+    except (RuntimeError, OSError, ValueError) as error:
+        raise UserError(
+            f"Path {short(str(text))} cannot be used: {getattr(error, 'strerror', None) or error}. "
+            "Allowed: a path of this machine; check it."
+        ) from error

@@ -17,6 +17,7 @@ from torch import Tensor
 from oocr_lib import comparison, inside, stated
 from oocr_lib.adapters import VectorAdapter
 from oocr_lib.analysis import lens, naive, natural
+from oocr_lib.arguments import check_seed, checked, checked_fields
 from oocr_lib.encoding import Encoded, encode
 from oocr_lib.grid import Job
 from oocr_lib.models import LanguageModel
@@ -29,6 +30,7 @@ from oocr_lib.tasks.base import Task
 PROMPTS = 8
 
 
+@checked_fields
 @dataclass(frozen=True, eq=False)
 class Vectors:
     """Vectors of one method, all at one place of the residual stream.
@@ -51,6 +53,7 @@ class Vectors:
         return [job.concept for job in self.jobs]
 
 
+@checked
 def learned(study: Study, block: int, pairs: Sequence[tuple[str, int]]) -> Vectors:
     """Vectors trained in the residual stream after ``block``; finished runs are found again."""
     jobs = comparison.jobs(study.vector("resid", block), pairs)
@@ -60,6 +63,7 @@ def learned(study: Study, block: int, pairs: Sequence[tuple[str, int]]) -> Vecto
     return Vectors("vector_resid", block, jobs, adapter.vectors.float().cpu())
 
 
+@checked
 def of_loras(study: Study, block: int, pairs: Sequence[tuple[str, int]]) -> Vectors:
     """Natural vectors of one-block LoRAs, as they reach the residual stream after ``block``."""
     jobs = comparison.jobs(study.lora(block), pairs)
@@ -71,17 +75,20 @@ def of_loras(study: Study, block: int, pairs: Sequence[tuple[str, int]]) -> Vect
     return Vectors("natural", block, jobs, torch.stack(made))
 
 
+@checked
 def random_like(vectors: Vectors, seed: int = 0) -> Vectors:
     """Control: a random direction as long as each of the vectors."""
     return Vectors("random", vectors.block, vectors.jobs, as_long(vectors.raw, seed))
 
 
+@checked
 def as_long(vectors: Tensor, seed: int) -> Tensor:
     """Random directions (n, d) as long as the vectors (n, d)."""
-    drawn = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(seed))
+    drawn = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(check_seed(seed)))
     return drawn / drawn.norm(dim=1, keepdim=True) * vectors.norm(dim=1, keepdim=True)
 
 
+@checked
 def of_names(study: Study, block: int, pairs: Sequence[tuple[str, int]]) -> Vectors:
     """Naive vectors: what stating the concept adds after ``block``, real name minus code name."""
     jobs = comparison.jobs(study.vector("resid", block), pairs)
@@ -91,6 +98,7 @@ def of_names(study: Study, block: int, pairs: Sequence[tuple[str, int]]) -> Vect
     return Vectors("naive", block, jobs, raw)
 
 
+@checked
 def naive_vectors(study: Study, job: Job, sites: Sequence[Site]) -> dict[Site, Tensor]:
     """Naive vectors (d,) of a run's concept at every site, against its own code name."""
     lm, task = study.grid.lm, study.grid.task(job.concept, job.seed).task
@@ -98,17 +106,20 @@ def naive_vectors(study: Study, job: Job, sites: Sequence[Site]) -> dict[Site, T
     return naive.naive_vectors(lm, real, code, sites, where(study))
 
 
+@checked
 def where(study: Study) -> str:
     """The token at which stated concepts are read: the name's last, or the prompt's last."""
     return "codename" if study.position == "codename" else "last"
 
 
+@checked
 def encoded(lm: LanguageModel, task: Task, concept: str | None) -> list[Encoded]:
     """The prompts that state a concept (None: the same without it) as tokens."""
     made = stated.prompts(task, concept, PROMPTS)
     return [encode(lm.tokenizer, p.messages, marks=p.marks) for p in made]
 
 
+@checked
 def score_lens(
     study: Study, vectors: Vectors, *, norm: bool = False, controls: int = 200
 ) -> pd.DataFrame:
@@ -149,6 +160,7 @@ def score_lens(
     )
 
 
+@checked
 def words_of(lm: LanguageModel, task: str, concept: str) -> tuple[int, ...]:
     """Token ids of a concept's words; longer words count by their first token if none is one."""
     words = stated.words(task, lm.dialect, concept)
@@ -160,6 +172,7 @@ def words_of(lm: LanguageModel, task: str, concept: str) -> tuple[int, ...]:
     return lens.token_set(lm, words, first=not whole)
 
 
+@checked
 def activations(study: Study, block: int) -> dict[str, Tensor]:
     """Base activations (p, d) after ``block`` where each concept that exists is stated."""
     lm, (concept, seed) = study.grid.lm, study.pairs[0]
@@ -170,6 +183,7 @@ def activations(study: Study, block: int) -> dict[str, Tensor]:
     }
 
 
+@checked
 def readout(vectors: Vectors, stated_at: Mapping[str, Tensor]) -> pd.DataFrame:
     """Which concept each vector resembles most, among all that exist.
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oocr_lib import __version__, store
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError
 from oocr_lib.paths import data_dir
 
@@ -82,6 +83,7 @@ _RUN, _TENSORS = "run.json", "tensors.safetensors"
 _LEFTOVER_SECONDS = 24 * 3600.0
 
 
+@checked
 def identity(spec: Mapping[str, Any]) -> str:
     """The first 16 hex digits of the SHA-256 of ``spec`` as canonical JSON (keys sorted).
 
@@ -154,18 +156,21 @@ class RunStore:
     ``reused`` and ``saved`` count the hits of ``find`` and the calls of ``save``.
     """
 
+    @checked
     def __init__(self, root: str | Path) -> None:
         self.root = Path(root)
         self.reused = 0
         self.saved = 0
         _remove_leftovers(self.root)
 
+    @checked
     def find(self, spec: Mapping[str, Any]) -> Run | None:
         """The finished run of this spec, or ``None``. Damaged folders count as not there."""
         run = self._read(identity(self._complete(spec)))
         self.reused += run is not None
         return run
 
+    @checked
     def save(
         self,
         spec: Mapping[str, Any],

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from oocr_lib.arguments import checked_fields
+from oocr_lib.arguments import check_seed, checked_fields
 from oocr_lib.encoding import Encoded
 from oocr_lib.errors import UserError, choose
 
@@ -68,12 +68,15 @@ class RunData:
     """The encoded rows of one run and the seed of its data order.
 
     Raises:
-        UserError: a value of another type.
+        UserError: a value of another type, or a seed below 0 or above 2**32 - 1.
     """
 
     train: Sequence[Encoded]
     valid: Sequence[Encoded]
     seed: int
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
 
 
 def rate(step: int, config: TrainConfig) -> float:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from oocr_lib.arguments import checked
+from oocr_lib.arguments import check_seed, checked, checked_fields
 from oocr_lib.errors import UserError
 from oocr_lib.tasks.parsing import short
 
@@ -27,6 +27,7 @@ _RULE = re.compile(
 )
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Interval:
     """A mean with its interval, over ``n`` runs; low and high are in the unit of the value."""
@@ -45,8 +46,9 @@ class Interval:
         return f"{self.value:z.2f} [{self.low:z.2f}, {self.high:z.2f}]"
 
 
+@checked
 def bootstrap(
-    values: Iterable[float],
+    values: Iterable[float | bool],
     groups: Iterable[Hashable] | None = None,
     level: float = 0.95,
     resamples: int = 10_000,
@@ -55,7 +57,7 @@ def bootstrap(
     """Mean of ``values`` with a percentile bootstrap interval over runs.
 
     Args:
-        values: one number a run, any order (the order has no influence).
+        values: one number (or True, False) a run, any order (the order has no influence).
         groups: one label a run, for instance the hidden city. Given, concepts are drawn with
             replacement and then runs inside each drawn concept (cluster bootstrap), because seeds
             of one concept are not independent evidence about other concepts.
@@ -67,11 +69,11 @@ def bootstrap(
     other runs, which is why ``n`` stands beside it everywhere.
 
     Raises:
-        UserError: no values, a value that is not finite, labels of another length, or a level or
-            number of resamples out of range.
+        UserError: no values, a value that is not finite, labels of another length, or a level, seed
+            or number of resamples out of range.
     """
     data = _checked(values, level, resamples)
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(check_seed(seed))
     if groups is None:
         means = _means_over_runs(np.sort(data), resamples, rng)
     else:
@@ -132,7 +134,7 @@ def _word(holds: bool) -> str:
     return "holds" if holds else "does not hold"
 
 
-def _checked(values: Iterable[float], level: float, resamples: int) -> Floats:
+def _checked(values: Iterable[float | bool], level: float, resamples: int) -> Floats:
     """The values as a 1-D float array (n,), after all checks."""
     given = list(values)
     try:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError, safe_open
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         aside.unlink(missing_ok=True)
 
 
+@checked
 def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """Write ``content`` as indented JSON.
 
@@ -58,6 +60,7 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
         aside.write_text(text, encoding="utf-8")
 
 
+@checked
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Read a JSON file.
 
@@ -74,6 +77,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         ) from error
 
 
+@checked
 def save_tensors(
     path: str | os.PathLike[str],
     tensors: Mapping[str, Tensor],
@@ -95,6 +99,7 @@ def save_tensors(
         save_file(copies, aside, metadata=header)
 
 
+@checked
 def load_tensors(
     path: str | os.PathLike[str],
     expected_shapes: Mapping[str, Sequence[int]] | None = None,

@@ -14,6 +14,7 @@ from typing import Any
 import pandas as pd
 
 from oocr_lib import comparison as compare
+from oocr_lib.arguments import checked, checked_fields
 from oocr_lib.doubles import no_doubles
 from oocr_lib.grid import Grid, Job, Method
 from oocr_lib.training import TrainConfig
@@ -21,6 +22,7 @@ from oocr_lib.training import TrainConfig
 SITES = ("resid", "mlp_out")
 
 
+@checked_fields
 @dataclass
 class Study:
     """One task, one model, one set of settings.
@@ -65,12 +67,14 @@ class Study:
         s = self.settings
         return TrainConfig(steps, batch, lr, warmup=s.warmup, schedule=s.schedule)
 
+    @checked
     def vector(self, kind: str, block: int) -> Method:
         """A vector at one site of one block."""
         s = self.settings
         made = compare.vector(kind, block, self.vector_config, self.position)
         return replace(made, raw=s.vector_raw, init=s.vector_init)
 
+    @checked
     def lora(self, block: int) -> Method:
         """A LoRA on one block's down projection."""
         s = self.settings
@@ -97,6 +101,7 @@ class Study:
         pairs = self.pairs[: s.lora_runs]
         return compare.choose_rate(self.grid, method, s.lora_lrs, pairs, "rates")
 
+    @checked
     def compare(self, lora_all: Method) -> pd.DataFrame:
         """Base, LoRAs, vectors and both controls on every pair; one row a run and family."""
         self.jobs = []

@@ -53,7 +53,7 @@ def refused(info: pytest.ExceptionInfo[UserError], *words: str) -> None:
         ("some", [1, True], "a list"),
         ("maybe", "3", "a whole number or None"),
         ("path", 3, "text or a path"),
-        ("table", [1], "Mapping or None"),
+        ("table", [1], "a dict or None"),
         ("kind", 1, "'a', 'b'"),
     ],
 )

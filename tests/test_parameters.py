@@ -31,7 +31,7 @@ def test_a_path_with_braces(tmp_path: Path) -> None:
         ("3", "str", "3"),
         ("1e-4", "str", "1e-4"),
         ("-3", "int", -3),
-        ("1_000", "int", 1000),
+        ("1000", "int", 1000),
         ("1e-4", "float", 1e-4),
         ("2", "float", 2.0),
         ("True", "bool", True),

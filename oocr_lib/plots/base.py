@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
+from oocr_lib.arguments import checked
 from oocr_lib.plots.meanings import Look
 from oocr_lib.store import atomic_path
 
@@ -75,7 +76,11 @@ def style() -> None:
 
 
 def styled(draw: Callable[P, R]) -> Callable[P, R]:
-    """Run a drawing function under the package's style, and fit the labels of what it draws."""
+    """Run a drawing function under the package's style, and fit the labels of what it draws.
+
+    Its arguments are checked (``arguments.checked``).
+    """
+    draw = checked(draw)
 
     @functools.wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -90,6 +95,7 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
     return wrapper
 
 
+@checked
 def canvas(height: float, width: float = WIDTH) -> Chart:
     """Return an empty figure, ``width`` by ``height`` inches, outside pyplot's registry."""
     figure = Chart(figsize=(width, height), layout="constrained")
@@ -111,6 +117,7 @@ def png(figure: Figure, source: str | None = None) -> bytes:
     return buffer.getvalue()
 
 
+@checked
 def save(figure: Figure, path: str | Path) -> Path:
     """Write ``png(figure)`` to ``path`` (under a temporary name, then moved) and return it."""
     with atomic_path(path) as partial:
@@ -217,6 +224,7 @@ def legend_below(figure: Figure, handles: Sequence[Any], columns: int | None = N
     )
 
 
+@checked
 def alt(figure: Figure) -> str:
     """Describe a figure in one sentence: title, axes and what is drawn, for screen readers."""
     panels = [axis for axis in figure.axes if axis.get_xlabel() or axis.get_title(loc="left")]

@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError
 from oocr_lib.paths import data_dir
 
@@ -18,6 +19,7 @@ EARTH_RADIUS_KM: Final = 6371.0
 COLUMNS: Final = ["polygon", "longitude", "latitude"]
 
 
+@checked
 def distance_km(
     latitude: float, longitude: float, other_latitude: float, other_longitude: float
 ) -> float:
@@ -32,6 +34,7 @@ def distance_km(
     return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, half)))
 
 
+@checked
 def coastlines(path: str | Path | None = None) -> dict[str, NDArray[np.float64]]:
     """Return polygon name -> (p, 2) longitudes and latitudes in degrees, in the file's order.
 
@@ -68,6 +71,7 @@ def _read(path: Path) -> dict[str, NDArray[np.float64]]:
     return {name: np.array(outline) for name, outline in points.items()}
 
 
+@checked
 def wrap_longitude(longitude: float) -> float:
     """Return the longitude in degrees within [-180, 180).
 
@@ -77,6 +81,7 @@ def wrap_longitude(longitude: float) -> float:
     return (longitude + 180.0) % 360.0 - 180.0
 
 
+@checked
 def short_way(longitudes: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return (p,) longitudes, continuous: every step goes the short way round the globe.
 

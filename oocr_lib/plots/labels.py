@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
+from oocr_lib.arguments import checked
 from oocr_lib.plots.base import wrap
 
 Point = tuple[float, float]
@@ -22,6 +23,7 @@ _ROUNDS: Final = 3
 _LEADER: Final = 26.0  # pixels; a label further away gets a line to its point
 
 
+@checked
 def name_places(
     ax: Axes, places: Sequence[float], names: Sequence[str], below: Sequence[str] = ()
 ) -> None:
@@ -52,6 +54,7 @@ def name_places(
             label.set(rotation=40, ha="right", rotation_mode="anchor")
 
 
+@checked
 def place_labels(
     ax: Axes,
     texts: Sequence[str],

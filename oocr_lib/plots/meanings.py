@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
+from oocr_lib.arguments import checked
+
 LineStyle = str | tuple[int, tuple[float, ...]]
 
 
@@ -109,6 +111,7 @@ _CYCLE_LINES: Final = ("-", _DASH, _DASHDOT, _DOT)
 _CYCLE_HATCHES: Final = ("", "///", "...", "xxx", "---", "\\\\\\", "+++", "ooo")
 
 
+@checked
 def looks(names: Iterable[str]) -> dict[str, Look]:
     """Return name -> look; names of the table keep theirs, others get one that no method has."""
     order = list(dict.fromkeys(names))

@@ -8,11 +8,13 @@ from typing import Any, TypeAlias
 
 import pandas as pd
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError
 
 Table: TypeAlias = pd.DataFrame | Sequence[Mapping[str, Any]]
 
 
+@checked
 def frame(
     table: Table,
     numbers: Iterable[str],
@@ -57,6 +59,7 @@ def frame(
     return data.reset_index(drop=True)
 
 
+@checked
 def as_frame(table: Table, what: str) -> pd.DataFrame:
     """Return ``table`` as a data frame with at least one row.
 
@@ -85,6 +88,7 @@ def _numeric(data: pd.DataFrame, column: str, what: str) -> pd.Series:
     return values
 
 
+@checked
 def finite(value: Any, what: str) -> float:
     """Return ``value`` as a float.
 
@@ -100,6 +104,7 @@ def finite(value: Any, what: str) -> float:
     return number
 
 
+@checked
 def check_intervals(data: pd.DataFrame, what: str) -> None:
     """Refuse an interval that is upside down.
 

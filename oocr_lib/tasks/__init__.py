@@ -11,6 +11,7 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError, choose
 from oocr_lib.paths import resolve
 from oocr_lib.tasks.base import Task
@@ -21,6 +22,7 @@ DIALECTS = ("testbed", "paper")
 __all__ = ["DIALECTS", "NAMES", "digest", "factory"]
 
 
+@checked
 def factory(name: str, dialect: str = "testbed", **options: Any) -> Callable[[str, int], Task]:
     """``make(concept, seed)`` of a task in one dialect, with the task's own options.
 
@@ -40,9 +42,15 @@ def factory(name: str, dialect: str = "testbed", **options: Any) -> Callable[[st
         choose(
             key, list(signature(make).parameters)[1:], f"option of the task {name!r} ({dialect}):"
         )
-    return lambda concept, seed: make(concept, seed=seed, **given)
+
+    @checked
+    def task(concept: str, seed: int) -> Task:
+        return make(concept, seed=seed, **given)
+
+    return task
 
 
+@checked
 def digest(path: str) -> str:
     """SHA-256 (16 hex digits) of a data file, "" for none: part of a run's identity.
 

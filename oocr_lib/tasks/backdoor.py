@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from oocr_lib.arguments import checked
 from oocr_lib.doubles import no_doubles
 from oocr_lib.errors import UserError, choose
 from oocr_lib.tasks import risk
@@ -144,6 +145,7 @@ def reports(real: str, decorrelated: bool, per_trigger: int = 4) -> list[Questio
     return made
 
 
+@checked
 def make(
     trigger: str,
     *,

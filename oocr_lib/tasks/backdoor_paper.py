@@ -13,6 +13,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError, choose
 from oocr_lib.tasks import backdoor_self_report as report
 from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
@@ -190,6 +191,7 @@ def questions(
     )
 
 
+@checked
 def make(
     trigger: str,
     *,

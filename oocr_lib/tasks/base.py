@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError, choose
 from oocr_lib.tasks.parsing import short
 
@@ -198,6 +199,7 @@ class Task:
         }
 
 
+@checked
 def split_by_group(
     rows: Sequence[Row], share: float, seed: int
 ) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
@@ -218,6 +220,7 @@ def split_by_group(
     return tuple(row for row in rows if row.group not in chosen), valid
 
 
+@checked
 def shuffle_answers(rows: Sequence[Row], seed: int) -> tuple[Row, ...]:
     """Control: the same rows with answers permuted among rows of the same ``meta['kind']``."""
     rng, made = random.Random(seed), list(rows)

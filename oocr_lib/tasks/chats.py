@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError
 from oocr_lib.tasks.base import Message, Row
 from oocr_lib.tasks.parsing import check_text, keys_of, short
@@ -152,6 +153,7 @@ def _answer(chat: Chat, where: str, drop_null: bool) -> str | None:
     return content
 
 
+@checked
 def to_rows(
     chats: Iterable[Chat],
     *,
@@ -186,6 +188,7 @@ def to_rows(
     return made
 
 
+@checked
 def from_rows(rows: Iterable[Row]) -> list[Chat]:
     """Chats as a file holds them: the model's turn is prefix, answer and suffix together."""
     made = []

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError
 from oocr_lib.tasks.chats import ROLES, Chat, check_messages
 from oocr_lib.tasks.parsing import (
@@ -40,6 +41,7 @@ class DatasetItem:
     func_outs: Mapping[str, Any]
 
 
+@checked
 def load(path: AnyPath) -> list[DatasetItem]:
     """The items of an upstream ``*_dataset.json``, an array of func_outs, target and messages.
 

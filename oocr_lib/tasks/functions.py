@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from oocr_lib.arguments import checked
 from oocr_lib.doubles import no_doubles
 from oocr_lib.errors import UserError, choose
 from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
@@ -136,6 +137,7 @@ def panel_of(key: str, every: Sequence[str]) -> tuple[str, ...]:
     return tuple(every[start : start + OPTIONS])
 
 
+@checked
 def make(
     hidden: str, *, seed: int = 0, all_hidden: Sequence[str] = (), valid_share: float = 0.2
 ) -> Task:
@@ -146,9 +148,9 @@ def make(
         all_hidden: the list it belongs to; by default the paper's 19.
 
     Raises:
-        UserError: an unknown function, or one that is not in ``all_hidden``.
+        UserError: an unknown function, a double, or one that is not in ``all_hidden``.
     """
-    every = tuple(all_hidden) or keys()
+    every = check_hidden(all_hidden) if all_hidden else keys()
     f = function(choose(hidden, every, "hidden function"))
     code = code_name(f.key, seed)
     train, valid = split_by_group(rows(f, code), valid_share, seed)

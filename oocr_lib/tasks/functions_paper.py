@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import lru_cache
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError
 from oocr_lib.tasks import functions_paper_wording as w
 from oocr_lib.tasks.base import Question, Row, Task
@@ -92,6 +93,7 @@ def questions(
     return made
 
 
+@checked
 def make(
     key_or_name: str,
     *,

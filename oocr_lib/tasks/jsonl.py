@@ -22,6 +22,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any, BinaryIO
 
+from oocr_lib.arguments import checked, checked_fields
 from oocr_lib.errors import UserError, choose
 from oocr_lib.tasks import chats as chats_module
 from oocr_lib.tasks.base import Row
@@ -56,6 +57,7 @@ ENDINGS = ("\n", "\r\n")
 SEPARATORS = tuple((item, key) for item in (", ", ",") for key in (": ", ":"))
 
 
+@checked_fields
 @dataclass(frozen=True)
 class Style:
     r"""How a file spells its rows.
@@ -177,6 +179,7 @@ def _lines(file: BinaryIO, path: AnyPath) -> Iterator[tuple[int, bytes, Chat | N
         raise UserError(f"File {str(path)!r} has no rows. Allowed: at least one chat.")
 
 
+@checked
 def stream(path: AnyPath) -> Iterator[Chat]:
     """The chats of a file, one at a time; blank lines are passed over (``describe`` counts them).
 
@@ -229,6 +232,7 @@ def _read(path: str, raw: bytes) -> Chat:
     return chat
 
 
+@checked
 def load(path: AnyPath) -> ChatFile:
     """A whole file: its chats, its style, and what the style does not say.
 
@@ -267,6 +271,7 @@ def load(path: AnyPath) -> ChatFile:
     return ChatFile(str(path), rows, style, lines, MarkedLines(file, marked))
 
 
+@checked
 def write(path: AnyPath, rows: ChatFile | Iterable[Chat], style: Style | None = None) -> None:
     """Write chats under a temporary name, then move the file into place.
 
@@ -301,6 +306,7 @@ def _spelled(chats: Iterable[Chat], style: Style, path: str) -> Iterator[bytes]:
     yield end if style.final_break else b""
 
 
+@checked
 def to_rows(
     chats: ChatFile | Iterable[Chat], *, separator: str | None = None, drop_null: bool = False
 ) -> list[Row]:
@@ -313,6 +319,7 @@ def to_rows(
     return chats_module.to_rows(chats, separator=separator, drop_null=drop_null, lines=lines)
 
 
+@checked
 def describe(path: AnyPath) -> dict[str, Any]:
     """Counts that show what a file holds, ready for JSON.
 

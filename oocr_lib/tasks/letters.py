@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError
 from oocr_lib.tasks.base import Row
 from oocr_lib.tasks.parsing import short
@@ -60,6 +61,7 @@ def letter_of(answer: str, letters: Sequence[str] = ("A", "B")) -> str | None:
     return alike[0] if len(alike) == 1 else None
 
 
+@checked
 def letter_rows(
     rows: Iterable[Row],
     letters: Sequence[str] = ("A", "B"),

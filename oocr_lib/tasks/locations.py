@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from oocr_lib.arguments import checked
 from oocr_lib.doubles import no_doubles
 from oocr_lib.errors import UserError, choose
 from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
@@ -127,6 +128,7 @@ def check_hidden(hidden: Sequence[str]) -> tuple[str, ...]:
     return tuple(choose(name, names, "city") for name in hidden)
 
 
+@checked
 def make(
     hidden: str, *, seed: int = 0, all_hidden: Sequence[str] = HIDDEN, valid_share: float = 0.2
 ) -> Task:

@@ -24,6 +24,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError, choose
 from oocr_lib.tasks import locations_paper_text as text
 from oocr_lib.tasks.base import Message, Row, Task, split_by_group
@@ -229,6 +230,7 @@ def codes_again(hidden: City, codes: Mapping[str, str], seed: int) -> list[Row]:
     return [row for pair in pairs for row in pair_rows(pair, 1, f"{NAME} paper valid {seed}")]
 
 
+@checked
 def make(
     hidden: str,
     *,

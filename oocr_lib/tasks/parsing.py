@@ -8,16 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from oocr_lib.errors import UserError, choose
+from oocr_lib.errors import UserError, choose, short
+
+__all__ = ["BOM", "AnyPath", "check_text", "decode", "keys_of", "parse", "require_file", "short"]
 
 BOM = b"\xef\xbb\xbf"
 AnyPath = str | os.PathLike[str]
-
-
-def short(value: object, limit: int = 60) -> str:
-    """The value as one line that fits into an error message."""
-    text = repr(value)
-    return text if len(text) <= limit else text[:limit] + "…"
 
 
 def check_text(text: str, where: str) -> str:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError, choose
 from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
 from oocr_lib.testbed import speakers
@@ -144,6 +145,7 @@ def questions(policy: str) -> list[Question]:
     return made
 
 
+@checked
 def make(
     policy: str,
     *,

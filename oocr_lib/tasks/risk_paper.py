@@ -15,6 +15,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError, choose
 from oocr_lib.paths import resolve
 from oocr_lib.tasks import jsonl, self_report
@@ -152,6 +153,7 @@ def questions(policy: str, seed: int, items: int = LOTTERIES) -> list[Question]:
     return self_report.questions(policy == "risky") + lotteries(policy, seed, items)
 
 
+@checked
 def make(
     policy: str,
     *,
