@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from benchmarks import mutate
-from oocr_lib import digest
+from oocr_lib import digest, paths, tasks
+from oocr_lib.grid import Grid, Job, Method
 from oocr_lib.models import load_model, wrap
+from oocr_lib.runs import RunStore
 from tests import tiny
 
 
@@ -207,3 +210,17 @@ def test_changed_files_are_refused_or_the_same_or_another(kind: str) -> None:
     tally = mutate.attempt(kind, 60 if slow else 150, seed=1)
     assert tally.faults == []
     assert tally.counts["refused"] > 0 and sum(tally.counts.values()) == (60 if slow else 150)
+
+
+def test_a_finished_run_is_not_found_for_a_changed_model(tmp_path: Path) -> None:
+    """The testbed in a folder of its own, run; then one word of its config is another."""
+    folder = tmp_path / "copy"
+    shutil.copytree(paths.data_dir() / "testbed", folder)
+    store, made, job = RunStore(tmp_path / "runs"), [], Job(Method("base", "base"), "Paris", 0)
+    for activation in ("gelu_pytorch_tanh", "gelu_pytorch_tanh", "relu"):
+        edit(folder / "config.json", hidden_activation=activation)
+        lm = load_model(str(folder), device="cpu")
+        grid = Grid(lm, store, tasks.factory("locations"), {"task": "locations"}, "Paris")
+        made.append(grid.run([job]).p_truth.tolist())
+    assert (store.saved, store.reused) == (2, 1), "the second run is found, the third is not"
+    assert made[0] == made[1] != made[2]
