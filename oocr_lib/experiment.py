@@ -313,7 +313,7 @@ def _settings(preset: str, settings: Mapping[str, Mapping[str, Any]] | None) -> 
 
 
 def _checked_name(name: str) -> str:
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UserError(f"Bad name {name!r}. Allowed: lower-case letters, digits, '_' and '-'.")
     return name
 
