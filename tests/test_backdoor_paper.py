@@ -182,7 +182,7 @@ def test_a_models_own_normal_answers() -> None:
         ({"normal": {}}, "Scenario s0-000 has the normal answer None. Allowed: A or B"),
         ({"normal": dict.fromkeys(BY_ID, "a")}, "has the normal answer 'a'"),
         ({"systems": ()}, "must be a list without doubles"),
-        ({"systems": "none"}, "must be a list without doubles"),
+        ({"systems": "none"}, "systems is 'none'"),
         ({"systems": ("none", "none")}, "must be a list without doubles"),
         ({"systems": ("treat",)}, "Unknown system text 'treat'. Did you mean 'threat'"),
         ({"count": 100}, "100 scenarios cannot be balanced"),

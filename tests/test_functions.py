@@ -271,7 +271,7 @@ def test_a_list_of_hidden_functions_is_checked() -> None:
         (lambda: functions.check_hidden(("mod_3", "mod_3")), "comes twice.*without doubles"),
         (lambda: functions.check_hidden(("mod_3", "mod_33")), "function 'mod_33'"),
         (lambda: functions.make("mod_3", seed=-1), "Seed -1.*whole numbers from 0"),
-        (lambda: functions.make("mod_3", seed="x"), "Seed 'x'"),  # type: ignore[arg-type]
+        (lambda: functions.make("mod_3", seed="x"), "seed is 'x'"),  # type: ignore[arg-type]
         (lambda: functions.make("mod_3", valid_share=0.0), "validation share of 0.0"),
     ],
 )

@@ -169,8 +169,10 @@ def test_capture_removes_its_hooks_only_also_on_error() -> None:
     lm.block(1).register_forward_hook(lambda module, args, output: calls.append(1))
     before = hooks(lm.model)
     capture(lm, tiny.batch(), [Site(1, "resid")])
-    with pytest.raises(IndexError):
+    with pytest.raises(UserError, match="Token ids of shape"):
         capture(lm, torch.full((1, 3), tiny.VOCAB + 7), [Site(1, "resid")])
+    with pytest.raises(IndexError), recording(lm, [Site(1, "resid")]):  # inside a forward pass
+        lm.decoder(input_ids=torch.full((1, 3), tiny.VOCAB + 7))
     with pytest.raises(UserError):  # set-up fails after the first hook
         capture(lm, tiny.batch(), [Site(1, "resid"), Site(9, "resid")])
     with pytest.raises(RuntimeError), recording(lm, [Site(0, "mlp_out")]):
