@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from datetime import date
+from functools import lru_cache
 from typing import Any
 
 from oocr_lib.errors import UserError
@@ -92,7 +93,11 @@ def _told(tokenizer: Any) -> tuple[str, dict[str, str]]:
     Raises:
         UserError: a format that is not written out, or a template that throws dice.
     """
-    source = _source(tokenizer)
+    return _told_source(_source(tokenizer), DATE)
+
+
+@lru_cache(maxsize=256)
+def _told_source(source: str, today: date) -> tuple[str, dict[str, str]]:
     if _CHANCE.search(source):
         raise UserError(
             "The chat template draws something at random, so that the same question would be "
@@ -107,7 +112,7 @@ def _told(tokenizer: Any) -> tuple[str, dict[str, str]]:
             "name. Allowed: strftime_now('...') with the format written out, so that the date can "
             "be fixed."
         )
-    return _TOLD + source, {call[2]: DATE.strftime(call[2]) for call in calls}
+    return _TOLD + source, {call[2]: today.strftime(call[2]) for call in calls}
 
 
 def told_date(tokenizer: Any) -> str:
