@@ -166,8 +166,8 @@ def missing_header(tokenizer: Any, turns: Sequence[Message], parts: bool, text: 
         before, found, _ = whole.partition("zqx1xqz")
         if asked != apply(tokenizer, [question], parts, header=False):
             # Half a header: the channel, say, in which the model answers.
-            rest = before[len(asked) :] if found and before.startswith(asked) else ""
-            _KNOWN[key] = ["", rest if rest.strip() else ""]
+            half = before[len(asked) :] if found and before.startswith(asked) else ""
+            _KNOWN[key] = ["", half if half.strip() else ""]
         else:
             if not found or not before.startswith(asked.rstrip()):
                 raise UserError(
