@@ -43,7 +43,7 @@ def verdicts(notebook: dict[str, Any]) -> dict[str, str]:
             text = output.get("text") or output.get("data", {}).get("text/plain", "")
             for line in "".join(text).splitlines():
                 row = _ROW.fullmatch(line)
-                if row:
+                if row and row[1] not in SIGNS:  # the head of a table of counts is no claim
                     found[row[1]] = row[2]
     return found
 
