@@ -160,7 +160,7 @@ def smoke(out: Path, notebook: str = "00_quickstart", **params: Any) -> Path:
     content["params"] |= params
     folder = out / "smoke" / notebook
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / metrics.FILE).write_text(json.dumps(content), encoding="utf-8")
+    (folder / metrics.FILE).write_text(json.dumps(metrics.sealed(content)), encoding="utf-8")
     return out / "smoke"
 
 

@@ -159,6 +159,7 @@ def test_loading_restores_the_readers_own_log_settings(folder: Path) -> None:
     from transformers.utils import logging
 
     logging.set_verbosity_info()
+    logging.enable_progress_bar()  # a notebook's set-up in another test switches it off
     try:
         load_model("testbed", device="cpu")
         assert logging.get_verbosity() == logging.INFO and logging.is_progress_bar_enabled()
