@@ -44,17 +44,17 @@ OTHERS: dict[str, dict[str, list[str]]] = {
     },
     "05_backdoor": {"seed": ["seed=1"], "triggers": ["triggers=win"], "layers": ["layers=2"]},
     "06_lora_is_a_vector": {
-        "seed": ["seed=1"],
+        "seed": ["seed=1", "names=risk"],
         "names": ["names=risk"],
         "block": ["block=1", "names=risk"],
     },
     "07_reading_vectors": {
-        "seed": ["seed=1"],
+        "seed": ["seed=1", "names=risk"],
         "names": ["names=functions"],
         "block": ["block=1", "names=functions"],
     },
     "08_learned_vs_naive": {
-        "seed": ["seed=1"],
+        "seed": ["seed=1", "names=risk"],
         "names": ["names=backdoor"],
         "block": ["block=1", "names=locations"],
     },
