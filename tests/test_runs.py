@@ -236,6 +236,7 @@ NEUTRAL = {
     "__init__.py",
     "doubles.py",
     "errors.py",
+    "file_digest.py",
     "finite.py",
     "paths.py",
     "progress.py",

@@ -5,12 +5,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from importlib import import_module
 from inspect import signature
 from typing import Any
 
+from oocr_lib import file_digest
 from oocr_lib.arguments import checked
 from oocr_lib.errors import UserError, choose
 from oocr_lib.paths import resolve
@@ -63,6 +63,6 @@ def digest(path: str) -> str:
     if not path:
         return ""
     try:
-        return hashlib.sha256(resolve(path).read_bytes()).hexdigest()[:16]
+        return file_digest.of_file(resolve(path))
     except OSError as error:
         raise UserError(f"Cannot read data={path!r}: {error.strerror}. Give a file.") from error
