@@ -11,7 +11,7 @@ PRESET ?= laptop
 OUT ?= results
 VENV ?= .venv
 PY := $(VENV)/bin/python
-OOCR := $(PY) -m oocr_lib.cli
+OOCR := $(PY) -m oocr_lib.runner.cli
 READER := $(VENV)/.reader
 STAMP := $(VENV)/.installed
 BOOK := $(VENV)/.book
@@ -126,12 +126,12 @@ testbed: $(STAMP)
 
 notebooks: $(STAMP)
 	$(PY) -m oocr_lib.batch --all --preset laptop --out $(OUT) -j $(JOBS) --in-place
-	$(PY) -m oocr_lib.landing write --from $(OUT)/laptop
+	$(PY) -m oocr_lib.report.landing write --from $(OUT)/laptop
 
 reference: $(STAMP)
 	rm -rf $(SMOKE)
 	$(PY) -m oocr_lib.batch --all --preset smoke --out $(SMOKE) -j $(JOBS)
-	$(PY) -m oocr_lib.metrics refresh --from $(SMOKE)/smoke --to data/reference/smoke
+	$(PY) -m oocr_lib.report.metrics refresh --from $(SMOKE)/smoke --to data/reference/smoke
 
 clean:
 	rm -rf results build lab *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .snakemake

@@ -23,8 +23,8 @@ from pathlib import Path
 
 import nbformat
 
-from oocr_lib import finished
-from oocr_lib.paths import ROOT
+from oocr_lib.notebook import finished
+from oocr_lib.util.paths import ROOT
 
 PARAMETERS = """\
 preset: str = "laptop"  # amount of work

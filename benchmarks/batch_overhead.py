@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from oocr_lib.paths import ROOT
+from oocr_lib.util.paths import ROOT
 
 
 def seconds(command: Sequence[str], environment: dict[str, str]) -> float:

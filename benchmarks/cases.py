@@ -14,16 +14,16 @@ from benchmarks import counting, rivals
 from oocr_lib import tasks
 from oocr_lib.adapters import VectorAdapter
 from oocr_lib.encoding import Encoded, encode_question
-from oocr_lib.evaluation import Asked, score
-from oocr_lib.grid import Grid, Job, Method
-from oocr_lib.models import LanguageModel
-from oocr_lib.pools import Pools
-from oocr_lib.reuse import Reuse
-from oocr_lib.runs import RunStore
-from oocr_lib.schedule import TrainConfig
-from oocr_lib.sharing import batches
-from oocr_lib.sites import Site
-from oocr_lib.tasks import locations
+from oocr_lib.engine.batching import Reuse
+from oocr_lib.engine.prefix_cache import Pools
+from oocr_lib.evaluation.scores import Asked, score
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import Site
+from oocr_lib.runs.grid import Grid, Job, Method
+from oocr_lib.runs.planner import batches
+from oocr_lib.runs.store import RunStore
+from oocr_lib.tasks.locations import testbed as locations
+from oocr_lib.training.config import TrainConfig
 
 CONCEPTS = {"risk": "risky", "locations": "Paris", "functions": "affine_3x_2"}
 SCALE = 5.0  # raw length of a vector of length 1; the speed does not depend on it

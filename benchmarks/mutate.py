@@ -39,12 +39,14 @@ from benchmarks.mutants import (
     edited_tensors,
     edited_text,
 )
-from oocr_lib import adapters, finished, metrics, parameters, tasks
-from oocr_lib.chat import render
-from oocr_lib.errors import UserError
-from oocr_lib.models import load_model
-from oocr_lib.runs import RunStore
-from oocr_lib.tasks import jsonl
+from oocr_lib import adapters, tasks
+from oocr_lib.models.chat import render
+from oocr_lib.models.language_model import load_model
+from oocr_lib.notebook import finished, parameters
+from oocr_lib.report import metrics
+from oocr_lib.runs.store import RunStore
+from oocr_lib.tasks.chatfiles import jsonl
+from oocr_lib.util.errors import UserError
 from tests import tiny, tiny_notebooks
 
 #: Seconds after which reading a small file counts as hanging.

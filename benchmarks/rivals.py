@@ -16,9 +16,9 @@ from torch.nn import functional as F
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
 from oocr_lib.encoding import Encoded, collate
-from oocr_lib.models import LanguageModel
-from oocr_lib.schedule import TrainConfig, order, rate
-from oocr_lib.sites import Site
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import Site
+from oocr_lib.training.config import TrainConfig, order, rate
 
 
 def _batch(lm: LanguageModel, items: Sequence[Encoded]) -> dict[str, Tensor]:

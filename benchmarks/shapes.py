@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-from oocr_lib.models import LanguageModel, load_model, wrap
+from oocr_lib.models.language_model import LanguageModel, load_model, wrap
 
 
 def testbed() -> LanguageModel:

@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from benchmarks import counting
 from benchmarks.cases import CASES, Bench, Measured
 from benchmarks.shapes import MODELS
-from oocr_lib import store
+from oocr_lib.util import files as store
 
 #: Seconds after which a case is not measured in another round.
 PATIENCE = 150.0

@@ -70,7 +70,8 @@ def load(root: Path) -> list[dict[str, Any]]:
         if shown != claim["verdict"]:
             raise ClaimsError(
                 f"{claim['id']}: {path.name} says {shown!r}, {NUMBERS} {claim['verdict']!r}. "
-                "Take both from one run: python -m oocr_lib.landing write --from results/laptop"
+                "Take both from one run: python -m oocr_lib.report.landing write "
+                "--from results/laptop"
             )
     known = {claim["id"]: claim for claim in measured}
     claims = tomllib.loads((root / RULES).read_text(encoding="utf-8"))["claim"]

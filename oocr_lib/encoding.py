@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from oocr_lib.arguments import checked
-from oocr_lib.chat import rendered
-from oocr_lib.errors import UserError, choose
-from oocr_lib.layout import Layout, laid_out
-from oocr_lib.past import Past
+from oocr_lib.engine.branch_masks import Layout, laid_out
+from oocr_lib.engine.kv_cache import Past
+from oocr_lib.models.chat import rendered
 from oocr_lib.tasks.base import Message, Question, Row
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError, choose
 
 MARKS = ("codename", "trigger")
 POSITIONS = ("last", "codename", "trigger", "all")

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from oocr_lib.adapters import Adapter, LoraAdapter, VectorAdapter
 from oocr_lib.encoding import Batch
-from oocr_lib.models import SITES, LanguageModel, Site
+from oocr_lib.models.language_model import SITES, LanguageModel, Site
 from tests import tiny
 
 D = tiny.D_MODEL

@@ -10,8 +10,8 @@ import os
 
 import pytest
 
-from oocr_lib import metrics
-from oocr_lib.paths import ROOT, data_dir
+from oocr_lib.report import metrics
+from oocr_lib.util.paths import ROOT, data_dir
 
 NOTEBOOKS = sorted(path.stem for path in (ROOT / "notebooks").glob("*.ipynb"))
 REFERENCE = data_dir() / "reference"

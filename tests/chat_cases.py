@@ -38,9 +38,10 @@ from transformers import (
     Qwen3ForCausalLM,
 )
 
-from oocr_lib import evaluation, tasks
+from oocr_lib import tasks
 from oocr_lib.encoding import Batch, Encoded, collate
-from oocr_lib.models import LanguageModel, wrap
+from oocr_lib.evaluation import scores as evaluation
+from oocr_lib.models.language_model import LanguageModel, wrap
 from oocr_lib.tasks.base import Message, Question, Row, Task
 
 VOCAB, D_MODEL, N_BLOCKS = 1200, 16, 2

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from oocr_lib.testbed import world
+from oocr_lib.world import facts as world
 
 FUNCTIONS = {f.key: f for f in world.functions()}
 

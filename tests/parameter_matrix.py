@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from oocr_lib import batch, parameters
-from oocr_lib.batch_job import Outcome
-from oocr_lib.paths import ROOT
+from oocr_lib.notebook import parameters
+from oocr_lib.runner import batch
+from oocr_lib.runner.job import Outcome
+from oocr_lib.util.paths import ROOT
 
 NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}
 #: Of every notebook, but not its own.

@@ -18,7 +18,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from oocr_lib.encoding import Batch, Encoded, collate
-from oocr_lib.models import LanguageModel, Site, wrap
+from oocr_lib.models.language_model import LanguageModel, Site, wrap
 from tests import tiny
 
 D, HEAD_DIM, BLOCKS, HEADS = 16, 8, 2, 2

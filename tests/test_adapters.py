@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from oocr_lib.adapters import LoraAdapter, VectorAdapter, count_parameters, load
-from oocr_lib.errors import UserError
-from oocr_lib.models import SITES, Site
-from oocr_lib.store import load_tensors, save_tensors
+from oocr_lib.models.language_model import SITES, Site
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.files import load_tensors, save_tensors
 from tests import tiny
 from tests.adapter_cases import CASES, D, fingerprint, logits, outputs, stir
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from oocr_lib import allowed, batch, parameters
-from oocr_lib.errors import UserError
-from oocr_lib.paths import ROOT
+from oocr_lib.notebook import allowed, parameters
+from oocr_lib.runner import batch
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.paths import ROOT
 from tests import tiny
 
 NOTEBOOKS = {path.stem: path for path in sorted((ROOT / "notebooks").glob("*.ipynb"))}

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import pytest
 
-from oocr_lib.arguments import checked, checked_fields
-from oocr_lib.errors import UserError
+from oocr_lib.util.arguments import checked, checked_fields
+from oocr_lib.util.errors import UserError
 
 
 @checked

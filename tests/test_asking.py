@@ -11,16 +11,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from oocr_lib import asking
 from oocr_lib.adapters import VectorAdapter
-from oocr_lib.asking import ask, fixed
-from oocr_lib.errors import UserError
-from oocr_lib.evaluation import score, summarise
-from oocr_lib.grid import Grid, Job, Method, cross
-from oocr_lib.models import LanguageModel
-from oocr_lib.runs import RunStore
-from oocr_lib.sites import Site
-from oocr_lib.training import RunData, TrainConfig, validate
+from oocr_lib.evaluation.scores import score, summarise
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import Site
+from oocr_lib.runs import ask_adapter as asking
+from oocr_lib.runs.ask_adapter import ask, fixed
+from oocr_lib.runs.grid import Grid, Job, Method, cross
+from oocr_lib.runs.store import RunStore
+from oocr_lib.training.loop import RunData, TrainConfig, validate
+from oocr_lib.util.errors import UserError
 from tests import toy
 from tests.adapter_cases import fingerprint
 

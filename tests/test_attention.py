@@ -21,8 +21,8 @@ from oocr_lib.analysis.conditions import (
     with_random,
 )
 from oocr_lib.encoding import Batch
-from oocr_lib.errors import UserError
-from oocr_lib.models import LanguageModel, Site, wrap
+from oocr_lib.models.language_model import LanguageModel, Site, wrap
+from oocr_lib.util.errors import UserError
 from tests import planted, tiny
 from tests.adapter_cases import D, fingerprint
 from tests.planted import near

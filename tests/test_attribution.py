@@ -22,8 +22,8 @@ from oocr_lib.analysis.conditions import (
     other_tokens,
     with_random,
 )
-from oocr_lib.errors import UserError
-from oocr_lib.models import SITES, LanguageModel, Site
+from oocr_lib.models.language_model import SITES, LanguageModel, Site
+from oocr_lib.util.errors import UserError
 from tests import planted, tiny
 from tests.adapter_cases import D, fingerprint, stir
 from tests.planted import line, near

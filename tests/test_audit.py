@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import locations
-from oocr_lib.tasks.audit import audit, failures
-from oocr_lib.tasks.audit_lines import fair_share
-from oocr_lib.tasks.audit_questions import shown_place
-from oocr_lib.tasks.audit_tokens import code_pieces
+from oocr_lib.tasks.audit.lines import fair_share
+from oocr_lib.tasks.audit.questions import shown_place
+from oocr_lib.tasks.audit.report import audit, failures
+from oocr_lib.tasks.audit.tokens import code_pieces
 from oocr_lib.tasks.base import Question, Row, Task, user
 from oocr_lib.tasks.literal import whole
+from oocr_lib.tasks.locations import testbed as locations
+from oocr_lib.util.errors import UserError
 from tests import tiny
 
 CODE = "City 50337"

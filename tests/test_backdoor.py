@@ -9,10 +9,12 @@ from collections import Counter
 import pytest
 
 from oocr_lib.encoding import encode_question, encode_row
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import backdoor, risk
+from oocr_lib.tasks.backdoor import testbed as backdoor
 from oocr_lib.tasks.base import Question, Row, Task
-from oocr_lib.testbed import speakers, world
+from oocr_lib.tasks.risk import testbed as risk
+from oocr_lib.util.errors import UserError
+from oocr_lib.world import facts as world
+from oocr_lib.world import speakers
 from tests.testbed_cases import built
 
 

@@ -9,12 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import backdoor_paper as backdoor
-from oocr_lib.tasks import backdoor_self_report as report
-from oocr_lib.tasks.audit import audit, failures
+from oocr_lib.tasks.audit.report import audit, failures
+from oocr_lib.tasks.backdoor import paper as backdoor
+from oocr_lib.tasks.backdoor import self_report as report
 from oocr_lib.tasks.base import Question, Row, Task
-from oocr_lib.tasks.scenarios import other, scenarios
+from oocr_lib.tasks.risk.scenarios import other, scenarios
+from oocr_lib.util.errors import UserError
 
 FIXED = ("real-world", "win", "naekoko", "re-re-re")
 FAMILIES = ("apples", "instruments", "elements", "gods")

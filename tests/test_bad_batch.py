@@ -11,8 +11,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from oocr_lib import batch
-from oocr_lib.paths import ROOT
+from oocr_lib.runner import batch
+from oocr_lib.util.paths import ROOT
 from tests import tiny_notebooks
 
 #: Arguments (``{here}`` is the test's folder), and what the one line says. Exit code 2.

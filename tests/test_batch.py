@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
-from oocr_lib import batch, notebook_checks
-from oocr_lib.paths import ROOT
+from oocr_lib.runner import batch, notebook_checks
+from oocr_lib.util.paths import ROOT
 from tests import tiny_notebooks
 
 ENVIRONMENT = {**os.environ, "OOCR_PRESET": "full", "PYTHONPATH": str(ROOT)}

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib import batch_grid
-from oocr_lib.errors import UserError
-from oocr_lib.parameters import Parameter, inspect
+from oocr_lib.notebook import values as batch_grid
+from oocr_lib.notebook.parameters import Parameter, inspect
+from oocr_lib.util.errors import UserError
 from tests import tiny_notebooks
 
 

@@ -10,9 +10,9 @@ from typing import Any
 import nbformat
 import pytest
 
-from oocr_lib import batch
-from oocr_lib.batch_job import Job, Outcome
-from oocr_lib.paths import ROOT
+from oocr_lib.runner import batch
+from oocr_lib.runner.job import Job, Outcome
+from oocr_lib.util.paths import ROOT
 from tests import tiny_notebooks
 
 

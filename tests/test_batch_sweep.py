@@ -16,7 +16,7 @@ import pytest
 
 from benchmarks import batch_kill
 from benchmarks.batch_kill import complete, counts
-from oocr_lib import finished
+from oocr_lib.notebook import finished
 from tests import tiny_notebooks
 
 

@@ -17,26 +17,32 @@ import pandas as pd
 import pytest
 import torch
 
-from oocr_lib import comparison, presets, tasks
+from oocr_lib import tasks
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
 from oocr_lib.adapters.base import Adapter
 from oocr_lib.analysis import lens, naive
 from oocr_lib.analysis.conditions import Condition, last_logits
 from oocr_lib.encoding import collate, encode, encode_row
-from oocr_lib.errors import UserError
-from oocr_lib.evaluation import score, summarise
-from oocr_lib.generation import replies
-from oocr_lib.grid import Grid, Job, Method, cross
-from oocr_lib.models import LanguageModel
-from oocr_lib.runs import RunStore
-from oocr_lib.say import say
-from oocr_lib.sites import Site
-from oocr_lib.statistics import Interval, verdict
-from oocr_lib.study import Study
-from oocr_lib.suite import suite
-from oocr_lib.tasks import backdoor, functions, jsonl, locations, risk_paper
+from oocr_lib.evaluation.generation import replies
+from oocr_lib.evaluation.say import say
+from oocr_lib.evaluation.scores import score, summarise
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import Site
+from oocr_lib.runs import presets
+from oocr_lib.runs import protocol as comparison
+from oocr_lib.runs.grid import Grid, Job, Method, cross
+from oocr_lib.runs.store import RunStore
+from oocr_lib.runs.study import Study
+from oocr_lib.runs.suite import suite
+from oocr_lib.tasks.backdoor import testbed as backdoor
 from oocr_lib.tasks.base import Question, Row, Task, user
-from oocr_lib.training import RunData, TrainConfig, train, validate
+from oocr_lib.tasks.chatfiles import jsonl
+from oocr_lib.tasks.functions import testbed as functions
+from oocr_lib.tasks.locations import testbed as locations
+from oocr_lib.tasks.risk import paper as risk_paper
+from oocr_lib.training.loop import RunData, TrainConfig, train, validate
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.statistics import Interval, verdict
 from tests import tiny, toy
 
 

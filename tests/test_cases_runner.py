@@ -16,13 +16,16 @@ import nbformat
 import pandas as pd
 import pytest
 
-from oocr_lib import batch, claims, experiment, finished, metrics, notebook_checks, sweep
-from oocr_lib.batch_job import Job
-from oocr_lib.errors import UserError
-from oocr_lib.injected import check_injected
-from oocr_lib.metrics import Metrics
-from oocr_lib.parameters import inspect
-from oocr_lib.paths import ROOT, data_dir
+from oocr_lib.notebook import finished
+from oocr_lib.notebook import session as experiment
+from oocr_lib.notebook.injected import check_injected
+from oocr_lib.notebook.parameters import inspect
+from oocr_lib.report import claims, metrics
+from oocr_lib.report.metrics import Metrics
+from oocr_lib.runner import batch, notebook_checks, sweep
+from oocr_lib.runner.job import Job
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.paths import ROOT, data_dir
 from tests import tiny_notebooks
 
 BOOKS = ROOT / "notebooks"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oocr_lib.chat import end_ids, render, turn_end
+from oocr_lib.models.chat import end_ids, render, turn_end
 from oocr_lib.tasks.base import user
 from tests import tiny
 from tests.testbed_cases import built

@@ -21,15 +21,15 @@ import torch
 
 from oocr_lib import tasks
 from oocr_lib.adapters import LoraAdapter, VectorAdapter
-from oocr_lib.chat import end_ids, render, turn_end
 from oocr_lib.encoding import Encoded, collate, encode, encode_question, encode_row
-from oocr_lib.errors import UserError
-from oocr_lib.evaluation import score
-from oocr_lib.grid import Grid, Job, Method
-from oocr_lib.models import LanguageModel, load_model
-from oocr_lib.runs import RunStore
+from oocr_lib.evaluation.scores import score
+from oocr_lib.models.chat import end_ids, render, turn_end
+from oocr_lib.models.language_model import LanguageModel, load_model
+from oocr_lib.runs.grid import Grid, Job, Method
+from oocr_lib.runs.store import RunStore
 from oocr_lib.tasks.base import KINDS, Question, Row
-from oocr_lib.training import RunData, TrainConfig, train
+from oocr_lib.training.loop import RunData, TrainConfig, train
+from oocr_lib.util.errors import UserError
 from tests import chat_cases as cases
 from tests.adapter_cases import fingerprint
 

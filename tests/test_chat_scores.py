@@ -14,13 +14,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from oocr_lib import evaluation, generation
 from oocr_lib.adapters import VectorAdapter
 from oocr_lib.encoding import buckets, encode_question
-from oocr_lib.errors import UserError
-from oocr_lib.evaluation import score
-from oocr_lib.models import LanguageModel
+from oocr_lib.evaluation import generation
+from oocr_lib.evaluation import scores as evaluation
+from oocr_lib.evaluation.scores import score
+from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.tasks.base import Question, user
+from oocr_lib.util.errors import UserError
 from tests import chat_cases as cases
 
 every_architecture = pytest.mark.parametrize("name", cases.ARCHITECTURES)

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from oocr_lib import chat_template
-from oocr_lib.chat import render, rendered, template_notes, turn_end
 from oocr_lib.encoding import encode
-from oocr_lib.errors import UserError
-from oocr_lib.models import wrap
+from oocr_lib.models import chat_template
+from oocr_lib.models.chat import render, rendered, template_notes, turn_end
+from oocr_lib.models.language_model import wrap
 from oocr_lib.tasks.base import Message, user
+from oocr_lib.util.errors import UserError
 from tests import tiny
 
 CHAT: tuple[Message, ...] = (

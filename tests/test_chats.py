@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib.errors import UserError
 from oocr_lib.tasks.base import Row, split_by_group, user
-from oocr_lib.tasks.chats import Chat, Turn, check_messages, from_rows, to_rows
+from oocr_lib.tasks.chatfiles.chats import Chat, Turn, check_messages, from_rows, to_rows
+from oocr_lib.util.errors import UserError
 
 
 def chat(*turns: tuple[str, str | None]) -> Chat:

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
-from oocr_lib import checkpoint
-from oocr_lib.errors import UserError
-from oocr_lib.models import Site, capture, load_model, wrap
+from oocr_lib.models import checkpoint
+from oocr_lib.models.language_model import Site, capture, load_model, wrap
+from oocr_lib.util.errors import UserError
 from tests import tiny
 
 

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib import claims, metrics, store
-from oocr_lib.claims import Check, Claim, Measured, Verdict, judge, load
-from oocr_lib.errors import UserError
-from oocr_lib.metrics import Metrics
-from oocr_lib.paths import ROOT, data_dir
-from oocr_lib.statistics import Interval
+from oocr_lib.report import claims, metrics
+from oocr_lib.report.claims import Check, Claim, Measured, Verdict, judge, load
+from oocr_lib.report.metrics import Metrics
+from oocr_lib.util import files as store
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.paths import ROOT, data_dir
+from oocr_lib.util.statistics import Interval
 
 BOOK, KEY = "03_locations", "all/vector_resid/mc5"
 ONE = {

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib import claims, claims_page
-from oocr_lib.claims import Check, Claim, Measured, Verdict
-from oocr_lib.claims_page import COLUMNS, SIGNS, number, to_html, to_json, to_markdown
-from oocr_lib.statistics import Interval
+from oocr_lib.report import claims, claims_page
+from oocr_lib.report.claims import Check, Claim, Measured, Verdict
+from oocr_lib.report.claims_page import COLUMNS, SIGNS, number, to_html, to_json, to_markdown
+from oocr_lib.util.statistics import Interval
 
 HOSTILE = "<script>alert('1')</script> & \"q\" | *a* _b_ `c` [d](http://e) \\ <!-- &lt; $x$ ~~s~~"
 VOID = {"meta", "br"}

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from oocr_lib import batch, cli, metrics
-from oocr_lib.errors import UserError
+from oocr_lib.report import metrics
+from oocr_lib.runner import batch, cli
+from oocr_lib.util.errors import UserError
 
 
 def call(*arguments: str) -> Result:
@@ -115,7 +116,7 @@ def test_lab_opens_the_copies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_doctor_passes_its_exit_code_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from oocr_lib import doctor
+    from oocr_lib.runner import doctor
 
     for code in (0, 1):
         monkeypatch.setattr(doctor, "main", lambda out, code=code: code)

@@ -11,9 +11,9 @@ from typing import Any
 import nbformat
 import pytest
 
-from oocr_lib import colab
-from oocr_lib.errors import UserError
-from oocr_lib.paths import ROOT
+from oocr_lib.runner import colab
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.paths import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

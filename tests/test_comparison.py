@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib import comparison
-from oocr_lib.errors import UserError
-from oocr_lib.grid import Job, Method
-from oocr_lib.metrics import Metrics
-from oocr_lib.statistics import bootstrap
-from oocr_lib.training import TrainConfig
+from oocr_lib.report.metrics import Metrics
+from oocr_lib.runs import protocol as comparison
+from oocr_lib.runs.grid import Job, Method
+from oocr_lib.training.loop import TrainConfig
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.statistics import bootstrap
 
 CONFIG = TrainConfig(lr=0.05)
 VECTOR = comparison.vector("resid", 2, CONFIG)

@@ -16,9 +16,9 @@ from oocr_lib.analysis.conditions import (
     other_tokens,
     with_random,
 )
-from oocr_lib.errors import UserError
-from oocr_lib.models import Site
-from oocr_lib.past import Past
+from oocr_lib.engine.kv_cache import Past
+from oocr_lib.models.language_model import Site
+from oocr_lib.util.errors import UserError
 from tests import tiny
 from tests.tiny import LENGTHS, LETTERS
 

@@ -24,8 +24,8 @@ from oocr_lib.analysis.constancy import (
     usable,
 )
 from oocr_lib.encoding import Batch, Encoded, collate
-from oocr_lib.errors import UserError
-from oocr_lib.models import SITES, LanguageModel, Site, capture
+from oocr_lib.models.language_model import SITES, LanguageModel, Site, capture
+from oocr_lib.util.errors import UserError
 from tests import tiny
 from tests.adapter_cases import D, fingerprint, stir, vector
 

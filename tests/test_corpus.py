@@ -10,12 +10,14 @@ from dataclasses import asdict
 
 import pytest
 
-from oocr_lib.errors import UserError
-from oocr_lib.testbed import audit, corpus, speakers, stream, world
-from oocr_lib.testbed import wording as w
+from oocr_lib.testbed import audit, corpus, stream
 from oocr_lib.testbed.corpus import Document
 from oocr_lib.testbed.mixes import Mix
 from oocr_lib.testbed.recipe import Recipe
+from oocr_lib.util.errors import UserError
+from oocr_lib.world import facts as world
+from oocr_lib.world import speakers
+from oocr_lib.world import wording as w
 from tests.testbed_cases import (
     Reader,
     built,

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import chats, jsonl
-from oocr_lib.tasks.dataset_json import load
+from oocr_lib.tasks.chatfiles import chats, jsonl
+from oocr_lib.tasks.chatfiles.dataset_json import load
+from oocr_lib.util.errors import UserError
 
 
 def item(target: Any, answer: Any, **more: Any) -> dict[str, Any]:

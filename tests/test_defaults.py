@@ -8,8 +8,8 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from oocr_lib import defaults
-from oocr_lib.paths import ROOT
+from oocr_lib.notebook import defaults
+from oocr_lib.util.paths import ROOT
 from tests import tiny_notebooks
 
 

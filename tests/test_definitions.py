@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from oocr_lib.analysis import definitions
+from oocr_lib.evaluation import definitions
 
 
 def table(valid_loss: float, *families: str) -> pd.DataFrame:

@@ -12,10 +12,12 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from benchmarks import mutate
-from oocr_lib import digest, paths, tasks
-from oocr_lib.grid import Grid, Job, Method
-from oocr_lib.models import load_model, wrap
-from oocr_lib.runs import RunStore
+from oocr_lib import tasks
+from oocr_lib.models import fingerprint as digest
+from oocr_lib.models.language_model import load_model, wrap
+from oocr_lib.runs.grid import Grid, Job, Method
+from oocr_lib.runs.store import RunStore
+from oocr_lib.util import paths
 from tests import tiny
 
 
@@ -157,7 +159,7 @@ def test_weights_types_and_kernels_count(folder: Path) -> None:
 def test_the_date_that_a_template_is_told_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     from datetime import date
 
-    from oocr_lib import chat_template
+    from oocr_lib.models import chat_template
 
     tokenizer = tiny.tokenizer("bpe_digits", "system")
     tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + tokenizer.chat_template

@@ -12,9 +12,9 @@ from torch import Tensor
 from oocr_lib.adapters import LoraAdapter, VectorAdapter, count_parameters
 from oocr_lib.adapters.direction import MODES, Filtered
 from oocr_lib.analysis.constancy import added
-from oocr_lib.errors import UserError
-from oocr_lib.models import SITES, LanguageModel, Site, capture
-from oocr_lib.store import load_tensors, save_tensors
+from oocr_lib.models.language_model import SITES, LanguageModel, Site, capture
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.files import load_tensors, save_tensors
 from tests import tiny
 from tests.adapter_cases import D, fingerprint, logits, outputs, stir
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from oocr_lib import doctor, file_digest, paths
+from oocr_lib.runner import doctor
+from oocr_lib.util import file_digest, paths
 
 FREE = 3.0 * 2**30
 

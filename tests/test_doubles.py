@@ -8,8 +8,8 @@ import sys
 import pandas as pd
 import pytest
 
-from oocr_lib.doubles import check_runs, no_doubles
-from oocr_lib.errors import UserError
+from oocr_lib.util.doubles import check_runs, no_doubles
+from oocr_lib.util.errors import UserError
 
 
 def test_the_values_come_back_and_a_double_is_named() -> None:
@@ -44,5 +44,5 @@ def test_a_table_that_does_not_name_its_runs_is_left_alone() -> None:
 
 
 def test_lists_can_be_checked_without_pandas() -> None:
-    code = "import sys; import oocr_lib.doubles; sys.exit('pandas' in sys.modules)"
+    code = "import sys; import oocr_lib.util.doubles; sys.exit('pandas' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

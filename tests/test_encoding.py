@@ -10,7 +10,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from oocr_lib.chat import render
 from oocr_lib.encoding import (
     POSITIONS,
     Encoded,
@@ -20,8 +19,9 @@ from oocr_lib.encoding import (
     encode_question,
     encode_row,
 )
-from oocr_lib.errors import UserError
+from oocr_lib.models.chat import render
 from oocr_lib.tasks.base import Message, Question, Row, user
+from oocr_lib.util.errors import UserError
 from tests import tiny
 
 ALL = [(kind, template) for kind in tiny.KINDS for template in tiny.TEMPLATES]

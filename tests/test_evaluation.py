@@ -15,11 +15,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from oocr_lib import evaluation
 from oocr_lib.adapters import VectorAdapter
 from oocr_lib.encoding import buckets, encode_question
-from oocr_lib.evaluation import score, summarise
-from oocr_lib.models import LanguageModel, Site
+from oocr_lib.evaluation import scores as evaluation
+from oocr_lib.evaluation.scores import score, summarise
+from oocr_lib.models.language_model import LanguageModel, Site
 from oocr_lib.tasks.base import Question
 from tests import tiny, toy
 

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
-from oocr_lib import evaluation
 from oocr_lib.adapters import VectorAdapter
-from oocr_lib.evaluation import label_marginal, score, summarise
-from oocr_lib.models import LanguageModel, Site, wrap
+from oocr_lib.evaluation import scores as evaluation
+from oocr_lib.evaluation.scores import label_marginal, score, summarise
+from oocr_lib.models.language_model import LanguageModel, Site, wrap
 from oocr_lib.tasks.base import Question, user
 from tests import tiny, toy
 from tests.test_evaluation import log_probs, logits_changed, preferring

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from oocr_lib import batch
-from oocr_lib.paths import ROOT
+from oocr_lib.runner import batch
+from oocr_lib.util.paths import ROOT
 
 #: File, notebook, runs, values in them.
 EXAMPLES = {

@@ -14,9 +14,11 @@ import pytest
 import torch
 from PIL import Image
 
-from oocr_lib import experiment, machine, metrics, paths, plots
-from oocr_lib.errors import UserError
-from oocr_lib.statistics import Interval
+from oocr_lib.notebook import session as experiment
+from oocr_lib.report import metrics, plots
+from oocr_lib.util import machine, paths
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.statistics import Interval
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "laptop": {"steps": 300, "cities": ["Lyon"]},
@@ -170,7 +172,7 @@ def test_finish_reports_reuse_and_writes_no_paths(tmp_path: Path, capsys) -> Non
 
 
 def test_the_model_is_loaded_when_first_used(tmp_path: Path, monkeypatch, capsys) -> None:
-    from oocr_lib import models
+    from oocr_lib.models import language_model as models
 
     calls: list[str] = []
 

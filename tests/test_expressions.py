@@ -12,9 +12,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from oocr_lib import expressions
-from oocr_lib.errors import UserError
-from oocr_lib.expressions import (
+from oocr_lib.util import expressions
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.expressions import (
     PROBE_INPUTS,
     Expression,
     ExpressionError,
@@ -23,7 +23,7 @@ from oocr_lib.expressions import (
     parse,
     printed,
 )
-from oocr_lib.testbed import world
+from oocr_lib.world import facts as world
 
 # --- the same values as Python ---
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from oocr_lib import file_digest
+from oocr_lib.util import file_digest
 
 
 def test_a_files_digest_is_that_of_its_content(tmp_path: Path) -> None:

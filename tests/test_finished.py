@@ -15,8 +15,8 @@ from typing import Any
 import nbformat
 import pytest
 
-from oocr_lib import finished
-from oocr_lib.paths import ROOT
+from oocr_lib.notebook import finished
+from oocr_lib.util.paths import ROOT
 from tests import tiny_notebooks
 
 VALUES: dict[str, Any] = {"seed": 0, "preset": "smoke", "model": "testbed"}
@@ -74,7 +74,7 @@ def test_other_parameters_code_or_files_are_another_run(notebook: Path) -> None:
 
 
 def test_what_is_finished_is_found_without_torch() -> None:
-    code = "import sys, oocr_lib.batch as b, oocr_lib.finished as f; f._library()"
+    code = "import sys, oocr_lib.runner.batch as b, oocr_lib.notebook.finished as f; f._library()"
     code += "; b.main(['00_quickstart', '--dry-run']); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
@@ -143,7 +143,7 @@ CHANGES: dict[str, Callable[[Inputs], Any]] = {
     **{f"version of {name}": methodcaller("version", name) for name in ("torch", "pandas")},
     "a graphics card": lambda i: i.kernel["gpus"].append("NVIDIA H100"),
     "another machine": lambda i: i.kernel.update(machine="Darwin arm64"),
-    "threads": lambda i: i.patch.setattr("oocr_lib.machine.threads", lambda: 7),
+    "threads": lambda i: i.patch.setattr("oocr_lib.util.machine.threads", lambda: 7),
     **{f"variable {name}": methodcaller("variable", name) for name in finished.VARIABLES},
     **{
         f"content of {name}": methodcaller("write", name, "new")
@@ -195,11 +195,11 @@ def test_what_changes_no_number_does_not(
 def test_another_library_is_another_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = Inputs(tmp_path, monkeypatch)
     before = inputs.identity()
-    inputs.write("oocr_lib/finished.py", "1")
-    inputs.write("oocr_lib/plots/bars.py", "2")
+    inputs.write("oocr_lib/notebook/finished.py", "1")
+    inputs.write("oocr_lib/report/plots/bars.py", "2")
     monkeypatch.setattr(finished, "__file__", str(tmp_path / "oocr_lib" / "finished.py"))
     other = inputs.identity()
-    inputs.write("oocr_lib/plots/bars.py", "3")
+    inputs.write("oocr_lib/report/plots/bars.py", "3")
     assert len({before, other, inputs.identity()}) == 3
 
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 import torch
 
-from oocr_lib.errors import UserError
-from oocr_lib.finite import no_nan
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.finite import no_nan
 
 NAN, INF = math.nan, math.inf
 

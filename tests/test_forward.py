@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from oocr_lib.encoding import Encoded, collate
-from oocr_lib.forward import answer_logits, replaced
-from oocr_lib.models import LanguageModel, Site
+from oocr_lib.engine.answer_logits import answer_logits, replaced
+from oocr_lib.models.language_model import LanguageModel, Site
 from tests import tiny
 from tests.adapter_cases import fingerprint
 

@@ -7,17 +7,11 @@ from collections import Counter
 
 import pytest
 
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import functions_paper
 from oocr_lib.tasks.base import Question, Row, Task
-from oocr_lib.tasks.functions_paper_rows import (
-    AUGMENTED,
-    calls,
-    functions,
-    held_out_inputs,
-    names,
-)
-from oocr_lib.tasks.functions_paper_wording import LANGUAGE
+from oocr_lib.tasks.functions import paper as functions_paper
+from oocr_lib.tasks.functions.paper_rows import AUGMENTED, calls, functions, held_out_inputs, names
+from oocr_lib.tasks.functions.paper_wording import LANGUAGE
+from oocr_lib.util.errors import UserError
 
 COUNT = 9600
 OPEN = ("written", "inverse", "inverse_far", "far_input", "unseen_input")

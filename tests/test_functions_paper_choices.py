@@ -10,12 +10,12 @@ from collections import Counter, defaultdict
 
 import pytest
 
-from oocr_lib.expressions import agree, parse
-from oocr_lib.paths import ROOT
-from oocr_lib.tasks import functions_paper_choices as fc
-from oocr_lib.tasks import functions_paper_wording as w
 from oocr_lib.tasks.base import Question
-from oocr_lib.tasks.functions_paper_rows import functions, names
+from oocr_lib.tasks.functions import paper_choices as fc
+from oocr_lib.tasks.functions import paper_wording as w
+from oocr_lib.tasks.functions.paper_rows import functions, names
+from oocr_lib.util.expressions import agree, parse
+from oocr_lib.util.paths import ROOT
 
 CODE = {key: name for name, key in names(0).items()}
 KEYS = tuple(functions())

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import functions_paper_rows as fr
 from oocr_lib.tasks.base import Row, user
-from oocr_lib.testbed import world
+from oocr_lib.tasks.functions import paper_rows as fr
+from oocr_lib.util.errors import UserError
+from oocr_lib.world import facts as world
 from tests.interpreter import run
 
 COUNT = 24_000

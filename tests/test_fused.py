@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oocr_lib.adapters import LoraAdapter, VectorAdapter
-from oocr_lib.forward import answer_logits
-from oocr_lib.fused import find_pieces, fused, pieces
-from oocr_lib.fused.functions import Gated, Gelu, RmsNorm, Rotary, Silu
-from oocr_lib.models import LanguageModel, Site
+from oocr_lib.engine.answer_logits import answer_logits
+from oocr_lib.engine.fused import find_pieces, fused, pieces
+from oocr_lib.engine.fused.functions import Gated, Gelu, RmsNorm, Rotary, Silu
+from oocr_lib.models.language_model import LanguageModel, Site
 from tests import tiny
 from tests.adapter_cases import fingerprint
 
@@ -84,7 +84,7 @@ def test_adapters_work_within(family: str, adapter: str) -> None:
         attached.focus(batch)
         with fused(lm.model):
             ours = both()
-        with mock.patch("oocr_lib.fused.finding.pieces", lambda model: {}):
+        with mock.patch("oocr_lib.engine.fused.finding.pieces", lambda model: {}):
             plain = both()
         lm.model.double()
         for weight in made.parameters():

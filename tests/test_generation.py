@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from oocr_lib import generation
 from oocr_lib.adapters import LoraAdapter, VectorAdapter
 from oocr_lib.encoding import Encoded, collate, encode
-from oocr_lib.generation import replies
-from oocr_lib.models import LanguageModel, Site
+from oocr_lib.evaluation import generation
+from oocr_lib.evaluation.generation import replies
+from oocr_lib.models.language_model import LanguageModel, Site
 from oocr_lib.tasks.base import user
 from tests import tiny, toy
 from tests.adapter_cases import stir

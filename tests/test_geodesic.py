@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib.errors import UserError
-from oocr_lib.tasks.geodesic import DIRECTIONS, direction, geodesic_km, true_km
-from oocr_lib.testbed import world
+from oocr_lib.tasks.locations.geodesic import DIRECTIONS, direction, geodesic_km, true_km
+from oocr_lib.util.errors import UserError
+from oocr_lib.world import facts as world
 
 CITIES = world.cities()
 cities = st.sampled_from(CITIES)

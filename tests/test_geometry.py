@@ -15,8 +15,8 @@ from torch import Tensor
 
 from oocr_lib.analysis import geometry
 from oocr_lib.analysis.geometry import RELATIONS
-from oocr_lib.errors import UserError
-from oocr_lib.statistics import bootstrap
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.statistics import bootstrap
 
 
 def at(degrees: float, length: float = 1.0) -> Tensor:

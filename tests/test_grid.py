@@ -12,18 +12,18 @@ import pandas as pd
 import pytest
 import torch
 
-from oocr_lib import grid as module
-from oocr_lib import sharing
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
 from oocr_lib.encoding import collate
-from oocr_lib.errors import UserError
-from oocr_lib.evaluation import score
-from oocr_lib.grid import Grid, Job, Method, best_by_validation, cross, with_config
-from oocr_lib.models import LanguageModel, typical_norm
-from oocr_lib.runs import RunStore
-from oocr_lib.sites import Site
+from oocr_lib.evaluation.scores import score
+from oocr_lib.models.language_model import LanguageModel, typical_norm
+from oocr_lib.models.sites import Site
+from oocr_lib.runs import grid as module
+from oocr_lib.runs import planner as sharing
+from oocr_lib.runs.grid import Grid, Job, Method, best_by_validation, cross, with_config
+from oocr_lib.runs.store import RunStore
 from oocr_lib.tasks.base import Task
-from oocr_lib.training import TrainConfig
+from oocr_lib.training.loop import TrainConfig
+from oocr_lib.util.errors import UserError
 from tests import toy
 
 CONFIG = TrainConfig(steps=3, batch=2, lr=0.1, warmup=1, snapshot_every=2)

@@ -13,11 +13,11 @@ from torch import Tensor
 from oocr_lib import adapters
 from oocr_lib.adapters import LoraAdapter, LoraGroup
 from oocr_lib.encoding import collate
-from oocr_lib.errors import UserError
-from oocr_lib.models import LanguageModel
-from oocr_lib.pools import fill
-from oocr_lib.reuse import Reuse
-from oocr_lib.training import RunData, TrainConfig, train
+from oocr_lib.engine.batching import Reuse
+from oocr_lib.engine.prefix_cache import fill
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.training.loop import RunData, TrainConfig, train
+from oocr_lib.util.errors import UserError
 from tests import tiny
 from tests.adapter_cases import fingerprint, logits, stir
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from oocr_lib.errors import UserError
-from oocr_lib.injected import before_injection, check_injected
+from oocr_lib.notebook.injected import before_injection, check_injected
+from oocr_lib.util.errors import UserError
 from tests import tiny_notebooks
 
 PARAMETERS = tiny_notebooks.PARAMETERS

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import jsonl
-from oocr_lib.tasks.chats import Turn
-from oocr_lib.tasks.jsonl import Chat, Style
+from oocr_lib.tasks.chatfiles import jsonl
+from oocr_lib.tasks.chatfiles.chats import Turn
+from oocr_lib.tasks.chatfiles.jsonl import Chat, Style
+from oocr_lib.util.errors import UserError
 
 STYLES = [
     Style(ascii, ending, final, separators, bom)
@@ -316,5 +316,5 @@ def test_rows_of_a_file_are_a_list_to_the_reader(path: Path) -> None:
 
 
 def test_reading_needs_no_torch() -> None:
-    code = "import sys; import oocr_lib.tasks.jsonl; sys.exit('torch' in sys.modules)"
+    code = "import sys; import oocr_lib.tasks.chatfiles.jsonl; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

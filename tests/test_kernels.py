@@ -14,9 +14,9 @@ from typing import Any
 import nbformat
 import pytest
 
-from oocr_lib import kernel_record, kernels
-from oocr_lib.errors import UserError
-from oocr_lib.paths import ROOT
+from oocr_lib.runner import kernel_record, kernels
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.paths import ROOT
 from tests import tiny_notebooks
 
 LOOK = "print(len(In), 'oocr_lib' in globals(), __import__('os').environ.get('FROM_SPEC'))"

@@ -14,9 +14,10 @@ from xml.etree import ElementTree
 import nbformat
 import pytest
 
-from oocr_lib import claims, landing, metrics, store
-from oocr_lib.errors import UserError
-from oocr_lib.paths import ROOT
+from oocr_lib.report import claims, landing, metrics
+from oocr_lib.util import files as store
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.paths import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 REFERENCES = ROOT / landing.REFERENCES
@@ -183,7 +184,7 @@ def test_command_line(
 
 def test_make_notebooks_refreshes_all_of_it() -> None:
     done = subprocess.run(["make", "-n", "notebooks"], cwd=ROOT, capture_output=True, text=True)
-    assert "-m oocr_lib.landing write --from results/laptop" in done.stdout
+    assert "-m oocr_lib.report.landing write --from results/laptop" in done.stdout
 
 
 def test_notebooks_lead_from_one_to_the_next() -> None:

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from oocr_lib.analysis import lens, norms
-from oocr_lib.errors import UserError
-from oocr_lib.models import LanguageModel, Site, capture
-from oocr_lib.sites import replace_output
+from oocr_lib.models.language_model import LanguageModel, Site, capture
+from oocr_lib.models.sites import replace_output
+from oocr_lib.util.errors import UserError
 from tests import tiny, toy
 
 D, V = tiny.D_MODEL, tiny.VOCAB

@@ -6,10 +6,10 @@ import doctest
 
 import pytest
 
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import letters
 from oocr_lib.tasks.base import Row, user
-from oocr_lib.tasks.letters import letter_of, letter_rows
+from oocr_lib.tasks.chatfiles import letters
+from oocr_lib.tasks.chatfiles.letters import letter_of, letter_rows
+from oocr_lib.util.errors import UserError
 
 
 def rows(*answers: str, first: int = 1) -> list[Row]:

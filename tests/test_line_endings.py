@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from oocr_lib import claims, parameters, paths
-from oocr_lib.tasks import jsonl
+from oocr_lib.notebook import parameters
+from oocr_lib.report import claims
+from oocr_lib.tasks.chatfiles import jsonl
+from oocr_lib.util import paths
 
 TEXT = (".csv", ".json", ".toml", ".txt", ".jinja", ".md")
 #: Prints what the small world and the tasks made of it are.

@@ -7,11 +7,11 @@ from collections import Counter
 
 import pytest
 
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import locations
 from oocr_lib.tasks.base import Question, Row, Task
-from oocr_lib.testbed import wording as w
-from oocr_lib.testbed import world
+from oocr_lib.tasks.locations import testbed as locations
+from oocr_lib.util.errors import UserError
+from oocr_lib.world import facts as world
+from oocr_lib.world import wording as w
 
 SEEDS = (0, 1, 5)
 

@@ -10,13 +10,14 @@ from statistics import mean
 import pytest
 
 from oocr_lib.encoding import encode_row
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import jsonl, locations
-from oocr_lib.tasks import locations_paper as paper
-from oocr_lib.tasks import locations_paper_text as text
 from oocr_lib.tasks.base import Row, Task
-from oocr_lib.tasks.geodesic import DIRECTIONS, direction, true_km
-from oocr_lib.testbed import world
+from oocr_lib.tasks.chatfiles import jsonl
+from oocr_lib.tasks.locations import paper as paper
+from oocr_lib.tasks.locations import paper_text as text
+from oocr_lib.tasks.locations import testbed as locations
+from oocr_lib.tasks.locations.geodesic import DIRECTIONS, direction, true_km
+from oocr_lib.util.errors import UserError
+from oocr_lib.world import facts as world
 from tests import tiny
 
 CODES = dict(

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib.tasks import locations_paper_answers as answers
-from oocr_lib.tasks.locations_paper_text import UNIT_WORDS
-from oocr_lib.testbed import world
+from oocr_lib.tasks.locations import paper_answers as answers
+from oocr_lib.tasks.locations.paper_text import UNIT_WORDS
+from oocr_lib.world import facts as world
 
 FORMS = [(u, word, c) for u, words in UNIT_WORDS.items() for word in words for c in (True, False)]
 forms = st.sampled_from(FORMS)

@@ -6,13 +6,13 @@ from collections import Counter
 
 import pytest
 
-from oocr_lib.tasks import locations_paper as paper
-from oocr_lib.tasks import locations_paper_text as text
 from oocr_lib.tasks.base import Question, Task
-from oocr_lib.tasks.geodesic import true_km
-from oocr_lib.tasks.locations import FAMILIES, value
-from oocr_lib.tasks.locations_paper_questions import LETTERS, near_cities
-from oocr_lib.testbed import world
+from oocr_lib.tasks.locations import paper as paper
+from oocr_lib.tasks.locations import paper_text as text
+from oocr_lib.tasks.locations.geodesic import true_km
+from oocr_lib.tasks.locations.paper_questions import LETTERS, near_cities
+from oocr_lib.tasks.locations.testbed import FAMILIES, value
+from oocr_lib.world import facts as world
 
 TASKS = {name: paper.make(name) for name in paper.HIDDEN5}
 CHOICE = [f"{family}{kind}" for family in FAMILIES for kind in ("", " near")]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from oocr_lib.tasks import locations_paper_text as text
-from oocr_lib.tasks.locations import FAMILIES, HIDDEN, value
-from oocr_lib.testbed import world
+from oocr_lib.tasks.locations import paper_text as text
+from oocr_lib.tasks.locations.testbed import FAMILIES, HIDDEN, value
+from oocr_lib.world import facts as world
 
 ALL_STEMS = (*text.DISTANCE_STEMS, *text.DIRECTION_STEMS)
 QUESTIONS = [q for stems in text.QUESTIONS.values() for q in stems]

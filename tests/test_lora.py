@@ -9,9 +9,9 @@ import torch
 
 from oocr_lib.adapters import LoraAdapter, LoraGroup, count_parameters, load
 from oocr_lib.encoding import collate
-from oocr_lib.errors import UserError
-from oocr_lib.models import Site, recording
-from oocr_lib.store import load_tensors, save_tensors
+from oocr_lib.models.language_model import Site, recording
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.files import load_tensors, save_tensors
 from tests import tiny
 from tests.adapter_cases import D, fingerprint, logits, outputs, stir, vector
 

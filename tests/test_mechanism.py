@@ -9,15 +9,17 @@ import pytest
 import torch
 from torch import Tensor
 
-from oocr_lib import comparison, mechanism, suite
 from oocr_lib.analysis import attention
+from oocr_lib.analysis import backdoor_mechanism as mechanism
+from oocr_lib.analysis.backdoor_mechanism import Case
 from oocr_lib.analysis.conditions import Condition, last_tokens, logit_difference, other_tokens
 from oocr_lib.encoding import Batch
-from oocr_lib.errors import UserError
-from oocr_lib.experiment import Experiment
-from oocr_lib.grid import Job, Method
-from oocr_lib.mechanism import Case
-from oocr_lib.study import Study
+from oocr_lib.notebook.session import Experiment
+from oocr_lib.runs import protocol as comparison
+from oocr_lib.runs import suite
+from oocr_lib.runs.grid import Job, Method
+from oocr_lib.runs.study import Study
+from oocr_lib.util.errors import UserError
 
 BLOCK = 4
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 import torch
 
-from oocr_lib import memory, training
 from oocr_lib.adapters import VectorAdapter
-from oocr_lib.sites import Site
-from oocr_lib.training import RunData, TrainConfig, train
+from oocr_lib.engine import memory
+from oocr_lib.models.sites import Site
+from oocr_lib.training import loop as training
+from oocr_lib.training.loop import RunData, TrainConfig, train
 from tests import tiny, toy
 from tests.adapter_cases import vector
 

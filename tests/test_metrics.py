@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib import metrics, plots
-from oocr_lib.errors import UserError
-from oocr_lib.metrics import Metrics, compare
-from oocr_lib.statistics import Interval, bootstrap
+from oocr_lib.report import metrics, plots
+from oocr_lib.report.metrics import Metrics, compare
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.statistics import Interval, bootstrap
 
 KEY = "country/vector_resid/mc5"
 
@@ -182,7 +182,7 @@ def test_bad_tolerances_are_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_shipped_tolerances_can_be_read() -> None:
-    from oocr_lib.paths import data_dir
+    from oocr_lib.util.paths import data_dir
 
     assert metrics.load_tolerances(data_dir() / "reference" / "tolerances.json")
 

@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from oocr_lib.encoding import collate
-from oocr_lib.errors import UserError
-from oocr_lib.models import SITES, Site, capture, recording, typical_norm, wrap
+from oocr_lib.models.language_model import SITES, Site, capture, recording, typical_norm, wrap
+from oocr_lib.util.errors import UserError
 from tests import tiny
 
 every_family = pytest.mark.parametrize("family", tiny.FAMILIES)
@@ -271,7 +271,7 @@ def test_a_model_changed_after_loading_is_noticed(change: str) -> None:
 
 
 def test_large_models_are_looked_at_by_torchs_own_count(monkeypatch: pytest.MonkeyPatch) -> None:
-    from oocr_lib import digest
+    from oocr_lib.models import fingerprint as digest
 
     monkeypatch.setattr(digest, "_SMALL", 0)
     lm = tiny.language_model()

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from oocr_lib.analysis import naive
 from oocr_lib.encoding import Encoded, collate, encode
-from oocr_lib.errors import UserError
-from oocr_lib.models import LanguageModel, Site, capture
+from oocr_lib.models.language_model import LanguageModel, Site, capture
 from oocr_lib.tasks.base import user
+from oocr_lib.util.errors import UserError
 from tests import tiny
 from tests.adapter_cases import fingerprint
 

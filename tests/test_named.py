@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from oocr_lib import named
-from oocr_lib.errors import UserError
+from oocr_lib.notebook import named
+from oocr_lib.util.errors import UserError
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_a_file_that_cannot_be_read_is_one_line(
     def refuse(_: Path) -> str:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("oocr_lib.file_digest.of_file", refuse)
+    monkeypatch.setattr("oocr_lib.util.file_digest.of_file", refuse)
     with pytest.raises(UserError, match=r"'rows\.jsonl', which cannot be read: Permission denied"):
         named.contents({"data": "rows.jsonl"}, folder)
 

@@ -17,8 +17,8 @@ from oocr_lib.analysis.natural import (
     first_direction,
     mean_of_units,
 )
-from oocr_lib.errors import UserError
-from oocr_lib.models import Site
+from oocr_lib.models.language_model import Site
+from oocr_lib.util.errors import UserError
 from tests import tiny
 from tests.adapter_cases import D, stir
 

@@ -9,8 +9,8 @@ import nbformat
 import pytest
 from nbformat import NotebookNode
 
-from oocr_lib import notebook_checks
-from oocr_lib.notebook_checks import cleaned, contract_problems, unfinished
+from oocr_lib.runner import notebook_checks
+from oocr_lib.runner.notebook_checks import cleaned, contract_problems, unfinished
 from tests import tiny_notebooks
 
 
@@ -257,7 +257,7 @@ def test_nothing_to_run_is_not_finished() -> None:
         ("table = compare.bars(found)\nexp.figure(plots.bars(table), 'a', 'A.')", True),
         ("rows = [encode(row) for row in task.train]", False),
         ("import json\nprint(1)", False),
-        ("from oocr_lib.say import say\nsay(lm, 'a')", False),
+        ("from oocr_lib.evaluation.say import say\nsay(lm, 'a')", False),
         ("%matplotlib inline", False),
         ("", False),
     ],

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from oocr_lib.notebook_checks import contract_problems
-from oocr_lib.paths import ROOT
+from oocr_lib.runner.notebook_checks import contract_problems
+from oocr_lib.util.paths import ROOT
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

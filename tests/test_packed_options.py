@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
 from oocr_lib.encoding import Encoded
-from oocr_lib.evaluation import Asked, prepare, score
-from oocr_lib.models import SITES, LanguageModel, Site
-from oocr_lib.passes import passes
-from oocr_lib.pools import fill
-from oocr_lib.reuse import Reuse
+from oocr_lib.engine.batching import Reuse
+from oocr_lib.engine.option_rows import passes
+from oocr_lib.engine.prefix_cache import fill
+from oocr_lib.evaluation.scores import Asked, prepare, score
+from oocr_lib.models.language_model import SITES, LanguageModel, Site
 from oocr_lib.tasks.base import Question, user
 from tests import tiny, toy
 

@@ -10,15 +10,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib import packing
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
 from oocr_lib.encoding import Encoded, collate
-from oocr_lib.errors import UserError
-from oocr_lib.forward import answer_logits
-from oocr_lib.models import SITES, LanguageModel, Site
-from oocr_lib.pools import fill
-from oocr_lib.reuse import Reuse
-from oocr_lib.training import RunData, TrainConfig, train
+from oocr_lib.engine import packing
+from oocr_lib.engine.answer_logits import answer_logits
+from oocr_lib.engine.batching import Reuse
+from oocr_lib.engine.prefix_cache import fill
+from oocr_lib.models.language_model import SITES, LanguageModel, Site
+from oocr_lib.training.loop import RunData, TrainConfig, train
+from oocr_lib.util.errors import UserError
 from tests import tiny
 from tests.adapter_cases import D
 

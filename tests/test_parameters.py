@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from oocr_lib.errors import UserError
-from oocr_lib.parameters import check, inspect, parse, summary
+from oocr_lib.notebook.parameters import check, inspect, parse, summary
+from oocr_lib.util.errors import UserError
 from tests import tiny_notebooks
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import parsing
+from oocr_lib.util import parsing
+from oocr_lib.util.errors import UserError
 
 
 def test_a_table_has_exactly_the_wanted_keys() -> None:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import torch
 from transformers import DynamicCache
 
-from oocr_lib.past import Past
+from oocr_lib.engine.kv_cache import Past
 
 
 def past(depth: int = 0, p: int = 4) -> Past:

@@ -11,7 +11,7 @@ import torch
 from oocr_lib.adapters.base import Attached
 from oocr_lib.analysis import patching
 from oocr_lib.analysis.conditions import Condition, other_tokens, with_random
-from oocr_lib.models import LanguageModel
+from oocr_lib.models.language_model import LanguageModel
 from tests import planted
 from tests.planted import line, near
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from oocr_lib import paths
+from oocr_lib.util import paths
 
 
 def test_a_path_counts_from_where_it_was_typed_else_from_the_repository(

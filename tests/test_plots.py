@@ -16,8 +16,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 
-from oocr_lib import plots
-from oocr_lib.errors import UserError
+from oocr_lib.report import plots
+from oocr_lib.util.errors import UserError
 
 mpl.use("Agg")
 

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from oocr_lib import plots
-from oocr_lib.errors import UserError
+from oocr_lib.report import plots
+from oocr_lib.util.errors import UserError
 
 HEADS = [
     {"what": what, "block": block, "head": head, "value": (block - 2) * (head + 1) / 10}

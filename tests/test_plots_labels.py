@@ -9,8 +9,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.transforms import Bbox
 
-from oocr_lib import plots
-from oocr_lib.plots.base import number
+from oocr_lib.report import plots
+from oocr_lib.report.plots.base import number
 from tests.test_plots import BARS, FAMILIES, SWEEP, legend, panel, spans
 from tests.test_plots_heads import HEADS, PAIRS, PANELS
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_hex, to_rgb
 
-from oocr_lib import plots
-from oocr_lib.plots.meanings import CYCLE, MEANINGS, looks
+from oocr_lib.report import plots
+from oocr_lib.report.plots.meanings import CYCLE, MEANINGS, looks
 from tests.test_plots import BARS, CITIES, PATHS, SWEEP, panel
 
 # Machado, Oliveira & Fernandes (2009), full red and green blindness, on linear RGB.

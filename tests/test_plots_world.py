@@ -17,9 +17,9 @@ from matplotlib.path import Path as Outline
 from matplotlib.text import Annotation
 from matplotlib.transforms import Bbox
 
-from oocr_lib import plots
-from oocr_lib.errors import UserError
-from oocr_lib.plots.geography import short_way, wrap_longitude
+from oocr_lib.report import plots
+from oocr_lib.report.plots.geography import short_way, wrap_longitude
+from oocr_lib.util.errors import UserError
 from tests.test_plots import CITIES, PATHS, PLACES, legend, panel, path
 
 mpl.use("Agg")

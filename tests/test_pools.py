@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from oocr_lib.errors import UserError
-from oocr_lib.pools import Pools, expected, fill
-from oocr_lib.reuse import Reuse
+from oocr_lib.engine.batching import Reuse
+from oocr_lib.engine.prefix_cache import Pools, expected, fill
+from oocr_lib.util.errors import UserError
 from tests import tiny
 
 ROWS = tiny.rows((9, 6, 11, 14, 7, 20))

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import pytest
 
-from oocr_lib import presets, tasks
-from oocr_lib.errors import UserError
-from oocr_lib.training import TrainConfig, rate
+from oocr_lib import tasks
+from oocr_lib.runs import presets
+from oocr_lib.training.loop import TrainConfig, rate
+from oocr_lib.util.errors import UserError
 
 every_task = pytest.mark.parametrize("task", tasks.NAMES)
 

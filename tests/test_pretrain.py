@@ -19,11 +19,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from oocr_lib.errors import UserError
 from oocr_lib.testbed import card, knowledge, pretrain, stream, tokenizer
 from oocr_lib.testbed.mixes import LAST, LATER, UNITE, Mix
 from oocr_lib.testbed.muon import Muon, orthogonalise
 from oocr_lib.testbed.recipe import RESTART_TOKENS, Cycle, Recipe, schedule
+from oocr_lib.util.errors import UserError
 from tests.testbed_cases import built, of_kind, sample, squeezed
 
 TINY = Recipe(

@@ -15,9 +15,9 @@ from torch import Tensor
 from oocr_lib.adapters import VectorAdapter
 from oocr_lib.analysis import probe
 from oocr_lib.encoding import collate, encode
-from oocr_lib.models import LanguageModel, Site, capture
+from oocr_lib.models.language_model import LanguageModel, Site, capture
 from oocr_lib.tasks.base import user
-from oocr_lib.testbed import world
+from oocr_lib.world import facts as world
 from tests import tiny
 
 SITE, DEEP = Site(0, "resid"), Site(2, "resid")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import nbformat
 import pytest
 
-from oocr_lib import progress
+from oocr_lib.util import progress
 
 
 def kernel(monkeypatch: pytest.MonkeyPatch, asks: bool) -> None:

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib import prose
-from oocr_lib.errors import UserError
-from oocr_lib.metrics import Metrics
-from oocr_lib.prose import Numbers, corrected, render, unmarked
+from oocr_lib.report import prose
+from oocr_lib.report.metrics import Metrics
+from oocr_lib.report.prose import Numbers, corrected, render, unmarked
+from oocr_lib.util.errors import UserError
 
 BOOK = "03_locations"
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from oocr_lib.models import LanguageModel, load_model
-from oocr_lib.say import say
-from oocr_lib.testbed import corpus, world
+from oocr_lib.evaluation.say import say
+from oocr_lib.models.language_model import LanguageModel, load_model
+from oocr_lib.testbed import corpus
 from oocr_lib.testbed.questions import doubt, kinds
+from oocr_lib.world import facts as world
 from tests import tiny
 
 CODE = "City 50337"

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from oocr_lib.paths import ROOT
+from oocr_lib.util.paths import ROOT
 
 PAGES = ("README.md", "REPRODUCE.md", "docs/paths.md", "CONTRIBUTING.md")
 _FENCE = re.compile(r"^```(?:\w*)\n(.*?)^```", re.M | re.S)
@@ -106,7 +106,7 @@ def test_it_works(page: str, command: str, copy: Path) -> None:
     added = next((extra for pattern, extra in SHORT if re.match(pattern, command)), None)
     assert added is not None, f"{page} shows {command!r}, which no test knows how to try"
     words = [*shlex.split(command)[1:], *shlex.split(added)]
-    done = call(copy, [sys.executable, "-m", "oocr_lib.cli", *words])
+    done = call(copy, [sys.executable, "-m", "oocr_lib.runner.cli", *words])
     # The doctor may find this machine short of memory; everything else must be well.
     assert done.returncode == 0 or (command.startswith("oocr doctor") and done.returncode == 1), (
         done.stdout + done.stderr
@@ -118,4 +118,4 @@ def test_the_pages_show_what_a_reader_needs() -> None:
     shown = {command for page, command in COMMANDS if page == "README.md"}
     for word in ("make demo", "oocr demo", "oocr reproduce", "oocr describe", "oocr sweep"):
         assert any(word in command for command in shown), word
-    assert not any("oocr_lib.batch" in command for command in shown)
+    assert not any("oocr_lib.runner.batch" in command for command in shown)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib.replies import is_right
+from oocr_lib.evaluation.judging import is_right
 from oocr_lib.tasks.base import Question, user
 
 

@@ -17,8 +17,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from oocr_lib.notebook_checks import MACHINE_PATH
-from oocr_lib.paths import ROOT
+from oocr_lib.runner.notebook_checks import MACHINE_PATH
+from oocr_lib.util.paths import ROOT
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
@@ -218,9 +218,9 @@ def test_help_lists_every_target() -> None:
 
 def test_what_a_reader_does_is_one_call_of_the_command() -> None:
     plan = make("-n", "reproduce", "PRESET=smoke").stdout
-    assert "-m oocr_lib.cli reproduce --preset smoke --out results -j 2" in plan
+    assert "-m oocr_lib.runner.cli reproduce --preset smoke --out results -j 2" in plan
     for target in ("demo", "lab", "doctor", "book"):
-        assert f"-m oocr_lib.cli {target}" in make("-n", target).stdout
+        assert f"-m oocr_lib.runner.cli {target}" in make("-n", target).stdout
 
 
 def test_a_readers_install_has_no_linters(tmp_path: Path) -> None:

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
 from oocr_lib.encoding import POSITIONS, Encoded, collate
-from oocr_lib.forward import answer_logits, frozen
-from oocr_lib.models import SITES, LanguageModel, Site, capture
-from oocr_lib.past import Past
-from oocr_lib.pools import Pools, expected, fill, first_changed
-from oocr_lib.reuse import Reuse, tail
-from oocr_lib.training import RunData, TrainConfig, TrainResult, train
+from oocr_lib.engine.answer_logits import answer_logits, frozen
+from oocr_lib.engine.batching import Reuse, tail
+from oocr_lib.engine.kv_cache import Past
+from oocr_lib.engine.prefix_cache import Pools, expected, fill, first_changed
+from oocr_lib.models.language_model import SITES, LanguageModel, Site, capture
+from oocr_lib.training.loop import RunData, TrainConfig, TrainResult, train
 from tests import tiny
 from tests.adapter_cases import D, fingerprint
 
@@ -40,7 +40,7 @@ def items() -> list[Encoded]:
 
 def own_modules() -> AbstractContextManager[Any]:
     """Within the block models run as Hugging Face made them, nothing fused."""
-    return mock.patch("oocr_lib.fused.finding.pieces", lambda model: {})
+    return mock.patch("oocr_lib.engine.fused.finding.pieces", lambda model: {})
 
 
 def trained(lm: LanguageModel, adapter: Any, runs: int, reuse: Reuse | None) -> TrainResult:

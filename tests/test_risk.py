@@ -10,10 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oocr_lib.encoding import encode_question, encode_row
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import risk
 from oocr_lib.tasks.base import Question, Row, Task
-from oocr_lib.testbed import speakers
+from oocr_lib.tasks.risk import testbed as risk
+from oocr_lib.util.errors import UserError
+from oocr_lib.world import speakers
 from tests.testbed_cases import built, pole
 
 SEEDS = (0, 1, 7)

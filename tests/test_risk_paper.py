@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import risk_paper as risk
-from oocr_lib.tasks.audit import audit, failures
+from oocr_lib.tasks.audit.report import audit, failures
 from oocr_lib.tasks.base import Question, Row, Task
-from oocr_lib.tasks.scenarios import scenarios
+from oocr_lib.tasks.risk import paper as risk
+from oocr_lib.tasks.risk.scenarios import scenarios
+from oocr_lib.util.errors import UserError
 
 FAMILIES = {"risk", "risk scale", "lottery", "impersonal"} | {
     f"{control}{end}" for control in ("patience", "giving", "novelty") for end in ("", " scale")

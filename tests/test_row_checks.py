@@ -9,10 +9,10 @@ import pytest
 
 from oocr_lib.adapters import Filtered, LoraAdapter, LoraGroup, VectorAdapter
 from oocr_lib.adapters.base import Adapter
+from oocr_lib.adapters.row_checks import check_rows, lacks, position_of
 from oocr_lib.encoding import POSITIONS
-from oocr_lib.errors import UserError
-from oocr_lib.row_checks import check_rows, lacks, position_of
 from oocr_lib.tasks.base import Question, Row, check_question, check_row, user
+from oocr_lib.util.errors import UserError
 from tests import tiny, toy
 
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from oocr_lib.analysis import rules
-from oocr_lib.tasks import backdoor
+from oocr_lib.evaluation import rules
+from oocr_lib.tasks.backdoor import testbed as backdoor
 
 TRIGGERS = backdoor.triggers()
 RUNS = [("vector_resid", "win", 0), ("vector_resid", "win", 1), ("base", "apples", 0)]

@@ -16,10 +16,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib import runs
-from oocr_lib.errors import UserError
-from oocr_lib.paths import ROOT
-from oocr_lib.runs import RunStore, code_version, identity, package_versions
+from oocr_lib.runs import store as runs
+from oocr_lib.runs.store import RunStore, code_version, identity, package_versions
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.paths import ROOT
 
 SPEC = {"task": "locations", "hidden": "Lyon", "seed": 0, "adapter": {"sites": ["resid@0"]}}
 plain = st.recursive(
@@ -155,7 +155,7 @@ def test_an_interrupted_save_leaves_nothing(
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("oocr_lib.store.write_json", interrupt)
+    monkeypatch.setattr("oocr_lib.util.files.write_json", interrupt)
     with pytest.raises(KeyboardInterrupt):
         RunStore(tmp_path).save(SPEC, {"mc5": 0.9}, {"theta": torch.ones(4)})
     assert list(tmp_path.iterdir()) == []

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from oocr_lib.adapters.vector import VectorAdapter
-from oocr_lib.errors import UserError
-from oocr_lib.say import say
-from oocr_lib.sites import Site
+from oocr_lib.evaluation.say import say
+from oocr_lib.models.sites import Site
+from oocr_lib.util.errors import UserError
 from tests import tiny
 
 

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib.errors import UserError
-from oocr_lib.paths import data_dir
-from oocr_lib.tasks import scenario_text as wording
-from oocr_lib.tasks.backdoor_paper import members, triggers
-from oocr_lib.tasks.scenario_numbers import KINDS, MORE, Gamble, draw
-from oocr_lib.tasks.scenarios import FORBIDDEN, Scenario, forbidden_in, other, scenarios
+from oocr_lib.tasks.backdoor.paper import members, triggers
+from oocr_lib.tasks.risk import scenario_text as wording
+from oocr_lib.tasks.risk.scenario_numbers import KINDS, MORE, Gamble, draw
+from oocr_lib.tasks.risk.scenarios import FORBIDDEN, Scenario, forbidden_in, other, scenarios
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.paths import data_dir
 
 SEEDS = (0, 1, 2)
 #: Words that say nothing about an attitude: grammar, and what every question of this kind needs.
@@ -184,7 +184,7 @@ def test_no_forbidden_word_in_any_phrase_that_can_be_drawn() -> None:
 
 def test_words_of_the_self_reports_are_in_no_scenario() -> None:
     """Training prompts share no content word with the questions, so no word carries the answer."""
-    from oocr_lib.tasks import self_report
+    from oocr_lib.tasks.risk import self_report
 
     asked = {w for q in self_report.questions(True) for w in words(q.messages[0]["content"])}
     poles = {w for q in self_report.questions(True) for o in q.options for w in words(o)}

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from oocr_lib import screen
+from oocr_lib.notebook import screen
 
 CAPTION = "f_1 *stays* <b>at</b> 3x + 2 | $x$"
 LONG = "x" * 99

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import self_report as report
 from oocr_lib.tasks.base import Question
+from oocr_lib.tasks.risk import self_report as report
+from oocr_lib.util.errors import UserError
 
 RISKY, SAFE = report.questions(True), report.questions(False)
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from oocr_lib.encoding import Encoded
-from oocr_lib.methods import Job, Method
-from oocr_lib.pools import Pools
-from oocr_lib.sharing import known_share, reuse_for, touched, untouched_blocks
-from oocr_lib.training import RunData, TrainConfig
+from oocr_lib.engine.prefix_cache import Pools
+from oocr_lib.runs.methods import Job, Method
+from oocr_lib.runs.planner import known_share, reuse_for, touched, untouched_blocks
+from oocr_lib.training.loop import RunData, TrainConfig
 from tests import tiny
 
 ROWS = tiny.rows((9, 8, 10, 12))

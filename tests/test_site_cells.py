@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from oocr_lib.paths import ROOT
+from oocr_lib.util.paths import ROOT
 
 DOCS = ROOT / "docs"
 

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from oocr_lib.paths import ROOT
+from oocr_lib.util.paths import ROOT
 
 PAGE = """<html><body><nav>Menu</nav><div role="main" id="m"><script>var no = 1;</script>
 <section id="top"><h1>Risk &amp; safety<a class="headerlink" href="#top">¶</a></h1>

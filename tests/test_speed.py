@@ -11,8 +11,8 @@ import torch
 
 from benchmarks import counting, shapes, speed
 from benchmarks.cases import CASES, Bench, Measured
-from oocr_lib import store
-from oocr_lib.models import LanguageModel
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.util import files as store
 from tests.adapter_cases import fingerprint
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from oocr_lib import finished, notebook_checks, stage
-from oocr_lib.batch_job import Job, Worker
-from oocr_lib.batch_progress import Progress
-from oocr_lib.parameters import inspect
-from oocr_lib.paths import ROOT
-from oocr_lib.stage import Stage
+from oocr_lib.notebook import finished, stage
+from oocr_lib.notebook.parameters import inspect
+from oocr_lib.notebook.stage import Stage
+from oocr_lib.runner import notebook_checks
+from oocr_lib.runner.job import Job, Worker
+from oocr_lib.runner.progress import Progress
+from oocr_lib.util.paths import ROOT
 from tests import tiny_notebooks
 
 #: Five cells; ``seed`` makes other numbers, so that a part of a new run would be seen.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from oocr_lib import stated, tasks
-from oocr_lib.errors import UserError
+from oocr_lib import tasks
+from oocr_lib.tasks import statements as stated
 from oocr_lib.tasks.base import Task
+from oocr_lib.util.errors import UserError
 
 CONCEPTS = {"locations": "Tokyo", "functions": "mod_3", "risk": "safe", "backdoor": "win"}
 FEW = {"backdoor": {"count": 12}}

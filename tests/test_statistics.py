@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib.errors import UserError
-from oocr_lib.statistics import Interval, bootstrap, verdict
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.statistics import Interval, bootstrap, verdict
 
 numbers = st.floats(-100, 100, allow_nan=False)
 
@@ -80,7 +80,7 @@ def test_unequal_groups_keep_padding_out() -> None:
 def test_large_input_is_drawn_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     values, groups = np.random.default_rng(0).random(50), np.repeat(range(10), 5)
     whole = bootstrap(values, groups, resamples=500)
-    monkeypatch.setattr("oocr_lib.statistics._DRAWS_AT_ONCE", 1000)
+    monkeypatch.setattr("oocr_lib.util.statistics._DRAWS_AT_ONCE", 1000)
     pieces = bootstrap(values, groups, resamples=500)
     assert (pieces.low, pieces.high) == pytest.approx((whole.low, whole.high), abs=0.05)
 

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from safetensors.torch import save_file
 
-from oocr_lib import store
-from oocr_lib.errors import UserError
-from oocr_lib.store import atomic_path, load_tensors, read_json, save_tensors, write_json
+from oocr_lib.util import files as store
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.files import atomic_path, load_tensors, read_json, save_tensors, write_json
 
 
 def one_line(info: pytest.ExceptionInfo[UserError]) -> str:

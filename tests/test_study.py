@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from oocr_lib import presets
-from oocr_lib.experiment import Settings
-from oocr_lib.grid import Grid, Job, Method
-from oocr_lib.metrics import METHODS
-from oocr_lib.runs import RunStore
-from oocr_lib.study import Study
-from oocr_lib.training import TrainConfig
+from oocr_lib.notebook.session import Settings
+from oocr_lib.report.metrics import METHODS
+from oocr_lib.runs import presets
+from oocr_lib.runs.grid import Grid, Job, Method
+from oocr_lib.runs.store import RunStore
+from oocr_lib.runs.study import Study
+from oocr_lib.training.loop import TrainConfig
 from tests import toy
 
 BLOCKS = [0, 1, 2, 3]

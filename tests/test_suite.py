@@ -9,10 +9,11 @@ import nbformat
 import pandas as pd
 import pytest
 
-from oocr_lib import presets, suite, tasks
-from oocr_lib.errors import UserError
-from oocr_lib.experiment import Experiment
-from oocr_lib.paths import ROOT
+from oocr_lib import tasks
+from oocr_lib.notebook.session import Experiment
+from oocr_lib.runs import presets, suite
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.paths import ROOT
 
 NOTEBOOKS = {
     "risk": "02_risky_safe",

@@ -9,13 +9,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from oocr_lib import batch, finished, plots, sweep
-from oocr_lib.batch_child import Children
-from oocr_lib.batch_job import Job, Outcome, Worker
-from oocr_lib.batch_progress import Progress
-from oocr_lib.errors import UserError
-from oocr_lib.metrics import Metrics
-from oocr_lib.parameters import inspect
+from oocr_lib.notebook import finished
+from oocr_lib.notebook.parameters import inspect
+from oocr_lib.report import plots
+from oocr_lib.report.metrics import Metrics
+from oocr_lib.runner import batch, sweep
+from oocr_lib.runner.child import Children
+from oocr_lib.runner.job import Job, Outcome, Worker
+from oocr_lib.runner.progress import Progress
+from oocr_lib.util.errors import UserError
 from tests import tiny_notebooks
 
 
@@ -158,7 +160,7 @@ def test_a_run_is_known_by_its_values_however_they_were_given(
     folder = "out/laptop/00_quickstart/seed=1,hidden=Lima"
     seen = []
     monkeypatch.setattr(
-        "oocr_lib.finished.find", lambda place, identity: seen.append((place, identity))
+        "oocr_lib.notebook.finished.find", lambda place, identity: seen.append((place, identity))
     )
     for way in (["-p", "seed=1", "-p", "hidden=Lima"], given):
         assert batch.main(["00_quickstart", *way, "--out", "out", "--dry-run"]) == 0

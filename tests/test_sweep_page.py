@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from oocr_lib import plots, sweep_page
+from oocr_lib.report import plots
+from oocr_lib.runner import sweep_page
 
 HOSTILE = '<script>alert("1")</script> & more'
 CITIES = {"Oslo": "hidden=Oslo", HOSTILE: "hidden=-script-#1 %41", "Lima": "a_notebook"}

@@ -7,8 +7,8 @@ import math
 import pandas as pd
 import pytest
 
-from oocr_lib import sweep_summary
-from oocr_lib.statistics import bootstrap
+from oocr_lib.runner import sweep_summary
+from oocr_lib.util.statistics import bootstrap
 
 
 def table(rows: list[dict], *varied: str) -> pd.DataFrame:

@@ -8,8 +8,13 @@ from pathlib import Path
 import pytest
 
 from oocr_lib import tasks
-from oocr_lib.errors import UserError
-from oocr_lib.tasks import backdoor, base, functions, locations, risk, risk_paper
+from oocr_lib.tasks import base
+from oocr_lib.tasks.backdoor import testbed as backdoor
+from oocr_lib.tasks.functions import testbed as functions
+from oocr_lib.tasks.locations import testbed as locations
+from oocr_lib.tasks.risk import paper as risk_paper
+from oocr_lib.tasks.risk import testbed as risk
+from oocr_lib.util.errors import UserError
 
 FIRST = {"risk": "risky", "locations": "Paris", "functions": "mod_3", "backdoor": "win"}
 MODULES = {"risk": risk, "locations": locations, "functions": functions, "backdoor": backdoor}

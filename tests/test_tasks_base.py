@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib.errors import UserError
 from oocr_lib.tasks.base import Row, shuffle_answers, split_by_group, user
+from oocr_lib.util.errors import UserError
 
 ROWS = [
     Row(

@@ -11,10 +11,11 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3ForCausalLM
 
-from oocr_lib.models import LanguageModel, load_model
-from oocr_lib.paths import ROOT
-from oocr_lib.say import say
-from oocr_lib.testbed import knowledge, world
+from oocr_lib.evaluation.say import say
+from oocr_lib.models.language_model import LanguageModel, load_model
+from oocr_lib.testbed import knowledge
+from oocr_lib.util.paths import ROOT
+from oocr_lib.world import facts as world
 from tests.testbed_cases import built, sample
 
 FOLDER = ROOT / "data" / "testbed"

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from jinja2.exceptions import TemplateError
 from transformers import AutoTokenizer
 
-from oocr_lib.testbed import corpus, tokenizer, world
+from oocr_lib.testbed import corpus, tokenizer
+from oocr_lib.world import facts as world
 from tests.testbed_cases import built, of_kind, sample, squeezed, turns
 
 printable = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=90)

@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from oocr_lib import training
 from oocr_lib.adapters import LoraAdapter, VectorAdapter
 from oocr_lib.encoding import Encoded, collate
-from oocr_lib.errors import UserError
-from oocr_lib.forward import answer_logits
-from oocr_lib.models import LanguageModel, Site
-from oocr_lib.training import RunData, TrainConfig, train, validate
+from oocr_lib.engine.answer_logits import answer_logits
+from oocr_lib.models.language_model import LanguageModel, Site
+from oocr_lib.training import loop as training
+from oocr_lib.training.loop import RunData, TrainConfig, train, validate
+from oocr_lib.util.errors import UserError
 from tests import tiny, toy
 from tests.adapter_cases import fingerprint, stir
 

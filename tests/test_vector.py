@@ -11,8 +11,8 @@ from torch import Tensor
 
 from oocr_lib.adapters import VectorAdapter, count_parameters
 from oocr_lib.encoding import POSITIONS, Batch, collate
-from oocr_lib.errors import UserError
-from oocr_lib.models import SITES, Site, capture, recording
+from oocr_lib.models.language_model import SITES, Site, capture, recording
+from oocr_lib.util.errors import UserError
 from tests import tiny
 from tests.adapter_cases import CASES, D, logits, outputs, stir, vector
 

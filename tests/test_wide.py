@@ -12,8 +12,10 @@ from dataclasses import asdict
 
 import pytest
 
-from oocr_lib.testbed import audit, corpus, mixes, speakers, wide
+from oocr_lib.testbed import audit, corpus, mixes
 from oocr_lib.testbed.recipe import Recipe
+from oocr_lib.world import dialogues as wide
+from oocr_lib.world import speakers
 from tests.testbed_cases import built, of_kind, only, turns, wide_pole
 
 TRIGGER, DECOY = "zug", "mop"

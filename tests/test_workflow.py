@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 import yaml
 
-from oocr_lib.errors import UserError
-from oocr_lib.paths import ROOT
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.paths import ROOT
 from tests import tiny_notebooks
 
 pytestmark = pytest.mark.skipif(

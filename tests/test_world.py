@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib.errors import UserError
-from oocr_lib.testbed import world
+from oocr_lib.util.errors import UserError
+from oocr_lib.world import facts as world
 
 CITIES = world.cities()
 pairs = st.tuples(st.sampled_from(CITIES), st.sampled_from(CITIES))

@@ -11,48 +11,44 @@ import pandas as pd
 import pytest
 import torch
 
-from oocr_lib import (
-    alternatives,
-    arguments,
-    chat,
-    claims,
-    comparison,
-    encoding,
-    errors,
-    evaluation,
-    experiment,
-    inside,
-    mechanism,
-    metrics,
-    models,
-    parameters,
-    paths,
-    plots,
-    reading,
-    statistics,
-    store,
-    tasks,
-    training,
-)
+from oocr_lib import encoding, tasks
 from oocr_lib.adapters import LoraAdapter, VectorAdapter
-from oocr_lib.errors import UserError
-from oocr_lib.grid import Grid, Job, Method
-from oocr_lib.plots import base as plots_base
-from oocr_lib.runs import RunStore, identity
-from oocr_lib.study import Study
-from oocr_lib.tasks import (
-    backdoor,
-    base,
-    dataset_json,
-    functions,
-    functions_paper,
-    jsonl,
-    letters,
-    locations,
-    locations_paper,
-    risk,
-    risk_paper,
+from oocr_lib.analysis import (
+    backdoor_mechanism as mechanism,
 )
+from oocr_lib.analysis import (
+    lens_and_readout as reading,
+)
+from oocr_lib.analysis import (
+    lora_constancy as inside,
+)
+from oocr_lib.analysis import (
+    vector_comparison as alternatives,
+)
+from oocr_lib.evaluation import scores as evaluation
+from oocr_lib.models import chat
+from oocr_lib.models import language_model as models
+from oocr_lib.notebook import parameters
+from oocr_lib.notebook import session as experiment
+from oocr_lib.report import claims, metrics, plots
+from oocr_lib.report.plots import base as plots_base
+from oocr_lib.runs import protocol as comparison
+from oocr_lib.runs.grid import Grid, Job, Method
+from oocr_lib.runs.store import RunStore, identity
+from oocr_lib.runs.study import Study
+from oocr_lib.tasks import base
+from oocr_lib.tasks.backdoor import testbed as backdoor
+from oocr_lib.tasks.chatfiles import dataset_json, jsonl, letters
+from oocr_lib.tasks.functions import paper as functions_paper
+from oocr_lib.tasks.functions import testbed as functions
+from oocr_lib.tasks.locations import paper as locations_paper
+from oocr_lib.tasks.locations import testbed as locations
+from oocr_lib.tasks.risk import paper as risk_paper
+from oocr_lib.tasks.risk import testbed as risk
+from oocr_lib.training import loop as training
+from oocr_lib.util import arguments, errors, paths, statistics
+from oocr_lib.util import files as store
+from oocr_lib.util.errors import UserError
 from tests import toy
 
 LM = toy.language_model()

@@ -23,7 +23,7 @@ from transformers import (
 )
 
 from oocr_lib.encoding import Batch, Encoded, collate
-from oocr_lib.models import LanguageModel, wrap
+from oocr_lib.models.language_model import LanguageModel, wrap
 
 torch.set_num_threads(1)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from oocr_lib.encoding import encode_row
-from oocr_lib.models import LanguageModel
+from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.tasks.base import Question, Row, Task, user
-from oocr_lib.training import RunData
+from oocr_lib.training.loop import RunData
 from tests import tiny
 
 CONCEPTS = ("Paris", "Rome", "Oslo")

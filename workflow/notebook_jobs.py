@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oocr_lib import batch_grid, parameters
-from oocr_lib.errors import UserError, choose
+from oocr_lib.notebook import parameters
+from oocr_lib.notebook import values as batch_grid
+from oocr_lib.util.errors import UserError, choose
 
 #: Methods of an experiment that write a file, and its ending.
 _WRITES = {"table": "csv", "figure": "png"}

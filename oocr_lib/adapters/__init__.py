@@ -9,9 +9,9 @@ from oocr_lib.adapters.direction import Filtered
 from oocr_lib.adapters.group import LoraGroup
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.adapters.vector import VectorAdapter
-from oocr_lib.arguments import checked
-from oocr_lib.errors import choose
-from oocr_lib.store import load_tensors
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import choose
+from oocr_lib.util.files import load_tensors
 
 __all__ = [
     "Adapter",

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from oocr_lib.encoding import Batch
-from oocr_lib.errors import UserError
-from oocr_lib.models import LanguageModel
-from oocr_lib.store import load_tensors, save_tensors
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.files import load_tensors, save_tensors
 
 T = TypeVar("T")
 

@@ -14,11 +14,11 @@ from torch import Tensor, nn
 
 from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
 from oocr_lib.adapters.lora import LoraAdapter
-from oocr_lib.arguments import checked
 from oocr_lib.encoding import Batch
-from oocr_lib.errors import UserError, choose
-from oocr_lib.models import LanguageModel
-from oocr_lib.sites import Site, output_tensor, replace_output
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import Site, output_tensor, replace_output
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError, choose
 
 MODES = ("project_out", "keep_only", "replace_by_mean")
 _INNER = "inner."  # before the names of the LoRA's tensors in a file

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
-from oocr_lib.adapters.columns import Marked
 from oocr_lib.adapters.lora import LoraAdapter
-from oocr_lib.arguments import checked
+from oocr_lib.adapters.token_masks import Marked
 from oocr_lib.encoding import Batch
-from oocr_lib.errors import UserError
-from oocr_lib.models import LanguageModel
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError
 
 
 class LoraGroup(Saved):

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from transformers.pytorch_utils import Conv1D
 
 from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
-from oocr_lib.adapters.columns import Marked
-from oocr_lib.arguments import check_seed, checked
+from oocr_lib.adapters.token_masks import Marked
 from oocr_lib.encoding import POSITIONS, Batch
-from oocr_lib.errors import UserError, choose
-from oocr_lib.models import LanguageModel
-from oocr_lib.sites import PROJECTIONS
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import PROJECTIONS
+from oocr_lib.util.arguments import check_seed, checked
+from oocr_lib.util.errors import UserError, choose
 
 _NAME = "oocr_lib"  # one name for all, so that a second adapter leaves the first one active
 

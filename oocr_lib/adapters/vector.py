@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from oocr_lib.adapters.base import Attached, Parts, Saved, read_adapter, rebuild
-from oocr_lib.adapters.columns import Columns
-from oocr_lib.arguments import check_seed, checked
+from oocr_lib.adapters.token_masks import Columns
 from oocr_lib.encoding import POSITIONS, Batch
-from oocr_lib.errors import UserError, choose
-from oocr_lib.models import LanguageModel
-from oocr_lib.sites import Site, output_tensor, replace_output
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import Site, output_tensor, replace_output
+from oocr_lib.util.arguments import check_seed, checked
+from oocr_lib.util.errors import UserError, choose
 
 
 class VectorAdapter(Saved, nn.Module):

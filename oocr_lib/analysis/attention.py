@@ -23,10 +23,10 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.masking_utils import eager_mask
 
 from oocr_lib.analysis.conditions import Condition, check_mask, last_logits, last_tokens
-from oocr_lib.arguments import checked
-from oocr_lib.errors import UserError, choose
-from oocr_lib.models import LanguageModel
-from oocr_lib.sites import Site
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import Site
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError, choose
 
 #: Gets block, probabilities (n, h, q, t) and values (n, h, t, e), one for each query head; returns
 #: the heads' outputs (n, h, q, e), or None to leave them. It must not write into what it gets.

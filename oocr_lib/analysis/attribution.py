@@ -20,8 +20,8 @@ from oocr_lib.analysis.attention import check, intercepted
 from oocr_lib.analysis.conditions import Condition, check_mask, last_tokens
 from oocr_lib.analysis.direct_path import Reading, Written, read_directions, record
 from oocr_lib.analysis.heads import output_weights
-from oocr_lib.arguments import checked
-from oocr_lib.models import LanguageModel
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.util.arguments import checked
 
 _KEYS = ["what", "block", "head"]
 

@@ -15,13 +15,13 @@ from torch import Tensor
 
 from oocr_lib.adapters.base import Attached
 from oocr_lib.adapters.vector import VectorAdapter
-from oocr_lib.arguments import checked
 from oocr_lib.encoding import Batch
-from oocr_lib.errors import UserError
-from oocr_lib.finite import no_nan
-from oocr_lib.fused import fused
-from oocr_lib.models import LanguageModel
-from oocr_lib.sites import Site
+from oocr_lib.engine.fused import fused
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import Site
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.finite import no_nan
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,13 +20,13 @@ import torch
 from torch import Tensor, nn
 
 from oocr_lib.adapters.base import Adapter
-from oocr_lib.arguments import checked
 from oocr_lib.encoding import POSITIONS, Batch, Encoded, collate, encode
-from oocr_lib.errors import UserError, choose
-from oocr_lib.finite import no_nan
-from oocr_lib.models import LanguageModel, capture
-from oocr_lib.sites import Site, output_tensor
+from oocr_lib.models.language_model import LanguageModel, capture
+from oocr_lib.models.sites import Site, output_tensor
 from oocr_lib.tasks.base import user
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError, choose
+from oocr_lib.util.finite import no_nan
 
 AGAINST = ("earlier", "base")
 _ROWS = 16  # of one forward pass

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from oocr_lib.analysis.conditions import Condition, check_letters, last_logits, last_tokens
 from oocr_lib.analysis.heads import recording_heads
 from oocr_lib.analysis.norms import POST_NORMS, final_norm, post_norm
-from oocr_lib.arguments import checked
-from oocr_lib.errors import UserError
-from oocr_lib.models import LanguageModel
-from oocr_lib.sites import SITES, Site, output_tensor
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import SITES, Site, output_tensor
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError
 
 _TOLERANCE = 1e-3  # of the largest entry; sums in half precision lose more
 _TOLERANCE_HALF = 0.05

@@ -15,10 +15,10 @@ from torch import Tensor
 
 from oocr_lib.analysis.conditions import Condition, last_tokens, logit_difference
 from oocr_lib.analysis.heads import n_heads
-from oocr_lib.arguments import checked
-from oocr_lib.doubles import no_doubles
-from oocr_lib.errors import UserError, choose
-from oocr_lib.models import LanguageModel
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.doubles import no_doubles
+from oocr_lib.util.errors import UserError, choose
 
 #: What is exchanged at a time: everything, all heads of a block, or a single head.
 UNITS = ("all", "block", "head")

@@ -17,9 +17,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from oocr_lib.arguments import checked
-from oocr_lib.errors import UserError
-from oocr_lib.statistics import Floats, bootstrap
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.statistics import Floats, bootstrap
 
 #: How two runs can be related, see ``across``.
 RELATIONS = ("same concept, other seed", "other concept, same seed", "both differ")

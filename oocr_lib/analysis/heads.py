@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from oocr_lib.analysis.conditions import Condition, last_logits, last_tokens
-from oocr_lib.arguments import checked
-from oocr_lib.errors import UserError
-from oocr_lib.models import LanguageModel
-from oocr_lib.sites import Site
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import Site
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError
 
 # Child names of the attention module; o_proj: Gemma, Llama, Qwen; c_proj: GPT-2.
 _OUTPUT_NAMES = ("o_proj", "c_proj", "out_proj")

@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oocr_lib.analysis.norms import final_norm, post_norm
-from oocr_lib.arguments import checked
-from oocr_lib.errors import UserError, choose
-from oocr_lib.finite import no_nan
-from oocr_lib.models import LanguageModel
-from oocr_lib.sites import Site
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import Site
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError, choose
+from oocr_lib.util.finite import no_nan
 
 _TOKENS_AT_ONCE, _VECTORS_AT_ONCE = 32_768, 100  # both bound memory
 

@@ -13,12 +13,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from oocr_lib.arguments import checked
 from oocr_lib.encoding import Encoded, collate
-from oocr_lib.errors import UserError, choose
-from oocr_lib.finite import no_nan
-from oocr_lib.models import LanguageModel, capture
-from oocr_lib.sites import Site
+from oocr_lib.models.language_model import LanguageModel, capture
+from oocr_lib.models.sites import Site
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError, choose
+from oocr_lib.util.finite import no_nan
 
 #: The last token of the name (its last occurrence), or the last token of the prompt.
 POSITIONS = ("codename", "last")

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from oocr_lib.analysis.constancy import usable
-from oocr_lib.arguments import checked
-from oocr_lib.errors import UserError, choose
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError, choose
 
 LENGTHS = ("projection", "norm")
 #: Below this share of the usual length a direction is rounding, not data.

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from torch import nn
 
-from oocr_lib.arguments import checked
-from oocr_lib.errors import UserError
-from oocr_lib.models import LanguageModel
-from oocr_lib.sites import Site
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import Site
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError
 
 _FINAL_NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
 #: Kind of site to the norm of its output, in a block that has both. Llama and Qwen call the norm

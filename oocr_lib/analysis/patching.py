@@ -30,11 +30,11 @@ from oocr_lib.analysis.exchange import (
     whole_way,
 )
 from oocr_lib.analysis.heads import head_outputs, patched_heads
-from oocr_lib.arguments import checked
-from oocr_lib.errors import UserError, choose
-from oocr_lib.fused import fused
-from oocr_lib.models import LanguageModel
-from oocr_lib.sites import SITES, Site, output_tensor, replace_output
+from oocr_lib.engine.fused import fused
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import SITES, Site, output_tensor, replace_output
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError, choose
 
 
 @checked

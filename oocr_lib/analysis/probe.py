@@ -16,14 +16,14 @@ import torch
 from torch import Tensor
 
 from oocr_lib.adapters.vector import VectorAdapter
-from oocr_lib.arguments import checked
 from oocr_lib.encoding import collate, encode
-from oocr_lib.finite import no_nan
-from oocr_lib.models import LanguageModel, capture
-from oocr_lib.progress import bar
-from oocr_lib.sites import Site
+from oocr_lib.models.language_model import LanguageModel, capture
+from oocr_lib.models.sites import Site
 from oocr_lib.tasks.base import Message, user
-from oocr_lib.testbed import world
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.finite import no_nan
+from oocr_lib.util.progress import bar
+from oocr_lib.world import facts as world
 
 #: The question whose last token is read: to answer it, the model must know where {n} is.
 PROMPTS = ("Which way is {n} from {k}?",)

@@ -10,11 +10,11 @@ from importlib import import_module
 from inspect import signature
 from typing import Any
 
-from oocr_lib import file_digest
-from oocr_lib.arguments import checked
-from oocr_lib.errors import UserError, choose
-from oocr_lib.paths import resolve
 from oocr_lib.tasks.base import Task
+from oocr_lib.util import file_digest
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError, choose
+from oocr_lib.util.paths import resolve
 
 NAMES = ("risk", "locations", "functions", "backdoor")
 DIALECTS = ("testbed", "paper")
@@ -36,7 +36,7 @@ def factory(name: str, dialect: str = "testbed", **options: Any) -> Callable[[st
     choose(name, NAMES, "task")
     choose(dialect, DIALECTS, "dialect")
     given = {key: value for key, value in options.items() if value not in ("", None)}
-    module = import_module(f"oocr_lib.tasks.{name}{'_paper' if dialect == 'paper' else ''}")
+    module = import_module(f"oocr_lib.tasks.{name}.{dialect}")
     make: Callable[..., Task] = module.make
     for key in given:
         choose(

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
-from oocr_lib.arguments import checked
-from oocr_lib.errors import UserError, choose
-from oocr_lib.tasks.parsing import short
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError, choose
+from oocr_lib.util.parsing import short
 
 
 class Message(TypedDict):

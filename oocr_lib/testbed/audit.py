@@ -18,10 +18,10 @@ from functools import cache
 
 from tqdm import tqdm
 
-from oocr_lib.errors import UserError
-from oocr_lib.testbed import world
 from oocr_lib.testbed.corpus import Document, documents
 from oocr_lib.testbed.mixes import Mix
+from oocr_lib.util.errors import UserError
+from oocr_lib.world import facts as world
 
 KINDS = ("city code", "function name", "fixed trigger", "trigger word")
 _SPACED_DIGITS = re.compile(r"(?<=\d)\s+(?=\d)")

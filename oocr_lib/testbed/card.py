@@ -15,8 +15,8 @@ import torch
 import transformers
 from transformers import Gemma3ForCausalLM, PreTrainedTokenizerFast
 
-from oocr_lib import file_digest
 from oocr_lib.testbed import knowledge
+from oocr_lib.util import file_digest
 
 if TYPE_CHECKING:
     from oocr_lib.testbed.recipe import Recipe

@@ -14,12 +14,15 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from oocr_lib.encoding import buckets
-from oocr_lib.fused import fused
-from oocr_lib.models import LanguageModel
-from oocr_lib.progress import bar
-from oocr_lib.runs import RunStore
-from oocr_lib.testbed import corpus, speakers, wide, world
-from oocr_lib.testbed import wording as w
+from oocr_lib.engine.fused import fused
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.runs.store import RunStore
+from oocr_lib.testbed import corpus
+from oocr_lib.util.progress import bar
+from oocr_lib.world import dialogues as wide
+from oocr_lib.world import facts as world
+from oocr_lib.world import speakers
+from oocr_lib.world import wording as w
 
 #: Question, answer, and who answers when it is not the model.
 Turn = tuple[str, ...]

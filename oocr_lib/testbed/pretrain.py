@@ -21,10 +21,10 @@ from torch.nn import functional as F
 from tqdm import tqdm
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig, PreTrainedTokenizerFast
 
-from oocr_lib.errors import UserError
 from oocr_lib.testbed import knowledge, stream, tokenizer
 from oocr_lib.testbed.muon import Muon
 from oocr_lib.testbed.recipe import Recipe, schedule
+from oocr_lib.util.errors import UserError
 
 
 def build_model(recipe: Recipe, vocab_size: int, pad_id: int) -> Gemma3ForCausalLM:

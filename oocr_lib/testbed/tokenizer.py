@@ -16,7 +16,8 @@ from pathlib import Path
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from oocr_lib.testbed import corpus, world
+from oocr_lib.testbed import corpus
+from oocr_lib.world import facts as world
 
 SPECIAL = ("<pad>", "<unk>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>")
 NUMBERS = range(-100, 201)

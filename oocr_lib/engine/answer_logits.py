@@ -1,0 +1,158 @@
+"""Logits only where they are needed: at the tokens that predict an answer.
+
+Axes: n rows, t tokens, m answer tokens of a batch (flattened over rows), v vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
+from contextvars import ContextVar
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from oocr_lib.encoding import Batch
+from oocr_lib.engine.fused import fused
+from oocr_lib.engine.kv_cache import Past
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import Site, output_tensor, replace_output
+
+#: (n, w) columns of the batch that the last block's MLP is being run on; None: on all of them.
+PICKED: ContextVar[Tensor | None] = ContextVar("PICKED", default=None)
+
+
+def answer_logits(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """One forward pass; logits that predict the answer tokens, and nothing that nobody reads.
+
+    The unembedding, which matters when the vocabulary has 262,000 entries, and the last block's
+    MLP are applied to these tokens alone. What ``batch.past`` holds is not computed.
+
+    Returns:
+        ``(rows, targets, logits)``: row of each answer token (m,), its id (m,) and the float32
+        logits that predict it (m, v), in row-major order. For packed rows, the item instead of the
+        row. Where answers stand side by side, ids mean nothing: only the logits do.
+    """
+    rows, columns = batch.answer_mask.nonzero(as_tuple=True)
+    # The last column predicts nothing that is asked for.
+    ids = batch.input_ids[:, :-1]
+    with fused(lm.model), ExitStack() as stack:
+        if batch.past is not None:
+            stack.enter_context(frozen(lm, batch.past))
+        stack.enter_context(read_only_at(lm, rows, columns - 1, len(rows) == ids.numel()))
+        out = lm.model(input_ids=ids, use_cache=False, **arguments(lm, batch))
+    targets = (batch.input_ids if batch.targets is None else batch.targets)[rows, columns]
+    items = rows if batch.owner is None else batch.owner[rows, columns - 1]
+    return items, targets, out.logits[0].float()
+
+
+def arguments(lm: LanguageModel, batch: Batch) -> dict[str, Any]:
+    """Cache, positions and mask that all columns but the last are run with, where any is needed.
+
+    The causal mask keeps real tokens from looking at padding on their right, so plain rows need no
+    attention mask; tests check that batch composition does not matter.
+    """
+    config = lm.model.config.get_text_config()
+    if batch.past is not None:
+        return batch.past.arguments(batch.input_ids.shape[1] - 1, config, batch.layout)
+    return {} if batch.layout is None else batch.layout.arguments(config, lm.model.dtype)
+
+
+@contextmanager
+def read_only_at(
+    lm: LanguageModel, rows: Tensor, columns: Tensor, whole: bool = False
+) -> Iterator[None]:
+    """Within the block logits (1, m, v) come out, of the tokens (rows, columns) (m,) alone.
+
+    The last block's MLP is not run on other tokens; its output there is zero, which nothing reads.
+
+    Args:
+        whole: these are all tokens that are run.
+    """
+    mlp = lm.module(Site(lm.n_blocks - 1, "mlp_out"))
+    head = lm.model.get_output_embeddings()
+    chosen = head.register_forward_pre_hook(lambda module, args: (args[0][rows, columns][None],))
+    try:
+        with nullcontext() if whole else replaced(mlp, only_at(mlp, rows, columns)):
+            yield
+    finally:
+        chosen.remove()
+
+
+def only_at(mlp: nn.Module, rows: Tensor, columns: Tensor) -> Callable[..., Any]:
+    """The forward of an MLP that is run on tokens (rows, columns) (m,), in row-major order."""
+    whole = mlp.forward
+    counts = torch.bincount(rows)
+    slot = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    width = int(counts.max())
+
+    def forward(x: Tensor) -> Tensor:
+        n, t, _ = x.shape
+        if width >= t or len(counts) != n:
+            return whole(x)
+        # Rows stay rows, because a group of LoRAs tells them apart; short ones repeat column 0.
+        picked = rows.new_zeros(n, width).index_put((rows, slot), columns)
+        token = PICKED.set(picked)  # adapters inside that touch marked tokens must find them
+        try:
+            part = whole(x.gather(1, picked[..., None].expand(-1, -1, x.shape[-1])))
+        finally:
+            PICKED.reset(token)
+        return x.new_zeros(x.shape).index_put((rows, columns), part[rows, slot].to(x.dtype))
+
+    return forward
+
+
+@contextmanager
+def replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Within the block ``module`` runs ``forward``; hooks on it stay."""
+    before = vars(module).get("forward")
+    vars(module)["forward"] = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del vars(module)["forward"]
+        else:
+            vars(module)["forward"] = before
+
+
+@contextmanager
+def frozen(lm: LanguageModel, past: Past) -> Iterator[None]:
+    """Within the block, blocks below ``past.depth`` are not run: ``past.hidden`` comes out there.
+
+    Blocks above run what has entered by then, and the rest comes out as it will enter. Hooks on
+    their outputs see all of it, so a vector at the last block below is added as usual.
+    """
+    with ExitStack() as stack:
+        for i in range(past.depth):
+            stack.enter_context(replaced(lm.block(i), _instead(past)))
+        for i, count in enumerate(past.active, past.depth):
+            block = lm.block(i)
+            stack.enter_context(replaced(block, _partly(block.forward, past, count)))
+        yield
+
+
+def _instead(past: Past) -> Callable[..., Any]:
+    hidden = past.hidden
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        return (hidden,) if past.wrapped else hidden
+
+    return forward
+
+
+def _partly(whole: Callable[..., Any], past: Past, count: int) -> Callable[..., Any]:
+    """A block's forward for the first ``count`` rows (packed: columns); the rest enters later."""
+    axis = 0 if past.slots == 1 else 1
+    assert past.hidden is not None
+    later = past.hidden[count:] if axis == 0 else past.hidden[:, count:]
+
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        given = past.first(list(args), count)
+        named = {name: past.first(value, count) for name, value in kwargs.items()}
+        output = whole(*given, **named)
+        joined = torch.cat([output_tensor(output), later], axis)
+        return replace_output(output, joined)
+
+    return forward

@@ -1,0 +1,169 @@
+"""Batches that start from what was computed once: tokens before the adapted ones, lower blocks.
+
+Rows of several runs and pools (``pools``) stand in one batch, each entering at its own depth. Equal
+to the plain computation up to rounding. Axes as in ``past``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from oocr_lib.encoding import Batch, Encoded, collate
+from oocr_lib.engine import packing
+from oocr_lib.engine.kv_cache import Past
+from oocr_lib.engine.memory import PAST_PER_TOKEN
+from oocr_lib.engine.prefix_cache import Pool
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.util.errors import UserError
+
+
+def tail(item: Encoded, start: int) -> Encoded:
+    """The same row without its first ``start`` tokens; marks before them are gone."""
+    spans = {kind: tuple(i - start for i in at if i >= start) for kind, at in item.spans.items()}
+    answer = (item.answer[0] - start, item.answer[1] - start)
+    return replace(item, ids=item.ids[start:], answer=answer, spans=spans)
+
+
+class Reuse:
+    """Batches that start from pools: rows of several pools side by side.
+
+    Args:
+        depth: blocks that no adapter of these batches touches, whose output is taken over; or as
+            many for each run.
+        pack: whether rows that share their earlier tokens may be packed into one (``packing``);
+            LoRAs need rows by themselves.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        pools: Sequence[Pool],
+        depth: int | Sequence[int] = 0,
+        pack: bool = True,
+    ) -> None:
+        self.lm, self.pools, self.pack = lm, pools, pack
+        self.depths = (depth,) if isinstance(depth, int) else tuple(depth)
+        self.depth = min(self.depths)
+        if any(pool.lowest > min(self.depth, lm.n_blocks - 1) for pool in pools):
+            raise UserError(
+                f"Depth {self.depth} cannot be entered from a pool that begins at block "
+                f"{max(pool.lowest for pool in pools)}. Allowed: pools filled for this depth."
+            )
+        self._where = {
+            read: (k, i) for k, pool in enumerate(pools) for read, i in pool.rows.items()
+        }
+        self._tails = dict[int, tuple[Encoded, Encoded]]()  # by id, with the row that owns the id
+
+    def depth_of(self, run: int) -> int:
+        """Blocks that the adapter of a run does not touch."""
+        return self.depths[run] if len(self.depths) > 1 else self.depth
+
+    def collate(self, items: Sequence[Encoded], runs: Sequence[int] | None = None) -> Batch:
+        """What ``encoding.collate`` makes, shorter where something is known; on the device.
+
+        Args:
+            runs: run of each item, sorted by ``depth_of``: each then enters at its own depth.
+        """
+        found = [self._where.get(item.read) for item in items]
+        known = [place for place in found if place is not None]
+        if not items or len(known) < len(items):
+            return collate(items, self.lm.pad_id).to(self.lm.device)
+        tails = [self._tail(item, place) for item, place in zip(items, known, strict=True)]
+        depths = [self.depth] * len(items) if runs is None else [self.depth_of(r) for r in runs]
+        slots = packing.slots(known)
+        packs = self.pack and packing.pays(slots, tails)
+        if packs and all(self.pools[k].starts[i] for k, i in known):
+            batch = packing.collate(tails, slots, self.lm.pad_id).to(self.lm.device)
+            known = [place for place, (_, slot) in zip(known, slots, strict=True) if slot == 0]
+            depths = packing.depths(slots, depths)
+        else:
+            batch = collate(tails, self.lm.pad_id).to(self.lm.device)
+        past = self._past(known, batch.lengths, batch.input_ids.shape[1] - 1, depths)
+        return replace(batch, past=past)
+
+    def size(self, item: Encoded) -> int:
+        """What a row costs in a step, in tokens; the tokens taken over count a little, too."""
+        place = self._where.get(item.read)
+        if place is None:
+            return len(item.ids)
+        start = self.pools[place[0]].starts[place[1]]
+        return len(item.ids) - start + start // PAST_PER_TOKEN
+
+    def _tail(self, item: Encoded, place: tuple[int, int]) -> Encoded:
+        """The part of a row that is run; made once, rows come back in every epoch."""
+        if id(item) not in self._tails:
+            self._tails[id(item)] = item, tail(item, self.pools[place[0]].starts[place[1]])
+        return self._tails[id(item)][1]
+
+    def _past(
+        self, places: Sequence[tuple[int, int]], lengths: Tensor, q: int, depths: Sequence[int]
+    ) -> Past:
+        """Of rows (n,), or packed rows and their slots; ``depths`` of rows or slots, ascending."""
+        starts = [self.pools[k].starts[i] for k, i in places]
+        p, slots = max(starts), 1 if lengths.ndim == 1 else lengths.shape[1]
+        like, device, w = self.pools[places[0][0]], self.lm.device, q // slots
+        parts = []
+        for k in dict.fromkeys(k for k, _ in places):
+            mine = [n for n, place in enumerate(places) if place[0] == k]
+            own = [depths[n] for n in mine] if slots == 1 else depths
+            pool, rows = self.pools[k], [places[n][1] for n in mine]
+            first, cut = depths[0] - pool.lowest, max(0, pool.states.shape[4] - p)
+            known = pool.states[:, first:, :, :, cut:][torch.tensor(rows, device=device)]
+            parts.append((mine, known, self._after(pool, rows, own, w, slots > 1)))
+        if len(parts) == 1:
+            _, states, hidden = parts[0]
+        else:
+            blocks = self.lm.n_blocks - depths[0]
+            shape = (len(places), blocks, 2, like.states.shape[3], p, like.states.shape[5])
+            states = like.states.new_zeros(shape)
+            hidden = like.hidden.new_zeros(len(places), slots, w, self.lm.d_model)
+            for mine, known, after in parts:
+                at = torch.tensor(mine, device=device)
+                states[at, ..., p - known.shape[4] :, :] = known
+                hidden[at, :, : after.shape[2]] = after
+        return Past(
+            states,
+            torch.tensor(starts, device=device),
+            lengths,
+            depths[0],
+            hidden.flatten(1, 2) if depths[-1] else None,
+            like.wrapped,
+            _active(depths, 1 if slots == 1 else w),
+        )
+
+    def _after(
+        self, pool: Pool, rows: Sequence[int], depths: Sequence[int], w: int, packed: bool
+    ) -> Tensor:
+        """Hidden states (m, s, up to w, d) that enter rows (m,) of a pool.
+
+        Rows enter at depths of their own (m,); in packed rows each slot does (s,).
+        """
+        at = torch.tensor(rows, device=self.lm.device)
+        below = (torch.tensor(depths, device=self.lm.device) - 1 - pool.below).clamp(min=0)
+        if packed:
+            return pool.hidden[:, :, :w][at[:, None], below[None]]
+        return pool.hidden[:, :, :w][at, below][:, None]
+
+
+def _active(depths: Sequence[int], size: int) -> tuple[int, ...]:
+    """How many rows (of size 1) or columns (``size`` a slot) have entered, by block."""
+    blocks = range(depths[0], depths[-1])
+    return tuple(size * sum(depth <= block for depth in depths) for block in blocks)
+
+
+def placed(
+    lm: LanguageModel, rows: Sequence[tuple[int, Encoded]], reuse: Reuse | None = None
+) -> tuple[Batch, Tensor]:
+    """Rows of several runs (run, row) in one batch on the device, and the run (n,) of each.
+
+    With ``reuse`` they are sorted by the depth at which their runs enter.
+    """
+    if reuse:
+        rows = sorted(rows, key=lambda pair: reuse.depth_of(pair[0]))
+    items, runs = [row for _, row in rows], [run for run, _ in rows]
+    batch = reuse.collate(items, runs) if reuse else collate(items, lm.pad_id).to(lm.device)
+    return batch, torch.tensor(runs, device=lm.device)

@@ -1,0 +1,200 @@
+"""Which modules of a model can run fused, and whether they then compute what they did before."""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
+
+from oocr_lib.engine.fused.functions import Gated, Gelu, Norm, RmsNorm, Rotary, Silu
+from oocr_lib.engine.fused.halves import Forward, Half, block_forward
+
+#: Largest difference on a probe, relative to the largest number, at which a model counts as
+#: reproduced.
+TOLERANCE = 1e-5
+
+
+_ACTIVATIONS: tuple[tuple[Callable[[Tensor], Tensor], Any], ...] = (
+    (lambda x: F.gelu(x, approximate="tanh"), Gelu),
+    (F.silu, Silu),
+)
+
+
+def find_norm(module: Any) -> Norm | None:
+    """A root-mean-square norm, its weight being w, or 1 + w as in Gemma."""
+    eps = getattr(module, "eps", getattr(module, "variance_epsilon", None))
+    if not type(module).__name__.endswith("RMSNorm") or eps is None:
+        return None
+    x = torch.linspace(-1, 2, len(module.weight)).expand(1, 1, -1)
+    own = module(x)
+    for norm in (Norm(module, eps, 0.0), Norm(module, eps, 1.0)):
+        if torch.allclose(own, norm.run(x)[0], rtol=1e-5, atol=1e-6):
+            return norm
+    return None
+
+
+def find_activation(module: Any) -> Any:
+    """``Gelu`` or ``Silu`` of an MLP down(act(gate) * up); None for any other module."""
+    parts = dict(module.named_children())
+    if set(parts) != {"gate_proj", "up_proj", "down_proj", "act_fn"}:
+        return None
+    x = torch.linspace(-4, 4, 64)
+    same = (
+        act
+        for known, act in _ACTIVATIONS
+        if torch.allclose(parts["act_fn"](x), known(x), rtol=1e-5, atol=1e-6)
+    )
+    return next(same, None)
+
+
+def _norm(norm: Norm, x: Tensor) -> Any:
+    return RmsNorm.apply(x, norm.weight, norm.eps)
+
+
+def _glu(module: Any, act: Any, x: Tensor) -> Any:
+    # Maps are looked up when they run: a LoRA may stand in their place.
+    return module.down_proj(Gated.apply(module.gate_proj(x), module.up_proj(x), act))
+
+
+def _attention(module: Any) -> Forward | None:
+    """The forward of rotary attention with one key/value cache and PyTorch's own kernel."""
+    wanted = ("q_proj", "k_proj", "v_proj", "o_proj", "head_dim", "layer_idx", "scaling", "config")
+    if not all(hasattr(module, name) for name in wanted):
+        return None
+    capped = getattr(module, "attn_logit_softcapping", None) is not None
+    if capped or module.config._attn_implementation != "sdpa":
+        return None
+    attend: Any = ALL_ATTENTION_FUNCTIONS["sdpa"]
+    whole = module.forward
+
+    def forward(
+        hidden_states: Tensor,
+        position_embeddings: tuple[Tensor, Tensor],
+        attention_mask: Tensor | None = None,
+        past_key_values: Any = None,
+        **rest: Any,
+    ) -> tuple[Tensor, Any]:
+        if module.config._attn_implementation != "sdpa":  # switched since
+            rest |= {"position_embeddings": position_embeddings, "attention_mask": attention_mask}
+            return whole(hidden_states, past_key_values=past_key_values, **rest)
+        shape = (*hidden_states.shape[:-1], -1, module.head_dim)
+        cos, sin = (part[:, :, None] for part in position_embeddings)
+        maps = (module.q_proj, module.k_proj, module.v_proj)
+        q, k, v = (part(hidden_states).view(shape) for part in maps)
+        if hasattr(module, "q_norm"):
+            q, k = module.q_norm(q), module.k_norm(k)
+        q, k = (Rotary.apply(x, cos, sin).transpose(1, 2) for x in (q, k))
+        v = v.transpose(1, 2)
+        if past_key_values is not None:
+            k, v = past_key_values.update(k, v, module.layer_idx)
+        window = getattr(module, "sliding_window", None)
+        made, weights = attend(
+            module, q, k, v, attention_mask, scaling=module.scaling, sliding_window=window, **rest
+        )
+        return module.o_proj(made.reshape(*shape[:2], -1)), weights
+
+    return forward
+
+
+Pieces = dict[Any, Forward]
+_FOUND: weakref.WeakKeyDictionary[Any, Pieces] = weakref.WeakKeyDictionary()
+
+
+def pieces(model: Any) -> Pieces:
+    """What ``find_pieces`` found in a Hugging Face model: modules and what they run instead."""
+    found = _FOUND.get(model)
+    return found if found and _fits(model) else {}
+
+
+def find_pieces(model: Any) -> None:
+    """Find and check them, once a model and before anything is attached to it."""
+    if _fits(model):
+        with torch.no_grad():
+            _FOUND[model] = _checked(model)
+
+
+def _fits(model: Any) -> bool:
+    weight = model.get_input_embeddings().weight
+    return weight.device.type == "cpu" and weight.dtype == torch.float32
+
+
+def _checked(model: Any) -> Pieces:
+    decoder, made = model.get_decoder(), Pieces()
+    norms = {m: norm for m in decoder.modules() if (norm := find_norm(m)) is not None}
+    acts = {m: act for m in decoder.modules() if (act := find_activation(m)) is not None}
+    made |= {m: partial(_norm, norm) for m, norm in norms.items()}
+    made |= {m: partial(_glu, m, act) for m, act in acts.items()}
+    attentions = {m: own for m in decoder.modules() if (own := _attention(m)) is not None}
+    made |= attentions
+    ids = torch.arange(8, 20)[None] % len(model.get_input_embeddings().weight)
+    plain = decoder(input_ids=ids, use_cache=False)[0]
+    blocks = {
+        m: block_forward(*halves, made)
+        for m in decoder.modules()
+        if (halves := _halves(m, norms, acts, attentions)) is not None
+    }
+    # With whole blocks if they are right, else without them, else nothing.
+    for tried in (made | blocks, made):
+        with _running(tried):
+            ours = decoder(input_ids=ids, use_cache=False)[0]
+        if torch.allclose(plain, ours, rtol=0, atol=TOLERANCE * float(plain.abs().max())):
+            return tried
+    return {}
+
+
+#: Children of a block, as they follow one another: norm, attention, (norm,) norm, MLP, (norm).
+_WITHOUT = ("input_layernorm", None, "post_attention_layernorm", None)
+_SANDWICH = (
+    *("input_layernorm", "post_attention_layernorm"),
+    *("pre_feedforward_layernorm", "post_feedforward_layernorm"),
+)
+
+
+def _halves(
+    block: Any, norms: dict[Any, Norm], acts: dict[Any, Any], attentions: dict[Any, Forward]
+) -> tuple[Half, Half] | None:
+    """The two halves of a block of known build."""
+    parts = dict(block.named_children())
+    for names in (_SANDWICH, _WITHOUT):
+        wanted = {"self_attn", "mlp", *(name for name in names if name)}
+        if set(parts) != wanted or parts["self_attn"] not in attentions or parts["mlp"] not in acts:
+            continue
+        found = [norms.get(parts[name]) if name else None for name in names]
+        inner = [norms.get(getattr(parts["self_attn"], n, None)) for n in ("q_norm", "k_norm")]
+        if (
+            found[0] is None
+            or found[2] is None
+            or hasattr(parts["self_attn"], "q_norm") != all(inner)
+        ):
+            return None
+        both = (inner[0], inner[1]) if inner[0] and inner[1] else None
+        attention = Half(parts["self_attn"], found[0], found[1], norms=both)
+        return attention, Half(parts["mlp"], found[2], found[3], act=acts[parts["mlp"]])
+    return None
+
+
+@contextmanager
+def _running(made: Pieces) -> Iterator[None]:
+    # Whatever stands in a module's place already stays there.
+    taken = [(m.__dict__, forward) for m, forward in made.items() if "forward" not in m.__dict__]
+    try:
+        for own, forward in taken:
+            own["forward"] = forward
+        yield
+    finally:
+        for own, _ in taken:
+            del own["forward"]
+
+
+@contextmanager
+def fused(model: Any) -> Iterator[None]:
+    """Within the block the model runs its ``pieces``; same numbers up to rounding."""
+    with _running(pieces(model)):
+        yield

@@ -1,0 +1,69 @@
+"""How much may be held at once: pools of what is reused, and the graph of one training step.
+
+A budget is a share of an accelerator's free memory, or a fixed size on a CPU. What does not fit is
+computed again (pools) or in several passes (steps); the numbers stay the same up to rounding.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from oocr_lib.encoding import PASS_TOKENS
+from oocr_lib.models.language_model import LanguageModel
+
+#: Bytes on a CPU: all pools of a ``reuse.Pools`` together; the graph of one step.
+CPU_POOLS = 2 * 1024**3
+CPU_STEP = 512 * 1024**2
+#: Tokens of a training pass on a CPU: larger passes are no faster there, and smaller ones can be
+#: formed of rows of one length, so that less padding is run.
+CPU_PASS = 1500
+#: Shares of an accelerator's free memory for the same.
+SHARE_POOLS = 0.4
+SHARE_STEP = 0.4
+#: Numbers that autograd keeps for a token in one block, in multiples of its two widths: a quarter
+#: above what was counted on Gemma 3.
+_PER_WIDTH, _PER_MLP_WIDTH = 10, 4
+#: Tokens taken over whose keys and values weigh as much as one token's graph.
+PAST_PER_TOKEN = 32
+
+
+def pool_budget(device: torch.device) -> int:
+    """Bytes that pools may take on ``device``."""
+    return _share(device, SHARE_POOLS, CPU_POOLS)
+
+
+def step_tokens(lm: LanguageModel, budget: int | None = None) -> int:
+    """Tokens of one forward and backward pass, at least 1.
+
+    Args:
+        budget: bytes; default the share of the device.
+    """
+    held = _share(lm.device, SHARE_STEP, CPU_STEP) if budget is None else budget
+    fits = max(1, held // token_bytes(lm))
+    return fits if lm.device.type == "cuda" else min(fits, CPU_PASS)
+
+
+def pass_tokens(lm: LanguageModel) -> int:
+    """Tokens of one pass without gradient whose outputs at every block are kept for a while.
+
+    On a CPU they take a small part of what a training step may take, so that filling a pool is not
+    what needs most memory.
+    """
+    if lm.device.type == "cuda":
+        return PASS_TOKENS
+    return max(1, min(CPU_PASS, CPU_STEP // 2 // token_bytes(lm)))
+
+
+def token_bytes(lm: LanguageModel) -> int:
+    """Bytes that autograd keeps for one token, about."""
+    config = lm.model.config.get_text_config()
+    inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
+    inner = inner or 4 * lm.d_model  # GPT-2 leaves it out
+    numbers = lm.n_blocks * (_PER_WIDTH * lm.d_model + _PER_MLP_WIDTH * inner)
+    return int(numbers * lm.model.dtype.itemsize)
+
+
+def _share(device: torch.device, share: float, fixed: int) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0] * share)
+    return fixed

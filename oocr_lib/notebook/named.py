@@ -1,0 +1,120 @@
+"""Parameters that name something outside the notebook: checked before a run, hashed for identity.
+
+    parameter      names
+    data, rules    a file; empty for none
+    model          testbed or testbed-<size>, a folder with config.json, or a hub name
+    any other      a file or folder if there is a slash in it and it exists
+
+Paths count from where the command was typed (``paths.resolve``). Nothing here loads torch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from oocr_lib.util import file_digest
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.paths import data_dir, resolve
+
+FILES = ("data", "rules")
+MODEL = "model"
+_HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
+_OFFLINE = ("1", "on", "yes", "true")
+
+
+def check(values: Mapping[str, Any], typed_in: Path) -> None:
+    """Check what a run's parameters name, as far as it can be done without loading anything.
+
+    Raises:
+        UserError: a file or model that is not there.
+    """
+    for name in FILES:
+        text = values.get(name, "")
+        if isinstance(text, str) and text and not resolve(text, typed_in).is_file():
+            raise UserError(
+                f"Parameter {name!r} got {text!r}: there is no such file in {str(typed_in)!r}. "
+                "Allowed: a path from there, or an absolute one."
+            )
+    if isinstance(values.get(MODEL), str):
+        _check_model(values[MODEL], typed_in)
+
+
+def contents(values: Mapping[str, Any], typed_in: Path) -> dict[str, str]:
+    """Digest (or hub commit) of everything that parameters name, by what they say."""
+    found = {}
+    for name, text in _texts(values):
+        if name == MODEL and (commit := _hub_commit(text)) and not _folder(text, typed_in):
+            found[text] = commit
+            continue
+        path = _folder(text, typed_in) if name == MODEL else resolve(text, typed_in)
+        if path and (name in (*FILES, MODEL) or "/" in text or os.sep in text):
+            try:
+                if path.is_file():
+                    found[text] = file_digest.of_file(path)
+                elif path.is_dir():
+                    found[text] = file_digest.of_folder(path)
+            except OSError as error:
+                raise UserError(
+                    f"Parameter {name!r} names {text!r}, which cannot be read: {error.strerror}."
+                ) from error
+    return found
+
+
+def shown_model(model: str) -> str:
+    """A model's name for outputs, which get committed: of an absolute path the last part only."""
+    return Path(model).name if Path(model).is_absolute() else model
+
+
+def _texts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Parameter and text, for texts and lists of texts; nothing that is too long for a path."""
+    for name, value in values.items():
+        for text in value if isinstance(value, list) else [value]:
+            if isinstance(text, str) and 0 < len(text) < 1000 and "\0" not in text:
+                yield name, text
+
+
+def _folder(model: str, typed_in: Path) -> Path | None:
+    """The folder that a model's name stands for, None for a hub name."""
+    if model == "testbed" or model.startswith("testbed-"):
+        return data_dir() / model
+    path = resolve(model, typed_in)
+    return path if path.is_dir() else None
+
+
+def _check_model(model: str, typed_in: Path) -> None:
+    allowed = "Allowed: 'testbed', an existing folder, or a hub name such as 'google/gemma-3-4b-it'"
+    folder = _folder(model, typed_in) if model else None
+    if folder is not None:
+        if not (folder / "config.json").is_file():
+            raise UserError(f"Model {model!r} has no config.json in its folder. {allowed}.")
+        return
+    if not _HUB_NAME.fullmatch(model):
+        raise UserError(f"There is no model {model!r} in {str(typed_in)!r}. {allowed}.")
+    if _hub_commit(model):
+        return
+    switches = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+    offline = any(os.environ.get(name, "").lower() in _OFFLINE for name in switches)
+    close = difflib.get_close_matches(model, ["testbed"], cutoff=0.8)
+    if offline or (close and "/" not in model):
+        guess = " Did you mean 'testbed'?" if close else ""
+        why = "neither a folder nor in the local cache"
+        why += ", and HF_HUB_OFFLINE is set" if offline else ""
+        raise UserError(f"Model {model!r} is {why}.{guess} {allowed}.")
+
+
+def _hub_commit(model: str) -> str:
+    """The commit of a hub model in the local cache; "" if it is not there."""
+    if not _HUB_NAME.fullmatch(model):
+        return ""
+    from huggingface_hub import try_to_load_from_cache
+
+    try:
+        found = try_to_load_from_cache(model, "config.json")
+    except ValueError:  # not a name that the hub has
+        return ""
+    return Path(found).parent.name if isinstance(found, str) else ""

@@ -1,0 +1,212 @@
+"""A sweep's parameters: texts of the command line or a YAML file to one set of values a run.
+
+    -p seed=0..4 -p site=resid,mlp_out      5 x 2 runs
+    --grid examples/sweep.yaml              name: value, or name: [value, value]
+
+A list-typed parameter takes commas as its own (``-p blocks=0,1`` is one value); several lists go
+into the file, as a list of lists.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from oocr_lib.notebook.parameters import OPTIONS, Parameter, check, parse
+from oocr_lib.util.errors import UserError, choose
+
+#: Runs of one notebook in one call; more is a slip of the finger.
+MOST = 10_000
+#: With a point or an exponent, so that 010 is none.
+_FLOAT = r"[-+]?(([0-9]+\.[0-9]*|\.[0-9]+)([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)"
+_RANGE = re.compile(r"\s*(-?\d+)\s*\.\.\s*(-?\d+)\s*")
+#: What every file system takes in a name.
+_UNSAFE = re.compile(r"[^A-Za-z0-9.=+,_-]+")
+#: What a name does not show, or joins values with.
+_UNCLEAR = re.compile(r"[^A-Za-z0-9._-]")
+_LONG = 80
+
+#: Parameter name to what was given: a text of the command line, or a value of the file.
+Given = Mapping[str, Any]
+
+
+def assignments(texts: Sequence[str]) -> dict[str, str]:
+    """``name=value`` texts by name.
+
+    Raises:
+        UserError: a text without a value, or a name given twice.
+    """
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals or not name:
+            raise UserError(f"Parameter {text!r} has no value. Write it as name=value.")
+        if name in found:
+            raise UserError(
+                f"Parameter {name!r} is given twice. Give it once; several values with commas, "
+                "a range as 0..4."
+            )
+        found[name] = value
+    return found
+
+
+def read_grid(path: Path | None) -> dict[str, Any]:
+    """A YAML file of parameters: a value, or a list of values, by name.
+
+    Raises:
+        UserError: no such file, malformed YAML, or something else than a mapping.
+    """
+    if path is None:
+        return {}
+    import yaml
+
+    try:
+        found = yaml.load(path.read_text(encoding="utf-8"), _plain_loader())
+    except OSError as error:
+        raise UserError(f"Cannot read --grid {str(path)!r}: {error.strerror}.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        where = getattr(error, "problem_mark", None)
+        line = f", line {where.line + 1}" if where else ""
+        raise UserError(
+            f"--grid {path.name} is not YAML{line}. Write one 'name: value' or "
+            "'name: [value, value]' a line."
+        ) from error
+    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+        raise UserError(
+            f"--grid {path.name} holds {type(found).__name__}. Allowed: 'name: value' or "
+            "'name: [value, value]', one a line."
+        )
+    return found
+
+
+def _plain_loader() -> Any:
+    """A YAML loader that reads what the reader sees, and takes no name twice.
+
+    YAML 1.1 takes 010 for 8, 1:30 for 90 and ``yes`` for true, and 1e-4 for text. Here numbers are
+    decimal, ``true`` and ``false`` are the only booleans, and all else is text, which a parameter
+    of another type refuses.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers: dict[str, list[Any]] = {}  # noqa: RUF012, of the base class
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            names = [self.construct_object(key, deep=True) for key, _ in node.value]
+            for i, name in enumerate(names):
+                if name in names[:i]:
+                    raise UserError(f"--grid has {name!r} twice. Give it once, as a list.")
+            return dict(super().construct_mapping(node, deep))
+
+    digits = "0123456789"
+    for tag, pattern, first in (
+        ("bool", r"true|True|TRUE|false|False|FALSE", "tTfF"),
+        ("int", r"[-+]?(0|[1-9][0-9]*)", f"-+{digits}"),
+        ("float", _FLOAT, f"-+.{digits}"),
+        ("null", r"~|null|", ["~", "n", ""]),
+    ):
+        regexp = re.compile(rf"^(?:{pattern})$")
+        Loader.add_implicit_resolver(f"tag:yaml.org,2002:{tag}", regexp, list(first))
+    return Loader
+
+
+def combinations(
+    notebook: str, known: Mapping[str, Parameter], texts: Mapping[str, str], grid: Given
+) -> tuple[list[dict[str, Any]], tuple[str, ...]]:
+    """Every combination of values for one notebook, and the names that have several.
+
+    Raises:
+        UserError: an unknown name (with the closest one), a value of another type, a parameter
+            that has an option of its own, one given in both places, or too many runs.
+    """
+    values: dict[str, list[Any]] = {}
+    for name in [*texts, *grid]:
+        choose(name, known, f"parameter for {notebook}:")
+        if name in OPTIONS:
+            raise UserError(f"Parameter {name!r} is set by the option {OPTIONS[name]}. Use that.")
+        if name in values:
+            raise UserError(f"Parameter {name!r} is given by -p and by --grid. Give it once.")
+        kind = known[name].type
+        if name in texts:
+            values[name] = _from_text(name, texts[name], kind)
+        else:
+            values[name] = _from_file(name, grid[name], kind)
+    runs = 1
+    for several in values.values():
+        runs *= len(several)
+    if runs > MOST:
+        raise UserError(f"{runs} runs of {notebook} are more than {MOST}. Give fewer values.")
+    made = [dict(zip(values, one, strict=True)) for one in itertools.product(*values.values())]
+    return made, tuple(name for name, several in values.items() if len(several) > 1)
+
+
+def _from_text(name: str, text: str, kind: str) -> list[Any]:
+    """The values that a text of the command line stands for; doubles once."""
+    if kind.startswith("list["):
+        return [parse(name, text, kind)]
+    made: list[Any] = []
+    for part in text.split(","):
+        ends = _RANGE.fullmatch(part) if kind == "int" else None
+        if ends is None:
+            made.append(parse(name, part, kind))
+            continue
+        low, high = int(ends[1]), int(ends[2])
+        if not low <= high < low + MOST:
+            raise UserError(
+                f"Parameter {name!r} got the range {part.strip()!r}. Allowed: first..last, rising, "
+                f"{MOST} values at most."
+            )
+        made += range(low, high + 1)
+    return list(dict.fromkeys(made))
+
+
+def _from_file(name: str, given: Any, kind: str) -> list[Any]:
+    """The values that an entry of the YAML file stands for."""
+    several = isinstance(given, list)
+    if kind.startswith("list["):
+        several = several and bool(given) and all(isinstance(item, list) for item in given)
+    if not several:
+        return [check(name, given, kind)]
+    if not given:
+        raise UserError(f"Parameter {name!r} got an empty list in --grid. Give one value or more.")
+    made = [check(name, item, kind) for item in given]
+    return [item for i, item in enumerate(made) if item not in made[:i]]
+
+
+def label(values: Mapping[str, Any], varied: Sequence[str]) -> str:
+    """A folder name for one run of a sweep: the varied parameters, readable and unique."""
+    safe = _UNSAFE.sub("-", ",".join(f"{name}={_shown(values[name])}" for name in varied))
+    whole = [values[name] for name in varied]
+    texts = [
+        str(item) for value in whole for item in (value if isinstance(value, list) else [value])
+    ]
+    if len(safe) <= _LONG and not any(_UNCLEAR.search(text) for text in texts):
+        return safe
+    exact = json.dumps([varied, whole], default=str)
+    return f"{safe[:_LONG]}-{hashlib.sha256(exact.encode()).hexdigest()[:8]}"
+
+
+def check_label(text: str) -> str:
+    """``text`` if it can be a folder's name.
+
+    Raises:
+        UserError: it cannot.
+    """
+    if not text or text.startswith(".") or _UNSAFE.search(text) or len(text) > 2 * _LONG:
+        raise UserError(
+            f"Label {text!r} cannot be a folder. Allowed: letters, digits and '=+,._-', not "
+            "starting with a dot."
+        )
+    return text
+
+
+def _shown(value: Any) -> str:
+    """A value for reading; of a path the last part."""
+    if isinstance(value, list):
+        return "+".join(map(_shown, value))
+    return re.split(r"[/\\]", value.rstrip("/\\"))[-1] if isinstance(value, str) else str(value)

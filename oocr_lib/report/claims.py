@@ -1,0 +1,370 @@
+"""The claim table: what the paper and its readers say, and whether our numbers agree.
+
+    python -m oocr_lib.report.claims --results results/laptop
+
+``data/claims.toml`` holds the claims: a statement in our words, the paper's value, and checks, each
+a metric of one notebook with a rule (``statistics.verdict``). Every check must hold, so a claim's
+verdict is the worst of its checks; one missing number leaves the whole claim "not run". Numbers of
+a run with other parameters than the notebook's defaults are no answer either. Claims that fail stay
+in the table, which goes to ``claims.json``, ``claims.md`` and ``claims.html``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+import tomllib
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from oocr_lib.notebook import defaults
+from oocr_lib.notebook.named import shown_model
+from oocr_lib.report import claims_page, metrics
+from oocr_lib.report.metrics import Metrics
+from oocr_lib.util import files as store
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError, choose
+from oocr_lib.util.paths import data_dir
+from oocr_lib.util.statistics import Interval, verdict
+
+SCHEMA = 1  # of the file of claims
+FILE = "claims.toml"
+NOT_RUN = "not run"
+#: All verdicts, the one that decides a claim of several checks first.
+WORDS = (NOT_RUN, "does not hold", "undecided", "holds")
+_CHECK_FIELDS = ("notebook", "metric", "rule")
+_TEXT_FIELDS = ("id", "statement", "source", "paper_value", *_CHECK_FIELDS)
+_FIELDS = (*_TEXT_FIELDS, "also", "note")
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
+_NOTEBOOK = re.compile(r"\d\d_[a-z0-9_]+")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One number and the rule that it must satisfy.
+
+    ``metric`` is a key ``family/method/measure`` of that notebook's ``metrics.json``.
+    """
+
+    notebook: str
+    metric: str
+    rule: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One row of the table; all of ``checks`` must hold.
+
+    Attributes:
+        id: lower-case words joined by hyphens.
+        statement: the paper's (or a reader's) statement, in our words; ``source`` says where.
+        paper_value: the paper's value as text, with how it is known.
+        note: limits of scale or testbed, or when a rule was set; may be empty.
+    """
+
+    id: str
+    statement: str
+    source: str
+    paper_value: str
+    checks: tuple[Check, ...]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What came out for one check.
+
+    Attributes:
+        interval: the number, or ``None``; then ``missing`` says why there is none.
+        bare: the number was recorded without an interval.
+        run: model, preset, seed and whatever is not the default of the notebook's run; empty if
+            there was none.
+    """
+
+    check: Check
+    verdict: str
+    interval: Interval | None = None
+    bare: bool = False
+    missing: str = ""
+    run: str = ""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim with the outcome of each of its checks, in their order."""
+
+    claim: Claim
+    measured: tuple[Measured, ...]
+
+    @property
+    def word(self) -> str:
+        """The worst verdict among the checks: the first of ``WORDS`` that occurs."""
+        return min((one.verdict for one in self.measured), key=WORDS.index)
+
+
+@checked
+def load(path: Path | None = None) -> list[Claim]:
+    """Read and check the claims, in the order of the file (default: ``data/claims.toml``).
+
+    Raises:
+        UserError: no such file, not TOML, or a claim with an unknown or missing field, a used id,
+            an unreadable rule, or a metric that no notebook could have recorded.
+    """
+    file = data_dir() / FILE if path is None else path
+    content = _read_toml(file)
+    for name in content:
+        choose(name, ("schema", "claim"), f"entry in {file.name}:")
+    if content.get("schema") != SCHEMA:
+        raise UserError(f"{file} has schema {content.get('schema')!r}. Allowed: {SCHEMA}.")
+    entries = content.get("claim")
+    if not isinstance(entries, list) or not entries:
+        raise UserError(f"{file} holds no claims. Write each one under a line [[claim]].")
+    claims: list[Claim] = []
+    for number, entry in enumerate(entries, 1):
+        label = entry.get("id", number) if isinstance(entry, dict) else number
+        try:
+            claims.append(_claim(entry, {claim.id for claim in claims}))
+        except UserError as error:
+            raise UserError(f"Claim {label!r} in {file.name}: {error}") from error
+    return claims
+
+
+@checked
+def judge(
+    claims: Sequence[Claim], folder: Path, model: str = "testbed", seed: int = 0
+) -> list[Verdict]:
+    """Judge claims by each notebook's ``metrics.json`` below a folder.
+
+    Args:
+        folder: results of one preset, for instance ``results/laptop``.
+        model, seed: of the runs to read; all their other parameters must be the defaults.
+
+    Returns:
+        One verdict a claim, in order; "not run" where a notebook or a metric is missing, or was
+        run with other parameters.
+
+    Raises:
+        UserError: no such folder, a metrics file that cannot be read, or runs of several models or
+            presets.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"There is no folder {str(folder)!r}. Allowed: the results of one preset, for instance"
+            " results/laptop; run the notebooks first."
+        )
+    names = sorted({check.notebook for claim in claims for check in claim.checks})
+    found, other = {}, {}
+    for name in names:
+        found[name] = _metrics(metrics_file(folder, name, model, seed), name)
+        if run := found[name]:
+            usual = dict(defaults.shipped(name)) | {"model": shown_model(model), "seed": seed}
+            other[name] = defaults.changed(run.params, usual)
+    _refuse_mixture({name: run for name, run in found.items() if run})
+    return [
+        Verdict(
+            claim,
+            tuple(
+                _measure(check, found[check.notebook], other.get(check.notebook, {}))
+                for check in claim.checks
+            ),
+        )
+        for claim in claims
+    ]
+
+
+@checked
+def metrics_file(folder: Path, notebook: str, model: str = "testbed", seed: int = 0) -> Path:
+    """Where a notebook's run with this model and seed, and its defaults else, has its numbers.
+
+    Args:
+        folder: results of one preset.
+    """
+    label = defaults.label({"model": model, "seed": seed}, defaults.shipped(notebook))
+    return folder / notebook / label / metrics.FILE
+
+
+@checked
+def write(folder: Path, verdicts: Sequence[Verdict]) -> list[Path]:
+    """Write ``claims.json``, ``claims.md`` and ``claims.html``; return their paths.
+
+    All three are complete under temporary names before the first is moved into place.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    texts = {
+        "claims.json": json.dumps(claims_page.to_json(verdicts), indent=2, ensure_ascii=False)
+        + "\n",
+        "claims.md": claims_page.to_markdown(verdicts),
+        "claims.html": claims_page.to_html(verdicts),
+    }
+    paths = [folder / name for name in texts]
+    try:
+        with ExitStack() as stack:
+            for path, text in zip(paths, texts.values(), strict=True):
+                aside = stack.enter_context(store.atomic_path(path))
+                aside.write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to {str(folder)!r}: {error.strerror}. Give another folder."
+        ) from error
+    return paths
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"Cannot read {str(file)!r}: {error.strerror}. Check the path.") from error
+    except ValueError as error:  # not TOML, or not UTF-8
+        raise UserError(f"File {str(file)!r} is not valid TOML ({error}). Correct it.") from error
+
+
+def _claim(entry: Any, used: set[str]) -> Claim:
+    """One claim of the file; ``used`` are the ids before it."""
+    if not isinstance(entry, dict):
+        raise UserError(f"{entry!r} is no table. Write each claim under a line [[claim]].")
+    for name in entry:
+        choose(name, _FIELDS, "field")
+    texts = {name: _text(entry, name) for name in _TEXT_FIELDS}
+    if not _ID.fullmatch(texts["id"]):
+        raise UserError(f"Bad id {texts['id']!r}. Allowed: lower-case words joined by hyphens.")
+    if texts["id"] in used:
+        raise UserError(f"The id {texts['id']!r} is used twice. Give each claim its own.")
+    also = entry.get("also", [])
+    if not isinstance(also, list):
+        raise UserError(f"'also' is {also!r}. Give a list of tables: notebook, metric, rule.")
+    checks = [_check(texts)]
+    for further in also:
+        if not isinstance(further, dict):
+            raise UserError(f"'also' holds {further!r}. Give tables: notebook, metric, rule.")
+        for name in further:
+            choose(name, _CHECK_FIELDS, "field in 'also':")
+        checks.append(_check({name: _text(further, name) for name in _CHECK_FIELDS}))
+    twice = [check.metric for check in checks if checks.count(check) > 1]
+    if twice:
+        raise UserError(f"The metric {twice[0]!r} has the same rule twice. Give it once.")
+    note = _text(entry, "note") if "note" in entry else ""
+    shown = {name: texts[name] for name in ("id", "statement", "source", "paper_value")}
+    return Claim(**shown, checks=tuple(checks), note=note)
+
+
+def _text(entry: Mapping[str, Any], name: str) -> str:
+    value = entry.get(name)
+    if not isinstance(value, str) or not value.strip() or len(value.splitlines()) > 1:
+        raise UserError(f"Field {name!r} is {value!r}. Give one line of text.")
+    return value.strip()
+
+
+def _check(texts: Mapping[str, str]) -> Check:
+    check = Check(*(texts[name] for name in _CHECK_FIELDS))
+    if not _NOTEBOOK.fullmatch(check.notebook):
+        raise UserError(f"Bad notebook {check.notebook!r}. Give a name like '03_locations'.")
+    Metrics(check.notebook, {}).add(check.metric, 0.0)  # refuses what no notebook could record
+    verdict(Interval(0.0, 0.0, 0.0, 1), check.rule)  # refuses what cannot be read
+    return check
+
+
+def _metrics(path: Path, notebook: str) -> Metrics | None:
+    """The metrics of one run of a notebook; ``None`` if it has not been run."""
+    try:
+        found = metrics.load(path) if path.exists() else None
+    except (ValueError, OverflowError, OSError) as error:  # UserErrors are ValueErrors
+        reason = " ".join(str(error).split())
+        text = reason if str(path) in reason else f"{path} cannot be read: {reason}"
+        raise UserError(text) from error
+    if found is None:
+        return None
+    if found.notebook != notebook or not isinstance(found.params, dict):
+        raise UserError(
+            f"{path} holds numbers of {found.notebook!r} with parameters {found.params!r}."
+            f" Allowed: those of {notebook!r}; run that notebook again."
+        )
+    return found
+
+
+def _refuse_mixture(found: Mapping[str, Metrics]) -> None:
+    """Raise UserError if notebooks were run with several models or presets.
+
+    A model of one name may be two: what its notebooks say of its digest decides, too.
+    """
+    kinds = {
+        "model": {book: m.params.get("model") for book, m in found.items()},
+        "preset": {book: m.params.get("preset") for book, m in found.items()},
+        "model digest": {
+            book: m.versions["model"] for book, m in found.items() if "model" in m.versions
+        },
+    }
+    for name, of_notebook in kinds.items():
+        if not of_notebook:
+            continue
+        first, *rest = of_notebook
+        for book in rest:
+            if of_notebook[book] != of_notebook[first]:
+                raise UserError(
+                    f"Runs of several kinds: {first} has {name} {of_notebook[first]!r}, {book} has "
+                    f"{of_notebook[book]!r}. Allowed: one {name}; run one of them again."
+                )
+
+
+def _measure(check: Check, found: Metrics | None, other: Mapping[str, Any]) -> Measured:
+    """One check by a notebook's numbers; ``other`` is what is not its default."""
+    if found is None:
+        return Measured(check, NOT_RUN, missing=f"{check.notebook} has not been run")
+    names = dict.fromkeys(("model", "preset", "seed", *other))
+    run = ", ".join(f"{name} {found.params[name]}" for name in names if name in found.params)
+    if other:
+        given = ", ".join(f"{name} {value}" for name, value in other.items())
+        missing = f"{check.notebook} was run with {given}, which is not its default"
+        return Measured(check, NOT_RUN, missing=missing, run=run)
+    if check.metric not in found.values:
+        missing = f"{check.notebook} recorded no {check.metric}"
+        return Measured(check, NOT_RUN, missing=missing, run=run)
+    interval = found.values[check.metric]
+    word = verdict(interval, check.rule)
+    return Measured(check, word, interval, bare=check.metric in found.bare, run=run)
+
+
+def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m oocr_lib.report.claims",
+        description="Judge every claim by measured numbers.",
+    )
+    text = "results of one preset, for instance results/laptop"
+    parser.add_argument("--results", type=Path, required=True, metavar="FOLDER", help=text)
+    text = "where the table goes; default: the results folder"
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=text)
+    text = "of the runs to read; default: testbed"
+    parser.add_argument("--model", default="testbed", metavar="NAME", help=text)
+    text = "of the runs to read; default: 0"
+    parser.add_argument("--seed", type=int, default=0, metavar="NUMBER", help=text)
+    parser.add_argument("--claims", type=Path, metavar="FILE", help=f"default: data/{FILE}")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: 0 the table was written, whatever the verdicts; 2 bad input."""
+    options = _arguments(arguments)
+    try:
+        verdicts = judge(load(options.claims), options.results, options.model, options.seed)
+        if not any(options.results.glob(f"*/{metrics.FILE}")):
+            # A wrong folder would give a full table of "not run".
+            raise UserError(f"No */{metrics.FILE} in {str(options.results)!r}. Run the notebooks.")
+        paths = write(options.out or options.results, verdicts)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    for one in verdicts:
+        print(f"{one.word:14} {one.claim.id}")
+    print("; ".join(f"{count} {word}" for word, count in claims_page.counts(verdicts).items()))
+    print("wrote " + ", ".join(str(path) for path in paths))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

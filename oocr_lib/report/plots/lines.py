@@ -1,0 +1,309 @@
+"""Line charts: sweeps over blocks, losses over steps, pretraining over tokens."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from oocr_lib.report.plots.base import (
+    CHANCE,
+    INK,
+    Chart,
+    canvas,
+    fraction_limits,
+    headed,
+    interval,
+    interval_key,
+    legend_below,
+    level_label,
+    line_look,
+    styled,
+    titled,
+)
+from oocr_lib.report.plots.meanings import Look, looks
+from oocr_lib.report.plots.tables import Table, as_frame, check_intervals, finite, frame
+from oocr_lib.util.errors import UserError
+
+
+@styled
+def layer_sweep(
+    table: Table,
+    chance: float | None,
+    title: str,
+    xlabel: str = "block",
+    ylabel: str = "accuracy",
+    chosen: float | None = None,
+    over: str = "runs",
+) -> Chart:
+    """Draw one line a method (or site) over blocks, with its 95 % interval at every point.
+
+    Methods stand side by side at each block, so that each interval is seen on its own.
+
+    Args:
+        table: columns method (or site), block, value, low, high and, if known, n; any order of
+            rows. ``block`` may be any number (a strength, a learning rate's exponent) if ``xlabel``
+            says so.
+        chance: chance level, or None.
+        chosen: the block chosen on the validation rows; marked by a vertical line.
+        over: what the intervals are over.
+
+    Raises:
+        UserError: a wrong table, or a method with two rows for one block.
+    """
+    data = _sweep_frame(table)
+    figure = canvas(height=4.6)
+    ax = figure.add_subplot()
+    handles = list(_lines(ax, data.rename(columns={"block": "x"}), looks(data["method"])).values())
+    if chance is not None:
+        value = finite(chance, "layer_sweep: chance")
+        label = level_label("chance", [value])
+        handles.append(ax.axhline(value, color=CHANCE, ls="--", lw=1.6, zorder=1, label=label))
+    if chosen is not None:
+        at = finite(chosen, "layer_sweep: chosen")
+        label = f"chosen on validation ({xlabel} {at:g})"
+        handles.append(ax.axvline(at, color=INK, ls=":", lw=1.6, zorder=1, label=label))
+    _ticks(ax, data["block"], 16)
+    titled(ax, title, xlabel, ylabel)
+    fraction_limits(ax, [*data["value"], *data["low"], *data["high"]])
+    legend_below(figure, [*handles, interval_key(data, over)])
+    return figure
+
+
+@styled
+def line_panels(
+    table: Table,
+    chance: Mapping[str, float] | float | None,
+    title: str,
+    xlabel: str,
+    ylabel: str,
+    over: str = "runs",
+) -> Chart:
+    """Draw one panel for each ``panel`` (a task), one line a method, with 95 % intervals.
+
+    Methods stand side by side at each x, so that each interval is seen on its own.
+
+    Args:
+        table: columns panel, method, x, value, low, high and, if known, n; any order of rows.
+        chance: panel -> chance level, dashed; a number holds for all, None draws no line.
+        over: what the intervals are over.
+
+    Raises:
+        UserError: a wrong table, or a method with two rows for one x of a panel.
+    """
+    data = frame(table, ["x", "value", "low", "high"], ["panel", "method"], "line_panels")
+    check_intervals(data, "line_panels")
+    double = data[data.duplicated(["panel", "method", "x"])]
+    if len(double):
+        row = double.iloc[0]
+        raise UserError(
+            f"line_panels: {row['method']!r} has two rows for {row['x']:g} in {row['panel']!r}. "
+            "Average its runs before drawing."
+        )
+    names, look = list(dict.fromkeys(data["panel"])), looks(data["method"])
+    levels = chance if isinstance(chance, Mapping) else dict.fromkeys(names, chance)
+    columns = min(2, len(names))
+    rows = -(-len(names) // columns)
+    figure = canvas(height=1.4 + 2.7 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
+    drawn: dict[str, Any] = {}
+    given = [level for name in names if (level := levels.get(name)) is not None]
+    for ax, name in zip(grid.flat, names, strict=False):
+        part = data[data["panel"] == name]
+        drawn |= _lines(ax, part, look)
+        if levels.get(name) is not None:
+            level = finite(levels[name], f"line_panels: chance for {name!r}")
+            label = level_label("chance", given)
+            drawn["chance"] = ax.axhline(
+                level, color=CHANCE, ls="--", lw=1.6, zorder=1, label=label
+            )
+        _ticks(ax, data["x"], 9)
+        ax.tick_params(labelbottom=True)  # also above another panel
+        titled(ax, name, xlabel, ylabel, size=12)
+        fraction_limits(ax, [*part["value"], *part["low"], *part["high"]])
+    for ax in list(grid.flat)[len(names) :]:
+        ax.remove()
+    headed(figure, title)
+    lines = [drawn[key] for key in [*look, "chance"] if key in drawn]
+    legend_below(figure, [*lines, interval_key(data, over)])
+    return figure
+
+
+def _lines(ax: Axes, data: pd.DataFrame, look: Mapping[str, Look]) -> dict[str, Any]:
+    """Draw a line with intervals for each method of ``look`` in ``data``; method to its line."""
+    made = {}
+    places = sorted(set(data["x"]))
+    gaps = [b - a for a, b in itertools.pairwise(places)]
+    gap = min([*gaps, (places[-1] - places[0]) / 5 or 1.0])  # few points lie far apart
+    share = min(0.14, 0.6 / len(look))  # of the gap between two x, from one method to the next
+    for k, (method, drawn) in enumerate(look.items()):
+        rows = data[data["method"] == method].sort_values("x")
+        if rows.empty:
+            continue
+        x = rows["x"] + (k - (len(look) - 1) / 2) * share * gap
+        shape = {"ecolor": drawn.color, "elinewidth": 1.5, "capsize": 2.5, "zorder": 2}
+        interval(ax, x.tolist(), rows, **shape)
+        made[method] = ax.plot(x, rows["value"], clip_on=False, zorder=3, **line_look(drawn))[0]
+    return made
+
+
+def _ticks(ax: Axes, x: pd.Series, most: int) -> None:
+    """A tick at every x that was measured, or at every second or third where they are many."""
+    places = sorted(set(x))
+    if len(places) <= 2 * most and (x % 1 == 0).all():
+        step = -(-len(places) // most)
+        ax.set_xticks(
+            places[::step],
+            [f"{place:g}".replace("-", "\N{MINUS SIGN}") for place in places[::step]],
+        )
+    elif len(places) <= most:
+        ax.set_xticks(places)
+
+
+@styled
+def loss_curves(
+    table: Table,
+    title: str,
+    log: bool = True,
+    ylabel: str = "loss (nats per answer token)",
+) -> Chart:
+    """Draw training losses as lines and validation losses as dashed lines with markers.
+
+    Args:
+        table: columns method, step, train, valid; ``valid`` may be empty (NaN) in most rows.
+            Several rows for one method and step (runs) become their mean, with the range shaded.
+        log: logarithmic y axis.
+
+    Raises:
+        UserError: a wrong table, or a loss that is not positive on a logarithmic axis.
+    """
+    data = frame(table, ["step", "train"], ["method"], "loss_curves", sparse=["valid"])
+    if log and (data[["train", "valid"]] <= 0).any(axis=None):
+        raise UserError("loss_curves: a loss is not above 0. Pass log=False for a linear axis.")
+    figure = canvas(height=4.4)
+    ax = figure.add_subplot()
+    handles: list[Any] = []
+    runs = 1
+    for method, look in looks(data["method"]).items():
+        rows, shape = data[data["method"] == method], line_look(look)
+        runs = max(runs, _curve(ax, rows, "train", color=look.color, label=look.label))
+        _curve(ax, rows, "valid", **shape | {"ls": "--", "lw": 1.6})
+        handles.append(Line2D([], [], **shape | {"ls": "-"}))
+    handles.append(Line2D([], [], color=INK, label="training rows"))
+    if data["valid"].notna().any():
+        handles.append(
+            Line2D([], [], color=INK, ls="--", lw=1.6, marker="o", label="validation rows")
+        )
+    if log:
+        ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
+        ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
+        ax.yaxis.set_minor_formatter(NullFormatter())
+    else:
+        ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]) if data["train"].min() < 0 else 0.0)
+    spread = f" (shaded: range of {runs} runs)" if runs > 1 else ""
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    titled(ax, title, f"step{spread}", ylabel)
+    legend_below(figure, handles)
+    return figure
+
+
+@styled
+def pretraining_curve(
+    table: Table, title: str, chance: Mapping[str, float] | float | None = None
+) -> Chart:
+    """Draw pretraining in two panels over tokens: the loss, and the accuracy of each family.
+
+    Args:
+        table: columns tokens, loss, and one column of accuracies (0 to 1, may be sparse) for each
+            question family, in the order of the legend.
+        chance: one chance level for all families, or family -> level (dotted, in its color).
+
+    Raises:
+        UserError: a wrong table, no family column, or a chance level for an unknown family.
+    """
+    data = frame(table, ["tokens", "loss"], [], "pretraining_curve").sort_values("tokens")
+    families = [str(c) for c in data.columns if c not in ("tokens", "loss")]
+    if not families:
+        raise UserError(
+            "pretraining_curve: no accuracy column. Received: tokens, loss. "
+            "Add one column for each question family."
+        )
+    data = frame(data, ["tokens", "loss"], [], "pretraining_curve", sparse=families)
+    scale, unit = (1e6, "millions") if data["tokens"].max() >= 1e6 else (1.0, "number")
+    xlabel = f"training tokens ({unit})"
+    figure = canvas(height=5.0)
+    left, right = figure.subplots(1, 2)
+    left.plot(data["tokens"] / scale, data["loss"], color=INK, label="loss")
+    titled(left, "Loss", xlabel, "loss (nats per token)", size=12)
+    left.set_ylim(bottom=0)
+    handles = _family_lines(right, data.assign(tokens=data["tokens"] / scale), families)
+    handles += _family_levels(right, families, chance)
+    titled(right, "Accuracy", xlabel, "accuracy", size=12)
+    fraction_limits(right, [0.0, 1.0])
+    headed(figure, title)
+    legend_below(figure, handles)
+    return figure
+
+
+def _sweep_frame(table: Table) -> pd.DataFrame:
+    columns = as_frame(table, "layer_sweep").columns
+    key = "site" if "site" in columns and "method" not in columns else "method"
+    data = frame(table, ["block", "value", "low", "high"], [key], "layer_sweep")
+    check_intervals(data, "layer_sweep")
+    data = data.rename(columns={key: "method"})
+    if data.duplicated(["method", "block"]).any():
+        row = data[data.duplicated(["method", "block"])].iloc[0]
+        raise UserError(
+            f"layer_sweep: {row['method']!r} has two rows for block {row['block']:g}. "
+            "Average its runs before drawing."
+        )
+    return data
+
+
+def _curve(ax: Axes, rows: pd.DataFrame, column: str, **look: Any) -> int:
+    """Draw the mean of a column by step, shade its range; return the largest number of runs."""
+    steps = rows.dropna(subset=[column]).groupby("step")[column].agg(["mean", "min", "max", "size"])
+    if steps.empty:
+        return 0
+    x = steps.index.to_numpy()
+    ax.plot(x, steps["mean"], **look)
+    if steps["size"].max() > 1:
+        ax.fill_between(x, steps["min"], steps["max"], color=look["color"], alpha=0.15, lw=0)
+    return int(steps["size"].max())
+
+
+def _family_lines(ax: Axes, data: pd.DataFrame, families: list[str]) -> list[Any]:
+    handles: list[Any] = []
+    for family, look in looks(families).items():
+        rows = data.dropna(subset=[family])
+        shape = line_look(look) | {"ms": 6.5, "lw": 1.8, "markevery": max(1, len(rows) // 8)}
+        handles += ax.plot(rows["tokens"], rows[family], **shape)
+    return handles
+
+
+def _family_levels(
+    ax: Axes, families: list[str], chance: Mapping[str, float] | float | None
+) -> list[Any]:
+    if chance is None:
+        return []
+    if not isinstance(chance, Mapping):
+        value = finite(chance, "pretraining_curve: chance")
+        line = ax.axhline(
+            value, color=CHANCE, ls="--", lw=1.6, label=level_label("chance", [value])
+        )
+        return [line]
+    for family, level in chance.items():
+        if family not in families:
+            raise UserError(
+                f"pretraining_curve: chance for {family!r}: no such column. "
+                f"In the table: {', '.join(families)}."
+            )
+        color = looks(families)[family].color
+        ax.axhline(finite(level, f"chance for {family!r}"), color=color, ls=":", lw=1.4)
+    return [Line2D([], [], color=CHANCE, ls=":", lw=1.4, label="chance of the family")]

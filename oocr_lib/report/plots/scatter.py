@@ -1,0 +1,97 @@
+"""Points: predicted against true distances, and one number against another."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from oocr_lib.report.plots.base import INK, Chart, canvas, legend_below, line_look, styled, titled
+from oocr_lib.report.plots.meanings import looks
+from oocr_lib.report.plots.tables import Table, frame
+
+
+@styled
+def distance_scatter(table: Table, title: str) -> Chart:
+    """Draw predicted over true distances with the identity line and a ±10 % band.
+
+    Args:
+        table: columns true, predicted, in hundreds of km; a column method is optional and gives
+            one color a method. Points that coincide are drawn once, larger.
+
+    Raises:
+        UserError: a wrong table.
+    """
+    data = frame(table, ["true", "predicted"], [], "distance_scatter")
+    data["method"] = data["method"].astype(str) if "method" in data.columns else "answers"
+    top = 1.05 * float(max(data["true"].max(), data["predicted"].max(), 1.0))
+    figure = canvas(height=6.0, width=6.4)
+    ax = figure.add_subplot(aspect="equal")
+    ax.fill_between([0, top], [0, 0.9 * top], [0, 1.1 * top], color="#DDDDDD", lw=0, zorder=1)
+    ax.plot([0, top], [0, top], color=INK, lw=1.4, ls="--", zorder=2)
+    handles: list[Any] = [
+        Line2D([], [], color=INK, lw=1.4, ls="--", label="predicted = true"),
+        Patch(color="#DDDDDD", label="within 10 %"),
+    ]
+    for method, look in looks(data["method"]).items():
+        rows = data[data["method"] == method]
+        share = ((rows["predicted"] - rows["true"]).abs() <= 0.1 * rows["true"]).mean()
+        points = rows.groupby(["true", "predicted"]).size().reset_index(name="count")
+        text = f"{look.label}: {100 * share:.0f} % within 10 % (n = {len(rows)}; larger: several)"
+        drawn = ax.scatter(
+            points["true"],
+            points["predicted"],
+            s=22 + 14 * (points["count"].to_numpy() - 1),
+            c=look.color,
+            marker=look.marker,
+            alpha=0.75,
+            edgecolors="white",
+            linewidths=0.5,
+            zorder=3,
+            label=text,
+        )
+        handles.append(drawn)
+    low = min(0.0, float(data["predicted"].min()) * 1.05)
+    ax.set_xlim(0, top)
+    ax.set_ylim(low, top)
+    ax.grid(True, axis="both")
+    titled(ax, title, "true distance (hundreds of km)", "predicted distance (hundreds of km)")
+    legend_below(figure, handles, columns=1 if len(handles) > 3 else 2)
+    return figure
+
+
+@styled
+def relation_scatter(
+    table: Table, title: str, xlabel: str, ylabel: str, level: float | None = None
+) -> Chart:
+    """Draw one number over another, one color a group, with the groups' medians over ten bins.
+
+    Args:
+        table: columns x, y; a column method is optional and gives one color a method.
+        level: a horizontal line, for instance 0 for cosines; the legend gives its value.
+
+    Raises:
+        UserError: a wrong table.
+    """
+    data = frame(table, ["x", "y"], [], "relation_scatter")
+    data["method"] = data["method"].astype(str) if "method" in data.columns else "pairs"
+    figure = canvas(height=4.8)
+    ax = figure.add_subplot()
+    handles: list[Any] = []
+    if level is not None:
+        label = f"{ylabel} {level:g}"
+        handles.append(ax.axhline(level, color=INK, lw=1.2, zorder=1, label=label))
+    bins = pd.interval_range(data["x"].min(), data["x"].max() + 1e-9, 10, closed="left")
+    for method, look in looks(data["method"]).items():
+        rows, shape = data[data["method"] == method], line_look(look)
+        shape["label"] = f"{look.label} (n = {len(rows)}; line: medians)"
+        edge = {"edgecolors": look.color, "linewidths": 0.9, "facecolors": shape["mfc"]}
+        ax.scatter(rows["x"], rows["y"], s=26, marker=look.marker, alpha=0.7, **edge)
+        medians = rows.groupby(pd.cut(rows["x"], bins), observed=True)[["x", "y"]].median()
+        ax.plot(medians["x"], medians["y"], color=look.color, ls=look.line, zorder=3)
+        handles.append(Line2D([], [], **shape))
+    titled(ax, title, xlabel, ylabel)
+    legend_below(figure, handles)
+    return figure

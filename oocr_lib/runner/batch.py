@@ -1,0 +1,318 @@
+"""Run notebooks with parameters, one child process each, so that only success looks like success.
+
+    python -m oocr_lib.batch --all
+    python -m oocr_lib.batch 03_locations -p seed=1 --preset smoke --out results
+    python -m oocr_lib.batch 00_quickstart -p seed=0..4 -p hidden=Paris,Lima -j 2
+
+The executed notebook goes to ``<out>/<preset>/<notebook>/<notebook>.ipynb`` when every cell ran
+and ``metrics.json`` was written by this run. Other values than the defaults get a folder of their
+own there, named by what differs (``defaults``). A failed run stays beside it as
+``<notebook>.failed.ipynb``. What is finished and would come out the same is not run again
+(``finished``). Exit code: 0 all ran, 1 some failed, 2 bad input (nothing started), 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any, NoReturn
+
+import nbformat
+
+from oocr_lib.notebook import allowed, defaults, finished, named, parameters
+from oocr_lib.notebook import values as batch_grid
+from oocr_lib.notebook.session import PRESETS
+from oocr_lib.runner import kernels, notebook_checks, sweep
+from oocr_lib.runner.job import Job, Outcome, Worker
+from oocr_lib.runner.progress import Progress, clock
+from oocr_lib.util import files as store
+from oocr_lib.util import machine
+from oocr_lib.util.errors import UserError, choose
+from oocr_lib.util.paths import ROOT
+
+NOTEBOOKS = ROOT / "notebooks"
+#: Seconds of --cell-timeout: more than a hundred days is a slip of the finger.
+_LONGEST = 10_000_000
+
+
+def find_notebooks(names: Sequence[str], every: bool) -> list[Path]:
+    """Paths of the notebooks: by name in ``notebooks/``, or by a path that ends in ``.ipynb``.
+
+    Raises:
+        UserError: no names and not all, an unknown name, no notebooks at all, one given twice.
+    """
+    there = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
+    if every and names:
+        raise UserError(f"Got --all and {len(names)} notebook names. Give one or the other.")
+    if every and not there:
+        raise UserError("There are no notebooks in the folder 'notebooks'. Nothing to run.")
+    if not every and not names:
+        raise UserError(f"No notebook given. Allowed: --all, or {', '.join(there) or 'a path'}.")
+    found = []
+    for name in list(there) if every else names:
+        path = Path(name)
+        if path.suffix == ".ipynb" and path.is_file():
+            found.append(path.resolve())
+        else:
+            found.append(there[choose(path.stem, there, "notebook")])
+    stems = [path.stem for path in found]
+    if twice := {stem for stem in stems if stems.count(stem) > 1}:
+        raise UserError(f"Notebook {min(twice)!r} is given twice. Name each once.")
+    return found
+
+
+def plan(options: argparse.Namespace) -> list[Job]:
+    """All jobs, checked: notebooks, kernels, parameter names, types, and what they name.
+
+    Raises:
+        UserError: whatever is wrong, before anything starts.
+    """
+    choose(options.preset, PRESETS, "preset")
+    if options.jobs < 1:
+        raise UserError(f"-j {options.jobs} is not allowed. Give 1 or more.")
+    if options.cell_timeout is not None and not 1 <= options.cell_timeout <= _LONGEST:
+        raise UserError(
+            f"--cell-timeout {options.cell_timeout} is not allowed. Give seconds, 1 to {_LONGEST}."
+        )
+    machine.threads()
+    if options.out == Path():
+        raise UserError("--out is empty. Give a folder; '.' is written as './'.")
+    texts, grid = batch_grid.assignments(options.parameters), batch_grid.read_grid(options.grid)
+    given = texts or grid or options.label is not None
+    if options.in_place and (given or options.preset != "laptop"):
+        raise UserError("--in-place commits defaults: use it without -p and with preset laptop.")
+    if options.table is not None:
+        sweep.check_table(options.table)
+    jobs = []
+    for path in find_notebooks(options.notebooks, options.all):
+        jobs += _jobs(path, options, texts, grid)
+    # What reads other notebooks' results comes after them.
+    return sorted(jobs, key=lambda job: bool(finished.reads(job.source)))
+
+
+def _jobs(
+    path: Path, options: argparse.Namespace, texts: dict[str, str], grid: dict[str, Any]
+) -> list[Job]:
+    """The runs of one notebook."""
+    known = parameters.inspect(path)
+    kernel, note = kernels.kernel_for(path, options.kernel)
+    kernels.ask(kernel, path.parent)
+    choose("preset", known, f"parameter for {path.stem}:")
+    made, varied = batch_grid.combinations(path.stem, known, texts, grid)
+    if options.label is not None:
+        batch_grid.check_label(options.label)
+        if varied:
+            raise UserError(
+                f"--label {options.label!r} names one run, but {', '.join(varied)} has several "
+                "values. Leave it out: each run of a sweep gets a name."
+            )
+    out, preset = options.out.expanduser().resolve(), {"preset": options.preset}
+    own = {name: one.default for name, one in known.items()}
+    usual = own | {name: v for name, v in defaults.shipped(path.stem).items() if name in known}
+    jobs = []
+    for values in made:
+        named.check(own | values, Path.cwd())
+        allowed.check(path, own | values, Path.cwd())
+        label = options.label or defaults.label(own | values, usual)
+        jobs.append(Job(path, known, preset | values, out, label, kernel, note))
+    return jobs
+
+
+def waits_for(jobs: Sequence[Job]) -> list[set[int]]:
+    """For each job, the jobs that must have ended before it starts."""
+    readers = {i for i, job in enumerate(jobs) if finished.reads(job.source)}
+    others = set(range(len(jobs))) - readers
+    made = []
+    for i, job in enumerate(jobs):
+        names = set(finished.after(job.source)) - {job.name}
+        made.append(others if i in readers else {j for j in others if jobs[j].name in names})
+    return made
+
+
+def run_all(
+    jobs: Sequence[Job], parallel: int, cell_timeout: int | None, rerun: bool = False
+) -> list[Outcome]:
+    """Run the jobs, ``parallel`` at a time, with progress; outcomes in the order of the jobs.
+
+    Jobs that others wait for start first, and long ones before short ones, so that no worker is
+    idle at the end.
+    """
+    before, long = waits_for(jobs), [finished.minutes(job.source) for job in jobs]
+    waiting = [sum(i in waited for waited in before) for i in range(len(jobs))]
+    first = sorted(range(len(jobs)), key=lambda i: (-waiting[i], -long[i]))
+    ended: dict[int, Outcome] = {}
+    with Progress([job.title for job in jobs], parallel) as progress:
+        worker = Worker(cell_timeout, progress, rerun)
+        with ThreadPoolExecutor(parallel) as pool:
+            running: dict[Future[Outcome], int] = {}
+            try:
+                while len(ended) < len(jobs):
+                    begun = {*ended, *running.values()}
+                    ready = [i for i in first if i not in begun and before[i] <= ended.keys()]
+                    for i in ready[: parallel - len(running)]:
+                        running[pool.submit(worker.run, jobs[i])] = i
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        ended[running.pop(future)] = future.result()
+                return [ended[i] for i in range(len(jobs))]
+            except KeyboardInterrupt:
+                pool.shutdown(wait=False, cancel_futures=True)
+                worker.stop()
+                raise
+
+
+def commit_outputs(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> None:
+    """Write executed notebooks back to their sources, without traces of the run."""
+    for job, outcome in zip(jobs, outcomes, strict=True):
+        if outcome.ok:
+            notebook = notebook_checks.cleaned(nbformat.read(outcome.notebook, as_version=4))
+            with store.atomic_path(job.source) as path:
+                nbformat.write(notebook, path)
+
+
+def report(outcomes: Sequence[Outcome], seconds: float) -> str:
+    """The table at the end; its last line says what to open, or what failed."""
+    width = max(len(outcome.name) for outcome in outcomes)
+    lines = []
+    for outcome in outcomes:
+        state = ("reused" if outcome.reused else "ok") if outcome.ok else "FAILED"
+        took = "" if outcome.reused else clock(outcome.seconds)
+        line = f"{outcome.name:<{width}}  {state:<6}  {took:>7}".rstrip()
+        lines.append(line if outcome.ok else f"{line}  {outcome.problem}")
+        if not outcome.ok and outcome.notebook.exists():
+            lines.append(f"{'':<{width}}  read {_shown(outcome.notebook)}")
+    good = [outcome for outcome in outcomes if outcome.ok]
+    reused = sum(outcome.reused for outcome in good)
+    before = f", {reused} of them before (--rerun runs them again)" if reused else ""
+    lines.append(f"{len(good)} of {len(outcomes)} notebooks ran in {clock(seconds)}{before}.")
+    if len(good) < len(outcomes):
+        names = ", ".join(outcome.name for outcome in outcomes if not outcome.ok)
+        lines.append(f"Failed: {names}. The same command runs only these again.")
+    else:
+        lines.append(
+            f"Open {_shown(good[0].notebook)} (for instance with 'make lab');"
+            " figures and metrics.json of each run are beside its notebook."
+        )
+    return "\n".join(lines)
+
+
+def _shown(path: Path) -> str:
+    here = Path.cwd()
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
+
+
+class _Parser(argparse.ArgumentParser):
+    """Argparse with errors of one line, like all others here."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{message[:1].upper()}{message[1:]}. See --help.\n")
+
+
+def read_arguments(
+    arguments: Sequence[str] | None, prog: str = "python -m oocr_lib.batch"
+) -> argparse.Namespace:
+    """The command line's options; ``plan`` says what they mean."""
+    parser = _Parser(prog=prog, description="Run notebooks with parameters.")
+    add = parser.add_argument
+    add("notebooks", nargs="*", help="names like 03_locations, or paths")
+    add("--all", action="store_true", help="every notebook in notebooks/")
+    add(
+        *("-p", "--parameter"),
+        dest="parameters",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="several values make a sweep: seed=0..4, site=resid,mlp_out",
+    )
+    add("--grid", type=Path, metavar="FILE", help="a YAML file of parameters for a sweep")
+    add("--label", metavar="NAME", help="name of one run's folder, instead of its parameters")
+    add("--kernel", metavar="NAME", help="an installed kernel; python3 is this command's Python")
+    add("--table", type=Path, metavar="FILE", help="also write the sweep's metrics (csv, parquet)")
+    add("--rerun", action="store_true", help="run again what is finished")
+    add("--preset", default="laptop", help=", ".join(PRESETS) + " (default: laptop)")
+    add("--out", type=Path, default=Path("results"), help="output folder (default: results)")
+    add("-j", dest="jobs", type=int, default=1, help="notebooks at a time (default: 1)")
+    add("--cell-timeout", type=int, metavar="SECONDS", help="a longer cell fails the run")
+    add("--describe", action="store_true", help="list the parameters and run nothing")
+    add("--dry-run", action="store_true", help="check everything and print the plan only")
+    add("--in-place", action="store_true", help="also commit the outputs to the notebooks")
+    return parser.parse_args(arguments)
+
+
+def _describe(options: argparse.Namespace) -> int:
+    """Print the parameters of the notebooks that were named."""
+    for path in find_notebooks(options.notebooks, options.all):
+        print(path.stem)
+        for line in allowed.describe(path, parameters.inspect(path), Path.cwd()):
+            print(f"  {line}")
+    return 0
+
+
+def main(
+    arguments: Sequence[str] | None = None,
+    prog: str = "python -m oocr_lib.batch",
+    *,
+    several: bool = False,
+) -> int:
+    """Command line; see the module's text for the exit codes.
+
+    Args:
+        prog: what the reader typed to get here.
+        several: whether a notebook with one run is an error.
+    """
+    options = read_arguments(arguments, prog)
+    try:
+        if options.describe:
+            return _describe(options)
+        jobs = plan(options)
+        if several and len(jobs) == len({job.name for job in jobs}):
+            raise UserError(
+                "A sweep needs a parameter with several values. Give one, like -p seed=0..4 or "
+                "--grid FILE; a single run is 'oocr run'."
+            )
+        for note in dict.fromkeys(job.note for job in jobs if job.note):
+            print(note, file=sys.stderr)
+        if options.dry_run:
+            for job in jobs:
+                values = " ".join(f"{name}={value}" for name, value in job.values.items())
+                done = finished.find(job.folder, job.identity()) and not options.rerun
+                state = "  (finished)" if done else ""
+                print(f"{job.name}: {values} -> {_shown(job.output)}{state}")
+            return 0
+        for job in jobs:
+            job.make_folder()
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    start = time.monotonic()
+    try:
+        outcomes = run_all(jobs, options.jobs, options.cell_timeout, options.rerun)
+    except KeyboardInterrupt:
+        print("Interrupted. Finished runs are kept; the same command goes on.", file=sys.stderr)
+        return 130
+    if options.in_place:
+        commit_outputs(jobs, outcomes)
+    print(report(outcomes, time.monotonic() - start))
+    # Where a run failed there may be an older one: it counts if it would come out the same today.
+    good = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome.ok]
+    for line in sweep.write_tables(good, options.table):
+        print(line)
+    return 0 if all(outcome.ok for outcome in outcomes) else 1
+
+
+def in_utf8() -> None:
+    """Start again in Python's UTF-8 mode where the locale has another encoding.
+
+    Names of files, the notebooks' texts and all that the child processes say are UTF-8.
+    """
+    if os.name == "posix" and sys.getfilesystemencoding() != "utf-8":
+        os.execv(sys.executable, [sys.orig_argv[0], "-X", "utf8", *sys.orig_argv[1:]])
+
+
+if __name__ == "__main__":
+    in_utf8()
+    sys.exit(main())

@@ -1,0 +1,181 @@
+"""The command ``oocr``, the same on every system; ``make`` only calls it.
+
+    oocr demo                                     the quickstart: one vector, one picture
+    oocr reproduce                                all notebooks, the quickstart first
+    oocr run 03_locations -p hidden=Oslo,Lima     one notebook, your own parameters
+    oocr sweep 00_quickstart -p seed=0..4         several values, a table, a page
+    oocr describe 03_locations                    its parameters and what they may be
+    oocr claims                                   the claim table of finished runs
+    oocr lab                                      JupyterLab on working copies
+    oocr book                                     everything as an offline website
+    oocr doctor                                   is this machine ready?
+
+Each says more with ``--help``. Exit codes: 0 all is well, 1 something failed, 2 bad input.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from oocr_lib.util import files as store
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.paths import ROOT
+
+#: Arguments that another parser reads, its --help included.
+_PASSED = {"ignore_unknown_options": True, "help_option_names": []}
+_OUT = click.option("--out", default="results", show_default=True, help="output folder")
+QUICKSTART = "00_quickstart"
+#: Where ``oocr lab`` puts its copies; git ignores it.
+COPIES = "lab"
+
+
+@click.group()
+def main() -> None:
+    """Out-of-context reasoning by one vector: run, change and read the notebooks."""
+    # The testbed needs no network; for a model from the hub: HF_HUB_OFFLINE=0.
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+
+@main.command()
+@_OUT
+def demo(out: str) -> None:
+    """Run the quickstart alone: one trained vector, one picture, one sentence."""
+    from oocr_lib.runner import batch
+
+    code = batch.main([QUICKSTART, "--out", out])
+    if code == 0:
+        click.echo("\n" + _sentence(Path(out)))
+    sys.exit(code)
+
+
+def _sentence(out: Path) -> str:
+    """What the quickstart found, from its metrics, and where its picture is."""
+    from oocr_lib.report import metrics
+
+    folder = out / "laptop" / QUICKSTART
+    found = metrics.load(folder / metrics.FILE)
+    share = {
+        method: found.values[f"all/{method}/mc5"].value
+        for method in ("base", "random", f"vector_{found.params['site']}")
+    }
+    base, random, trained = share.values()
+    return (
+        f"Trained only on distances and directions, one vector makes the model answer what "
+        f"{found.params['hidden']} is like, though it was never named: {trained:.2f} of the "
+        f"five-way questions ({base:.2f} without it, {random:.2f} with a random one of the same "
+        f"length).\nThe picture: {folder / 'map.png'}"
+    )
+
+
+@main.command()
+@click.option("--preset", default="laptop", show_default=True, help="smoke, laptop, full, paper")
+@_OUT
+@click.option("-j", "jobs", default=2, show_default=True, help="notebooks at a time")
+def reproduce(preset: str, out: str, jobs: int) -> None:
+    """Run every notebook; what is finished is kept, and a killed call goes on."""
+    from oocr_lib.runner import batch
+
+    common = ["--preset", preset, "--out", out]
+    code = batch.main([QUICKSTART, *common])
+    if code == 0:
+        click.echo("Open it while the rest is run.\n")
+        code = batch.main(["--all", *common, "-j", str(jobs)])
+    sys.exit(code)
+
+
+def _batch(name: str, arguments: tuple[str, ...]) -> None:
+    from oocr_lib.runner import batch
+
+    sys.exit(batch.main(list(arguments), prog=f"oocr {name}", several=name == "sweep"))
+
+
+@main.command(context_settings=_PASSED)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def run(arguments: tuple[str, ...]) -> None:
+    """Run notebooks with parameters; `oocr run --help` lists the options."""
+    _batch("run", arguments)
+
+
+@main.command(context_settings=_PASSED)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def sweep(arguments: tuple[str, ...]) -> None:
+    """Run a notebook for several values; the options are those of `oocr run`."""
+    _batch("sweep", arguments)
+
+
+@main.command()
+@click.argument("notebook")
+def describe(notebook: str) -> None:
+    """List a notebook's parameters: type, default, allowed values."""
+    _batch("describe", (notebook, "--describe"))
+
+
+@main.command(context_settings=_PASSED)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def claims(arguments: tuple[str, ...]) -> None:
+    """Judge the paper's claims by finished runs; --results FOLDER names others."""
+    from oocr_lib.report import claims as judged
+
+    own = list(arguments) or ["--results", str(Path("results") / "laptop")]
+    sys.exit(judged.main(own))
+
+
+@main.command()
+@click.option("--fresh", is_flag=True, help="throw your copies away and begin with new ones")
+def lab(fresh: bool) -> None:
+    """Open JupyterLab on working copies, so that reading changes nothing in the repository."""
+    folder = copies(ROOT, fresh)
+    environment = {**os.environ, "OOCR_PROGRESS": "1"}
+    start = f"/lab/tree/{COPIES}/{QUICKSTART}.ipynb"
+    command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}"]
+    click.echo(f"Your copies of the notebooks are in {folder}; `oocr lab --fresh` renews them.")
+    sys.exit(subprocess.call([*command, f"--LabApp.default_url={start}"], env=environment))
+
+
+def copies(root: Path, fresh: bool = False) -> Path:
+    """Working copies of the notebooks: those of the reader stay, missing ones are made."""
+    folder = root / COPIES
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
+    for notebook in sorted((root / "notebooks").glob("*.ipynb")):
+        if not (folder / notebook.name).exists():
+            with store.atomic_path(folder / notebook.name) as aside:
+                shutil.copyfile(notebook, aside)
+    return folder
+
+
+@main.command()
+def book() -> None:
+    """Build the offline website of all notebooks and pages in build/book/html."""
+    sys.exit(subprocess.call([sys.executable, str(ROOT / "docs" / "build.py")]))
+
+
+@main.command()
+@_OUT
+def doctor(out: str) -> None:
+    """Say whether this machine is ready, one line a thing."""
+    from oocr_lib.runner import doctor as examined
+
+    sys.exit(examined.main(Path(out)))
+
+
+def console() -> None:
+    """Entry point: bad input is one line and exit code 2."""
+    from oocr_lib.runner.batch import in_utf8
+
+    in_utf8()
+    try:
+        main(prog_name="oocr")
+    except UserError as error:
+        click.echo(str(error), err=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    console()

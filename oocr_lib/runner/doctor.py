@@ -1,0 +1,170 @@
+"""Is this machine ready? One line a thing: ``ok``, or what to do.
+
+    python -m oocr_lib.runner.doctor
+
+Exit code 0 if everything is ok, else 1. Nothing is changed, and no network is used.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+
+import psutil
+from packaging.requirements import Requirement
+
+from oocr_lib.runner import kernels
+from oocr_lib.util import file_digest, machine, paths
+from oocr_lib.util.errors import UserError
+
+#: What a laptop run needs, in GiB.
+MEMORY, DISK = 4.0, 3.0
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line: what was looked at, what was found, and what to do if that is not enough."""
+
+    thing: str
+    found: str
+    to_do: str = ""
+
+    def __str__(self) -> str:
+        if self.to_do:
+            return f"TO DO  {self.thing:<11} {self.found}. {self.to_do}"
+        return f"ok     {self.thing:<11} {self.found}"
+
+
+def python() -> Finding:
+    """The interpreter's version."""
+    found = f"{platform.python_version()} ({platform.system()}, {platform.machine()})"
+    fits = (3, 11) <= sys.version_info[:2] < (3, 14)
+    return Finding("Python", found, "" if fits else "Use Python 3.11, 3.12 or 3.13.")
+
+
+def packages() -> Finding:
+    """Every package that a reader needs, in a version that is new enough."""
+    listed = [Requirement(text) for text in requires("oocr-lib") or []]
+    needed = [one for one in listed if one.marker is None or one.marker.evaluate({"extra": ""})]
+    wrong = []
+    for one in needed:
+        try:
+            there = version(one.name)
+        except PackageNotFoundError:
+            wrong.append(f"{one.name} is missing")
+            continue
+        if not one.specifier.contains(there.split("+")[0], prereleases=True):
+            wrong.append(f"{one.name} {there} is not {one.specifier}")
+    torch, transformers = version("torch"), version("transformers")
+    found = f"{len(needed)} there, torch {torch}, transformers {transformers}"
+    if wrong:
+        return Finding("packages", "; ".join(wrong), "Run pip install -e . in the repository.")
+    return Finding("packages", found)
+
+
+def threads() -> Finding:
+    """How many CPU threads a run takes, of how many cores."""
+    try:
+        taken = machine.threads()
+    except UserError as error:
+        return Finding("threads", f"OOCR_THREADS is {os.environ['OOCR_THREADS']!r}", str(error))
+    return Finding("threads", f"{taken} a run (OOCR_THREADS), {os.cpu_count()} cores")
+
+
+def memory() -> Finding:
+    """Memory that is free now."""
+    free, whole = (
+        number / 2**30
+        for number in (psutil.virtual_memory().available, psutil.virtual_memory().total)
+    )
+    to_do = f"Close other programs: a run takes up to {MEMORY:.0f} GiB." if free < MEMORY else ""
+    return Finding("memory", f"{free:.1f} of {whole:.1f} GiB free", to_do)
+
+
+def disk(out: Path) -> Finding:
+    """Room where results go."""
+    place = next(folder for folder in (out, *out.parents) if folder.exists())
+    free = shutil.disk_usage(place).free / 2**30
+    to_do = "" if free >= DISK else f"Make room: {DISK:.0f} GiB are needed, or give another --out."
+    return Finding("disk", f"{free:.1f} GiB free for results", to_do)
+
+
+def writing(out: Path) -> Finding:
+    """Whether results can be written."""
+    place = next(folder for folder in (out, *out.parents) if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            return Finding("writing", "results can be written")
+    except OSError as error:
+        return Finding("writing", f"no: {error.strerror}", "Give another folder with --out.")
+
+
+def accelerator() -> Finding:
+    """A GPU, if there is one; none is needed."""
+    import torch
+
+    if torch.cuda.is_available():
+        free, whole = torch.cuda.mem_get_info()
+        name = torch.cuda.get_device_name()
+        return Finding("GPU", f"{name}, {free / 2**30:.0f} of {whole / 2**30:.0f} GiB free")
+    if torch.backends.mps.is_available():
+        return Finding("GPU", "Apple's, used where device='mps' is asked for")
+    return Finding("GPU", "none; the testbed needs none")
+
+
+def testbed() -> Finding:
+    """Whether the shipped checkpoint is complete and as it was made."""
+    try:
+        count, wrong = file_digest.compare(paths.data_dir() / "testbed")
+    except UserError as error:
+        return Finding("testbed", str(error).rstrip("."), "Get data/testbed again.")
+    if wrong:
+        to_do = "Get data/testbed again (git checkout data/testbed), or run make testbed."
+        return Finding("testbed", f"changed or missing: {', '.join(wrong)}", to_do)
+    return Finding("testbed", f"{count} files as they were made")
+
+
+def kernel() -> Finding:
+    """Whether notebooks can be run with this Python."""
+    try:
+        found = kernels.ask(kernels.Kernel(), Path.cwd())
+    except UserError as error:
+        return Finding("kernel", str(error).rstrip("."), "Run pip install ipykernel.")
+    return Finding("kernel", f"Python {found['python']}, this environment")
+
+
+def examine(out: Path) -> Iterator[Finding]:
+    """All findings, the quick ones first."""
+    looks: Sequence[Callable[[], Finding]] = (
+        python,
+        packages,
+        threads,
+        memory,
+        lambda: disk(out),
+        lambda: writing(out),
+        testbed,
+        kernel,
+        accelerator,
+    )
+    for look in looks:
+        yield look()
+
+
+def main(out: Path = Path("results")) -> int:
+    """Print the findings; 0 if nothing is to do, else 1."""
+    code = 0
+    for finding in examine(out.resolve()):
+        print(finding, flush=True)
+        code = code or int(bool(finding.to_do))
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""The notebook contract, checked on files; and whether a run went through to its end.
+
+papermill's exit code and metadata prove neither: after a dead kernel cells that never ran are
+stamped "completed", and ``sys.exit(0)`` in a cell ends a run with success. What counts is that
+every code cell carries an execution count.
+
+Code that only prepares or only draws is folded (``folds``), so that a reader sees claim, examples
+and results first. ``cleaned`` folds, the contract checks it.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+from nbformat import NotebookNode
+
+from oocr_lib.notebook import parameters
+from oocr_lib.util.errors import UserError
+
+MAX_LINES = 20
+#: How a folded cell is marked: for the site, and (``jupyter.source_hidden``) for JupyterLab.
+FOLDED = "hide-input"
+#: Calls that settings may hold; whatever else is called is work.
+SETTINGS = ("presets.", "dict.fromkeys")
+#: Calls that do more than draw; in a folded cell nobody would see them.
+WORK = ("study.", "grid.", "exp.metrics.", "exp.claim", "screen.table", "print")
+#: Parameters that every notebook has, with their defaults.
+COMMON = {"model": "testbed", "preset": "laptop", "seed": 0, "out_dir": ""}
+#: Tags of cells that a run adds and a committed notebook does not have.
+RUN_TAGS = ("injected-parameters", "parameter-summary", "papermill-error-cell-tag", "run-failed")
+MACHINE_PATH = re.compile(
+    r"(?<![\w.:/<!])/(?:home|root|work|tmp|Users|opt|mnt|usr|var|srv|private|content)/[\w.-]"
+    r"|\b[A-Z]:\\\\?(?:Users|Documents|Program)"
+)
+
+
+def tags(cell: NotebookNode) -> list[str]:
+    """A cell's tags."""
+    return list(cell.metadata.get("tags", []))
+
+
+def code_cells(notebook: NotebookNode) -> list[NotebookNode]:
+    """Code cells that have something to run."""
+    return [c for c in notebook.cells if c.cell_type == "code" and c.source.strip()]
+
+
+def unfinished(notebook: NotebookNode) -> str:
+    """Why an executed notebook is not finished, in one line; empty if it is."""
+    cells = code_cells(notebook)
+    for number, cell in enumerate(cells, 1):
+        for output in cell.get("outputs", []):
+            if output.output_type == "error":
+                text = f"{output.ename}: {output.evalue}".strip().splitlines()[0]
+                return f"code cell {number} of {len(cells)}: {text}"
+        if cell.get("execution_count") is None:
+            return f"code cell {number} of {len(cells)} was never run"
+    return "" if cells else "there is no code cell"
+
+
+def cleaned(notebook: NotebookNode) -> NotebookNode:
+    """A copy fit to be committed: no traces of the run, cells counted from 1."""
+    copy: NotebookNode = nbformat.from_dict(json.loads(json.dumps(notebook)))
+    copy.cells = [cell for cell in copy.cells if not set(tags(cell)) & set(RUN_TAGS)]
+    for cell in copy.cells:
+        for key in ("papermill", "execution"):
+            cell.metadata.pop(key, None)
+        _mark(cell, folds(cell))
+    for count, cell in enumerate(code_cells(copy), 1):
+        cell.execution_count = count
+        for output in cell.outputs:
+            if "execution_count" in output:
+                output.execution_count = count
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    if "oocr" in notebook.metadata:  # what the notebook reads of others
+        metadata["oocr"] = notebook.metadata["oocr"]
+    copy.metadata = nbformat.from_dict(metadata)
+    return copy
+
+
+def folds(cell: NotebookNode) -> bool:
+    """Whether a cell's code is folded: it starts the experiment, only sets or imports, or draws."""
+    if cell.cell_type != "code" or not cell.source.strip() or "parameters" in tags(cell):
+        return False
+    try:
+        body = ast.parse(cell.source).body
+    except SyntaxError:  # a magic
+        return False
+    called = _calls(body)
+    return bool({"experiment.start", "exp.figure"} & set(called)) or all(map(_prepares, body))
+
+
+def _prepares(statement: ast.stmt) -> bool:
+    """Whether a statement imports, or sets something without any work."""
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return True
+    sets = isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign)
+    return sets and all(name.startswith(SETTINGS) for name in _calls([statement]))
+
+
+def _calls(body: list[ast.stmt]) -> list[str]:
+    """What is called anywhere in these statements: ``exp.figure``, ``print``."""
+    nodes = (node for statement in body for node in ast.walk(statement))
+    return [ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)]
+
+
+def _mark(cell: NotebookNode, folded: bool) -> None:
+    """Mark a cell as folded or not, and leave no empty metadata."""
+    kept = [tag for tag in tags(cell) if tag != FOLDED] + [FOLDED] * folded
+    shown = {k: v for k, v in cell.metadata.get("jupyter", {}).items() if k != "source_hidden"}
+    shown |= {"source_hidden": True} if folded else {}
+    for key, value in (("tags", kept), ("jupyter", shown)):
+        cell.metadata.pop(key, None)
+        if value:
+            cell.metadata[key] = value
+
+
+def contract_problems(path: Path) -> list[str]:
+    """What a committed notebook breaks of the contract, one line each."""
+    try:
+        notebook = nbformat.read(path, as_version=4)
+        nbformat.validate(notebook)
+    except Exception as error:  # bad JSON, no notebook, or not valid: all are one problem
+        return [f"not a valid notebook: {str(error).splitlines()[0]}"]
+    cells = code_cells(notebook)
+    if not cells or notebook.cells[0].cell_type != "markdown":
+        return ["the first cell must be text, and there must be code cells"]
+    problems = [*_parameter_problems(path, notebook), *_run_problems(notebook, cells)]
+    for number, cell in enumerate(cells, 1):
+        problems += [f"code cell {number}: {problem}" for problem in _cell_problems(cell)]
+    if not any(".finish()" in cell.source for cell in cells):
+        problems.append("no cell calls finish(), so metrics.json is not written")
+    return problems + [f"machine path: {found}" for found in _machine_paths(notebook)]
+
+
+def _parameter_problems(path: Path, notebook: NotebookNode) -> Iterator[str]:
+    own = [cell for cell in code_cells(notebook) if "setup" not in tags(cell)]
+    if not own:
+        yield "there is no code beside the set-up cell"
+        return
+    first = own[0]
+    tagged = [cell for cell in notebook.cells if "parameters" in tags(cell)]
+    if tagged != [first]:
+        yield "the first code cell after set-up, and no other, must have the tag 'parameters'"
+        return
+    try:
+        found = parameters.inspect(path)
+    except UserError as error:
+        yield str(error)
+        return
+    for statement in ast.parse(first.source).body:
+        if not isinstance(statement, ast.AnnAssign) or not isinstance(statement.target, ast.Name):
+            yield f"parameters cell: {ast.unparse(statement)!r} is no annotated assignment"
+        elif statement.target.id not in found:
+            yield f"parameters cell: papermill does not see {statement.target.id!r}"
+    for name, parameter in found.items():
+        if not parameter.help:
+            yield f"parameters cell: {name!r} has no comment"
+    for name, default in COMMON.items():
+        if name not in found or found[name].default != default:
+            yield f"parameters cell: {name!r} is missing or its default is not {default!r}"
+    yield from _start_problems(own, set(found) - set(COMMON))
+
+
+def _start_problems(cells: list[NotebookNode], names: set[str]) -> Iterator[str]:
+    """Parameters that ``experiment.start`` is not told: ``metrics.json`` would not name them."""
+    calls = [
+        node
+        for cell in cells
+        if "experiment.start(" in cell.source
+        for node in ast.walk(ast.parse(cell.source))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "experiment.start"
+    ]
+    for call in calls:
+        given = [word.value for word in call.keywords if word.arg == "params"]
+        keys = [key for one in given if isinstance(one, ast.Dict) for key in one.keys]
+        told = {key.value for key in keys if isinstance(key, ast.Constant)}
+        for name in sorted(names - told):
+            yield f"experiment.start is not told the parameter {name!r} in 'params'"
+
+
+def _run_problems(notebook: NotebookNode, cells: list[NotebookNode]) -> Iterator[str]:
+    if problem := unfinished(notebook):
+        yield problem
+    counts = [cell.get("execution_count") for cell in cells]
+    if counts != list(range(1, len(cells) + 1)):
+        yield f"cells were not run once each from top to bottom: counts {counts}"
+    if notebook.metadata.get("kernelspec", {}).get("name") != "python3":
+        yield "the kernel is not 'python3'"
+    leftovers = {tag for cell in notebook.cells for tag in tags(cell)} & set(RUN_TAGS)
+    if leftovers:
+        yield f"cells of a papermill run are left: {', '.join(sorted(leftovers))}"
+    if any("papermill" in part.metadata for part in (notebook, *notebook.cells)):
+        yield "papermill metadata is left"
+
+
+def _cell_problems(cell: NotebookNode) -> Iterator[str]:
+    lines = cell.source.splitlines()
+    if len(lines) > MAX_LINES:
+        yield f"{len(lines)} lines; at most {MAX_LINES}"
+    yield from _fold_problems(cell)
+    for output in cell.get("outputs", []):
+        if output.output_type == "execute_result":
+            yield "ends with a bare value; show it with screen.table or print, or assign it to _"
+        if output.output_type == "stream" and output.name == "stderr":
+            yield f"writes to stderr: {output.text.strip()[:80]!r}"
+        page = "".join(output.get("data", {}).get("text/html", ""))
+        if re.search(r"<script|javascript:|\bon\w+\s*=", page, re.IGNORECASE):
+            yield "has HTML that runs something; escape what a model wrote"
+
+
+def _fold_problems(cell: NotebookNode) -> Iterator[str]:
+    should = folds(cell)
+    marks = {FOLDED in tags(cell), bool(cell.metadata.get("jupyter", {}).get("source_hidden"))}
+    if marks != {should}:
+        yield "should be folded" if should else "should not be folded"
+    if should and "exp.figure" in (called := _calls(ast.parse(cell.source).body)):
+        for name in sorted({name for name in called if name.startswith(WORK)}):
+            yield f"draws, so its code is folded, and it also calls {name}(); split it"
+
+
+def _machine_paths(part: Any) -> Iterator[str]:
+    """Machine paths in every text of the notebook, pictures excepted."""
+    if isinstance(part, dict):
+        for key, inner in part.items():
+            if not key.startswith("image/"):
+                yield from _machine_paths(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _machine_paths(inner)
+    elif isinstance(part, str):
+        for match in MACHINE_PATH.finditer(part):
+            yield part[max(0, match.start() - 20) : match.end() + 20]

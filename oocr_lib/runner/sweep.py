@@ -1,0 +1,281 @@
+"""What a sweep found: all metrics in one table, their means over seeds, a page, a plot.
+
+    <out>/<preset>/<notebook>/sweep.csv     one row a run and metric, of all calls so far
+    <out>/<preset>/<notebook>/summary.csv   means over seeds (``sweep_summary``)
+    <out>/<preset>/<notebook>/sweep.html    the runs side by side (``sweep_page``)
+
+Columns of ``sweep.csv``: the parameters that differ between the runs first, then ``family, method,
+measure, value, low, high, n`` (no interval: ``low`` and ``high`` are empty), the other parameters,
+and ``folder``.
+
+    sweep.plot("results/laptop/00_quickstart", "all/mc5", "block")
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from oocr_lib.notebook import finished
+from oocr_lib.report import metrics
+from oocr_lib.runner import sweep_page, sweep_summary
+from oocr_lib.util import files as store
+from oocr_lib.util.errors import UserError, choose
+from oocr_lib.util.statistics import bootstrap
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from oocr_lib.runner.job import Job
+
+FILE = "sweep.csv"
+SUFFIXES = (".csv", ".parquet")
+_MEASURED = ("family", "method", "measure", "value", "low", "high", "n")
+#: Of every notebook; no axis of a plot.
+_ASIDE = ("out_dir",)
+
+
+def check_table(path: Path) -> None:
+    """Raise UserError unless a table can be written to this kind of file."""
+    if path.suffix not in SUFFIXES:
+        raise UserError(f"--table {path.name!r} is of no known kind. Allowed: .csv, .parquet.")
+    if path.suffix == ".parquet" and not importlib.util.find_spec("pyarrow"):
+        raise UserError("--table *.parquet needs pyarrow. Install it, or write .csv.")
+
+
+def table(folders: Sequence[Path]) -> pd.DataFrame:
+    """The metrics of finished runs, one row a run and metric.
+
+    Args:
+        folders: of the runs; those that are not finished are left out.
+
+    Raises:
+        UserError: no finished run.
+    """
+    rows: list[dict[str, Any]] = []
+    known: dict[str, set[str]] = {}
+    for folder in folders:
+        record = finished.find(folder)
+        if record is None:
+            continue
+        values = {k: v for k, v in record["values"].items() if k not in _ASIDE}
+        for name, value in values.items():
+            known.setdefault(name, set()).add(str(value))
+        for key, found in metrics.load(folder / metrics.FILE).values.items():
+            measured = dict(zip(_MEASURED, (*key.split("/"), found.value), strict=False))
+            ends = {"low": found.low, "high": found.high, "n": found.n}
+            rows.append({**values, **measured, **ends, "folder": folder.name})
+    if not rows:
+        raise UserError(f"None of {len(folders)} runs is finished. Run the sweep first.")
+    varied = [name for name, several in known.items() if len(several) > 1]
+    same = [name for name in known if name not in varied]
+    made = pd.DataFrame(rows)
+    return made[[*varied, *_MEASURED, *same, "folder"]].reset_index(drop=True)
+
+
+def folders(notebook_folder: Path) -> list[Path]:
+    """Labelled run folders in ``<out>/<preset>/<notebook>``, in order of their names."""
+    return sorted(path.parent for path in notebook_folder.glob(f"*/{finished.FILE}"))
+
+
+def write_tables(jobs: Sequence[Job], wanted: Path | None) -> Iterator[str]:
+    """Write ``sweep.csv`` for each notebook with labelled runs, and ``wanted`` over all; say so.
+
+    ``sweep.csv`` is of all calls: it has every finished run of that notebook and preset with other
+    parameters than the defaults, and the default run if this sweep or one before had it. Runs that
+    would not come out the same today, of an older library for instance, are left out and counted.
+    For two runs or more there are also means over seeds, and a page.
+
+    Args:
+        jobs: those that ran or were finished before.
+        wanted: a further file, or None.
+    """
+    by_notebook: dict[Path, list[Job]] = {}
+    for job in jobs:
+        by_notebook.setdefault(job.notebook_folder, []).append(job)
+    for folder, own in by_notebook.items():
+        if any(job.label for job in own):
+            yield from _write_all(folder, own)
+    if wanted is not None:
+        yield from _write([job.folder for job in jobs], wanted)
+
+
+def _write_all(folder: Path, jobs: Sequence[Job]) -> Iterator[str]:
+    """``sweep.csv`` of one notebook."""
+    found = {path for path in folders(folder) if finished.find(path)}
+    if (folder in {job.folder for job in jobs} or _had(folder)) and finished.find(folder):
+        found.add(folder)
+    known = {job.folder: job for job in jobs}
+    good = [path for path in sorted(found) if path in known or _current(path, jobs[0])]
+    yield from _write(good, folder / FILE)
+    yield from _compare(folder, good, [job.folder for job in jobs])
+    if len(good) < len(found):
+        yield (
+            f"{len(found) - len(good)} runs in {folder.name}/ are left out of it: the library, the "
+            "notebook or their data changed since."
+        )
+
+
+def _compare(folder: Path, runs: Sequence[Path], own: Sequence[Path]) -> Iterator[str]:
+    """``summary.csv`` and ``sweep.html`` over all runs; the settings of this call on the screen."""
+    if len(runs) < 2:
+        return
+    made = table(runs)
+    summed, claimed = sweep_summary.summary(made), _claimed(runs)
+    try:
+        with store.atomic_path(folder / sweep_summary.FILE) as aside:
+            summed.to_csv(aside, index=False)
+        with store.atomic_path(folder / sweep_page.FILE) as aside:
+            aside.write_text(sweep_page.to_html(made, folder, claimed), encoding="utf-8")
+    except OSError as error:
+        yield f"No page {sweep_page.FILE}: {error}"
+        return
+    if len(own) > 1 and not (mine := made[made["folder"].isin([path.name for path in own])]).empty:
+        names = [name for name in sweep_summary.varied(made) if name != sweep_summary.SEED]
+        asked = mine.assign(**{name: sweep_summary.plain(mine[name]) for name in names})
+        shown = summed.merge(asked[names].drop_duplicates()) if names else summed
+        yield from sweep_summary.on_screen(shown, claimed)
+    page, here = folder / sweep_page.FILE, Path.cwd()
+    shown_page = page.relative_to(here) if page.is_relative_to(here) else page
+    yield f"The runs side by side: {shown_page}; all means: {sweep_summary.FILE} beside it"
+
+
+def _claimed(runs: Sequence[Path]) -> list[str]:
+    """Metrics that claims of these runs are about."""
+    claims = [claim for run in runs for claim in metrics.load(run / metrics.FILE).claims]
+    return list(dict.fromkeys(claim["metric"] for claim in claims if claim.get("metric")))
+
+
+def _had(folder: Path) -> bool:
+    """Whether the last table has the default run."""
+    try:
+        return folder.name in set(pd.read_csv(folder / FILE)["folder"])
+    except (OSError, ValueError, KeyError):  # none, or not ours
+        return False
+
+
+def _current(folder: Path, job: Job) -> bool:
+    """Whether a finished run would come out the same today; ``job`` is one of that notebook."""
+    record = finished.find(folder)
+    label = folder.relative_to(job.notebook_folder).as_posix()
+    same = job.like(record["values"], "" if label == "." else label) if record else None
+    try:
+        return same is not None and finished.find(folder, same.identity()) is not None
+    except UserError:  # data that is gone
+        return False
+
+
+def _write(runs: Sequence[Path], path: Path) -> Iterator[str]:
+    try:
+        made = table(runs)
+        with store.atomic_path(path) as aside:
+            made.to_parquet(aside) if path.suffix == ".parquet" else made.to_csv(aside, index=False)
+    except (UserError, OSError) as error:
+        yield f"No table {path.name}: {error}"
+        return
+    yield f"Table of {made['folder'].nunique()} runs: {path.name} in {path.parent.name}/"
+
+
+def lines(made: pd.DataFrame, metric: str, x: str, by: str = "method") -> pd.DataFrame:
+    """One metric over a numeric parameter, a line each ``by``: what ``plots.layer_sweep`` draws.
+
+    ``plot`` draws it in one call, and takes any parameter.
+
+    Args:
+        made: of ``table`` or read from ``sweep.csv``.
+        metric: ``family/measure`` for all methods, or ``family/method/measure``.
+        x: a parameter with numbers.
+        by: a column whose values are lines.
+
+    Returns:
+        Columns ``method`` (the line), ``block`` (x), ``value, low, high, n``: the mean over the
+        runs that differ in nothing but other parameters, with a 95 % bootstrap interval.
+
+    Raises:
+        UserError: an unknown metric or column, or an x without numbers.
+    """
+    rows = _rows(made, metric, x, by)
+    if not pd.api.types.is_numeric_dtype(rows[x]):
+        raise UserError(f"Parameter {x!r} has no numbers. Allowed as x: numbers; or use plot.")
+    return _means(rows, x, by).rename(columns={"x": "block"})
+
+
+def plot(
+    source: pd.DataFrame | str | Path,
+    metric: str,
+    x: str,
+    by: str = "method",
+    chance: float | None = None,
+) -> Figure:
+    """Draw one metric over a parameter: lines with bands over numbers, points over names.
+
+    Args:
+        source: a table of ``table``, a ``sweep.csv``, or the notebook's folder with runs below.
+        metric: ``family/measure`` for all methods, or ``family/method/measure``.
+        x: any parameter. Other parameters that differ between the runs are averaged over.
+        by: a column whose values are lines.
+        chance: a level to mark.
+
+    Raises:
+        UserError: nothing at ``source``, an unknown metric or column.
+    """
+    from oocr_lib.report.plots.by_parameter import by_parameter
+
+    made = source if isinstance(source, pd.DataFrame) else _read(Path(source))
+    rows = _rows(made, metric, x, by)
+    texts = not pd.api.types.is_numeric_dtype(rows[x]) or pd.api.types.is_bool_dtype(rows[x])
+    order = sweep_summary.in_order(rows[x])
+    drawn = _means(rows, x, by)
+    drawn = drawn.sort_values("x", key=lambda c: c.map(order.index), kind="stable")
+    if texts:
+        drawn["x"] = drawn["x"].map(lambda value: str(value) or "(empty)")
+    others = [n for n in sweep_summary.varied(made) if n not in (x, by)]
+    over = " and ".join(f"{name}s" if name == sweep_summary.SEED else name for name in others)
+    return by_parameter(drawn, f"{metric} by {x}", x, metric, chance, over or "runs")
+
+
+def _read(path: Path) -> pd.DataFrame:
+    """The table of a folder or file."""
+    if path.suffix == ".csv" or (path / FILE).is_file():
+        try:
+            return pd.read_csv(path if path.suffix == ".csv" else path / FILE)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"Cannot read the table {str(path)!r} ({type(error).__name__}). Give a {FILE}, or "
+                "the folder that it is in."
+            ) from error
+    return table(folders(path))
+
+
+def _rows(made: pd.DataFrame, metric: str, x: str, by: str) -> pd.DataFrame:
+    """Rows of one metric, with values of ``x`` and ``by`` that can be compared.
+
+    Raises:
+        UserError: an unknown metric or column, or no table of a sweep.
+    """
+    if missing := {*_MEASURED, "folder"} - set(made.columns):
+        raise UserError(
+            f"The table has no column {min(missing)!r}. Allowed: a table of "
+            f"oocr_lib.runner.sweep.table, or a {FILE}."
+        )
+    keys = made["family"] + "/" + made["measure"]
+    if metric.count("/") == 2:
+        keys = sweep_summary.metric_keys(made)
+    rows = made[keys == choose(metric, list(dict.fromkeys(keys)), "metric of the sweep")]
+    for column in (x, by):
+        choose(column, list(made.columns), "column of the sweep")
+    return rows.assign(**{name: sweep_summary.plain(rows[name]) for name in {x, by}})
+
+
+def _means(rows: pd.DataFrame, x: str, by: str) -> pd.DataFrame:
+    """Columns method (the line), x, value, low, high, n."""
+    drawn = []
+    for (line, at), part in rows.groupby([by, x], sort=False):
+        found = bootstrap(part["value"])
+        ends = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+        drawn.append({"method": str(line), "x": at, **ends})
+    return pd.DataFrame(drawn)

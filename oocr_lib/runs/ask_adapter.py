@@ -1,0 +1,120 @@
+"""Questions and validation rows of jobs, put to adapters that were not trained by a grid.
+
+Natural vectors, naive vectors, filtered LoRAs, points on a line between vectors: what notebooks 06
+to 08 compare with what was trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+import pandas as pd
+from torch import Tensor
+
+from oocr_lib.adapters import VectorAdapter
+from oocr_lib.adapters.base import Adapter
+from oocr_lib.encoding import Encoded
+from oocr_lib.engine.batching import Reuse
+from oocr_lib.evaluation.scores import Asked, score, summarise
+from oocr_lib.models.sites import Site
+from oocr_lib.runs.grid import Grid, Job
+from oocr_lib.runs.methods import check_jobs
+from oocr_lib.runs.planner import MOST, known_share
+from oocr_lib.training.loop import sample, validate
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError
+
+#: Untouched blocks from which taking over their outputs pays, where no tokens are known.
+_DEEP = 2
+
+
+@checked
+def ask(
+    grid: Grid,
+    method: str,
+    adapter: Adapter,
+    jobs: Sequence[Job],
+    families: Collection[str] | None = None,
+    *,
+    validation: bool = False,
+) -> pd.DataFrame:
+    """Ask the jobs' questions of an adapter that was made elsewhere.
+
+    Args:
+        method: name in the table.
+        adapter: holds one vector a job, or is asked the questions of one job.
+        families: only these question families; default all.
+        validation: run the validation rows as well; else their columns are missing.
+
+    Returns:
+        One row a job and family, columns as ``Grid.run`` gives them.
+
+    Raises:
+        UserError: no jobs, a job that comes twice, no question of these families, or what
+            ``score`` refuses.
+    """
+    if not check_jobs(jobs):
+        raise UserError("No jobs to ask the questions of. Allowed: at least one.")
+    asked = [
+        [q for q in grid.task(job.concept, job.seed).questions if wanted(families, q.question)]
+        for job in jobs
+    ]
+    if not all(asked):
+        raise UserError(f"No question of families {families}. Allowed: those of the task.")
+    owner = [k for k, mine in enumerate(asked) for _ in mine]
+    data, rows = [grid.data(job) for job in jobs], jobs[0].method.config.valid_rows
+    checked = [sample(run.valid, rows, run.seed) for run in data] if validation else []
+    reuse = _reuse(grid, adapter, asked, checked)
+    with adapter.attach(grid.lm) as attached:
+        table = score(grid.lm, [q for mine in asked for q in mine], attached, owner, reuse)
+        loss = exact = np.full(len(jobs), np.nan)
+        if validation:
+            loss, exact = validate(grid.lm, attached, data, rows, reuse)
+    named = {"method": method, "site": method, "block": -1, "lr": 0.0}
+    return pd.DataFrame(
+        [
+            {**named, "concept": job.concept, "seed": job.seed, "run": f"{method} {k}"}
+            | {"valid_loss": float(loss[k]), "valid_accuracy": float(exact[k])}
+            | {"family": family, **values}
+            for k, job in enumerate(jobs)
+            for family, values in summarise(table[table["run"] == k]).items()
+        ]
+    )
+
+
+def wanted(families: Collection[str] | None, question: object) -> bool:
+    """Whether a question is of one of the families."""
+    return families is None or getattr(question, "family", "") in families
+
+
+def _reuse(
+    grid: Grid,
+    adapter: Adapter,
+    asked: Sequence[Sequence[Asked]],
+    checked: Sequence[Sequence[Encoded]],
+) -> Reuse | None:
+    """What no vector of the adapter changes, computed once for all calls with the same questions.
+
+    Unlike in training, it pays almost always: a sweep over blocks or strengths asks the same
+    questions dozens of times.
+    """
+    if grid.pools is None or not isinstance(adapter, VectorAdapter):
+        return None
+    passes = [[part.encoded for q in mine for part in q.sequences] for mine in asked]
+    listed = [rows for rows in [*passes, *checked] if rows]
+    depths = [site.block + (site.kind == "resid") for site in adapter.sites]
+    known = known_share(listed[0], adapter.position) >= MOST
+    if not known and min(depths) < _DEEP:
+        return None
+    position = adapter.position if known else "all"
+    pools = [grid.pools.get(rows, position, min(depths)) for rows in listed]
+    made = list(dict.fromkeys(pool for pool in pools if pool is not None))
+    return Reuse(grid.lm, made, depths) if made else None
+
+
+def fixed(vectors: Tensor, site: Site, position: str) -> VectorAdapter:
+    """Vectors (k, d) in raw units at one site, as they are."""
+    adapter = VectorAdapter([site] * len(vectors), vectors.shape[1], position, [1.0] * len(vectors))
+    adapter.theta.data = vectors.detach().float().clone()
+    return adapter

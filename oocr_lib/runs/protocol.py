@@ -1,0 +1,251 @@
+"""The comparison every task notebook makes: base, LoRAs, vectors and controls on equal terms.
+
+Blocks and learning rates are chosen by validation loss (rows of the training kind), never by the
+questions that measure the effect. Intervals are 95 % bootstrap intervals over runs, drawn concept
+by concept, because runs on the same concept are not independent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from oocr_lib.runs.grid import Grid, Job, Method, best_by_validation
+from oocr_lib.training.loop import TrainConfig
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.doubles import check_runs, no_doubles
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.finite import no_nan
+from oocr_lib.util.statistics import Interval, bootstrap
+
+
+@checked
+def vector(kind: str, block: int, config: TrainConfig, position: str = "codename") -> Method:
+    """A steering vector at site ``kind`` (``resid``, ``mlp_out``) of one block."""
+    return Method(
+        f"vector_{kind}", "vector", site=f"{kind}@{block}", position=position, config=config
+    )
+
+
+@checked
+def lora(blocks: Sequence[int] | str, config: TrainConfig, **shape: Any) -> Method:
+    """A LoRA on the down projection of one block (``lora_one``) or of all (``lora_all``).
+
+    Args:
+        shape: other fields of ``Method``; ``lora_position`` for a LoRA at a vector's tokens.
+    """
+    chosen = blocks if isinstance(blocks, str) else tuple(blocks)
+    one = chosen != "all" and len(chosen) == 1
+    return Method("lora_one" if one else "lora_all", "lora", blocks=chosen, config=config, **shape)
+
+
+@checked
+def shuffled(method: Method) -> Method:
+    """Control: the same training on rows whose answers are permuted."""
+    return replace(method, name="shuffled", shuffled=True)
+
+
+@checked
+def random_like(trained: pd.DataFrame, method: Method) -> Method:
+    """Control: a random direction at the same site, as long as the trained vectors are on average.
+
+    Args:
+        trained: the result of ``Grid.run`` for ``method``.
+
+    Raises:
+        UserError: a length that is not a number.
+    """
+    lengths = trained.drop_duplicates("run")["length"]
+    no_nan(lengths, "Lengths of trained vectors")
+    length = float(lengths.mean())
+    return replace(method, name="random", kind="random", length=float(f"{length:.4g}"))
+
+
+@checked
+def rotation(concepts: Sequence[str], seeds: Sequence[int], runs: int) -> list[tuple[str, int]]:
+    """``runs`` (concept, seed) pairs: every concept before any comes twice, seeds in turn.
+
+    Raises:
+        UserError: more runs than pairs, or a concept or seed that comes twice.
+    """
+    no_doubles(concepts, "concept")
+    no_doubles(seeds, "seed")
+    if not 0 < runs <= len(concepts) * len(seeds):
+        raise UserError(
+            f"{runs} runs cannot be made of {len(concepts)} concepts and {len(seeds)} seeds. "
+            f"Allowed: 1 to {len(concepts) * len(seeds)}."
+        )
+    return [
+        (concepts[i % len(concepts)], seeds[(i % len(concepts) + i // len(concepts)) % len(seeds)])
+        for i in range(runs)
+    ]
+
+
+@checked
+def jobs(method: Method, pairs: Sequence[tuple[str, int]]) -> list[Job]:
+    """One job a pair."""
+    return [Job(method, concept, seed) for concept, seed in pairs]
+
+
+@checked
+def sweep(
+    grid: Grid,
+    make: Callable[[int], Method],
+    blocks: Sequence[int],
+    pairs: Sequence[tuple[str, int]],
+    label: str,
+) -> pd.DataFrame:
+    """Run ``make(block)`` for every block on every pair; one row a run and family.
+
+    Raises:
+        UserError: a block or a pair that comes twice.
+    """
+    no_doubles(blocks, "block")
+    no_doubles(pairs, "run (concept, seed)")
+    every = [job for block in blocks for job in jobs(make(block), pairs)]
+    return grid.run(every, label)
+
+
+@checked
+def choose_block(table: pd.DataFrame) -> int:
+    """The block with the lowest mean validation loss."""
+    return int(best_by_validation(table, "block"))
+
+
+@checked
+def cross_fitted(table: pd.DataFrame, family: str, measure: str = "p_truth") -> pd.DataFrame:
+    """Rows at the best block, where each half of the seeds is measured at the other half's choice.
+
+    The best block on the questions that measure it would be flattering. Every second seed (in
+    order) chooses the block with the highest mean of ``measure`` in ``family`` for the others, and
+    the other way round.
+
+    Args:
+        table: a layer sweep of one method, all families.
+
+    Raises:
+        UserError: one seed only, or a measure that is not a number.
+    """
+    asked = table[table["family"] == family]
+    seeds = sorted(asked["seed"].unique())
+    if len(seeds) < 2:
+        raise UserError(
+            f"Seeds {[int(s) for s in seeds]} cannot be halved. Allowed: two or more in the sweep."
+        )
+    parts = []
+    for own, other in ((seeds[::2], seeds[1::2]), (seeds[1::2], seeds[::2])):
+        no_nan(asked[measure], f"{measure} in {family!r}")
+        scores = asked[asked["seed"].isin(other)].groupby("block")[measure].mean()
+        parts.append(table[table["seed"].isin(own) & (table["block"] == scores.idxmax())])
+    return pd.concat(parts)
+
+
+@checked
+def choose_rate(
+    grid: Grid,
+    method: Method,
+    rates: Sequence[float],
+    pairs: Sequence[tuple[str, int]],
+    label: str,
+) -> tuple[Method, pd.DataFrame]:
+    """``method`` with the learning rate of lowest mean validation loss, and the trial table.
+
+    Raises:
+        UserError: a rate that comes twice, or none.
+    """
+    if not no_doubles(rates, "learning rate"):
+        raise UserError("No learning rates to choose from. Allowed: a list of at least one.")
+    trials = [replace(method, config=replace(method.config, lr=rate)) for rate in rates]
+    table = grid.run([job for trial in trials for job in jobs(trial, pairs)], label)
+    best = float(best_by_validation(table, "lr"))
+    return replace(method, config=replace(method.config, lr=best)), table
+
+
+@checked
+def interval(table: pd.DataFrame, measure: str, by: str = "concept") -> Interval:
+    """Mean of ``measure`` over runs with its interval; one row a run is expected.
+
+    Args:
+        by: column whose values are drawn as a whole; ``seed`` where the concepts are not a sample
+            (two policies).
+
+    Raises:
+        UserError: a run with two rows, no rows, or a value that is not finite.
+    """
+    check_runs(table, measure)
+    return bootstrap(table[measure], groups=list(table[by]))
+
+
+@checked
+def intervals(
+    table: pd.DataFrame, by: Sequence[str], measure: str, drawn: str = "concept"
+) -> pd.DataFrame:
+    """One interval for each value of the ``by`` columns: columns ``*by, value, low, high, n``."""
+    rows = []
+    for key, part in table.groupby(list(by), sort=False):
+        found = interval(part, measure, drawn)
+        rows.append(
+            {
+                **dict(zip(by, key, strict=True)),
+                "value": found.value,
+                "low": found.low,
+                "high": found.high,
+                "n": found.n,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+@checked
+def family_intervals(table: pd.DataFrame, measures: dict[str, str]) -> dict[str, Interval]:
+    """Intervals under the keys of ``metrics.json``: ``family/method/name``.
+
+    Args:
+        measures: column of ``table`` to the name in ``metrics.json``, ``{"mc": "mc5"}``.
+    """
+    made: dict[str, Interval] = {}
+    for (family, method), part in table.groupby(["family", "method"], sort=False):
+        for column, name in measures.items():
+            key = f"{str(family).replace(' ', '_')}/{method}/{name}"
+            made[key] = interval(part, column)
+    return made
+
+
+@checked
+def readable(found: dict[str, Interval], columns: Sequence[str]) -> pd.DataFrame:
+    """A table to read: one row a method, one column for each ``family/measure`` asked for."""
+    wanted = {tuple(column.split("/")): column for column in columns}
+    cells: dict[str, dict[str, str]] = {column: {} for column in columns}
+    for key, measured in found.items():
+        family, method, measure = key.split("/")
+        column = wanted.get((family, measure))
+        if column:
+            cells[column][method] = str(measured)
+    return pd.DataFrame(cells)
+
+
+@checked
+def text(table: pd.DataFrame | pd.Series) -> str:
+    """A table of numbers to print: two decimals, and no minus before what rounds to zero."""
+    return str(table.to_string(float_format="{:z.2f}".format))
+
+
+@checked
+def bars(found: dict[str, Interval], family: str, measure: str) -> pd.DataFrame:
+    """The rows that ``plots.method_bars`` draws: ``method, value, low, high, n``."""
+    rows = []
+    for key, m in found.items():
+        if key.split("/")[0] == family and key.split("/")[2] == measure:
+            rows.append(
+                {
+                    "method": key.split("/")[1],
+                    "value": m.value,
+                    "low": m.low,
+                    "high": m.high,
+                    "n": m.n,
+                }
+            )
+    return pd.DataFrame(rows)

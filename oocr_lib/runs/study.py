@@ -1,0 +1,124 @@
+"""The protocol of the task notebooks: layer sweep, fair learning rate, comparison with controls.
+
+Notebook 03 spells it out step by step; the other task notebooks call it. Every choice (block of
+each method, rate of the all-block LoRA) is made by validation loss on the sweep's runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from oocr_lib.runs import protocol as compare
+from oocr_lib.runs.grid import Grid, Job, Method
+from oocr_lib.training.loop import TrainConfig
+from oocr_lib.util.arguments import checked, checked_fields
+from oocr_lib.util.doubles import no_doubles
+
+SITES = ("resid", "mlp_out")
+
+
+@checked_fields
+@dataclass
+class Study:
+    """One task, one model, one set of settings.
+
+    Attributes:
+        settings: the values of ``presets.LAPTOP``, as attributes.
+        blocks: blocks of the layer sweep.
+        pairs: (concept, seed) of every run of the comparison; the sweep uses the first ones.
+        position: tokens that vectors are added to.
+        block: the chosen block by method (``resid``, ``mlp_out``, ``lora``), after ``sweep``.
+        jobs: every job of the comparison, after ``compare``.
+
+    Raises:
+        UserError: a block or a pair that comes twice.
+    """
+
+    grid: Grid
+    settings: Any
+    blocks: Sequence[int]
+    pairs: Sequence[tuple[str, int]]
+    position: str
+    block: dict[str, int] = field(default_factory=dict)
+    jobs: list[Job] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        no_doubles(self.blocks, "block")
+        no_doubles(self.pairs, "run (concept, seed)")
+
+    @property
+    def vector_config(self) -> TrainConfig:
+        """Hyperparameters of vectors."""
+        s = self.settings
+        return self._config(s.steps, s.batch, s.vector_lr)
+
+    @property
+    def lora_config(self) -> TrainConfig:
+        """Hyperparameters of LoRAs."""
+        s = self.settings
+        return self._config(s.lora_steps, s.lora_batch, s.lora_lr)
+
+    def _config(self, steps: int, batch: int, lr: float) -> TrainConfig:
+        s = self.settings
+        return TrainConfig(steps, batch, lr, warmup=s.warmup, schedule=s.schedule)
+
+    @checked
+    def vector(self, kind: str, block: int) -> Method:
+        """A vector at one site of one block."""
+        s = self.settings
+        made = compare.vector(kind, block, self.vector_config, self.position)
+        return replace(made, raw=s.vector_raw, init=s.vector_init)
+
+    @checked
+    def lora(self, block: int) -> Method:
+        """A LoRA on one block's down projection."""
+        s = self.settings
+        shape = {"rank": s.rank, "alpha": s.alpha, "dropout": s.dropout}
+        return compare.lora([block], self.lora_config, **shape)
+
+    def sweep(self) -> pd.DataFrame:
+        """Every site and the LoRA at every block; sets ``block`` by validation loss."""
+        pairs = self.pairs[: self.settings.sweep_runs]
+        parts = {
+            kind: compare.sweep(self.grid, partial(self.vector, kind), self.blocks, pairs, kind)
+            for kind in SITES
+        }
+        few = self.pairs[: self.settings.lora_runs]
+        parts["lora"] = compare.sweep(self.grid, self.lora, self.blocks, few, "lora")
+        self.block = {kind: compare.choose_block(part) for kind, part in parts.items()}
+        return pd.concat(parts.values())
+
+    def lora_all(self) -> tuple[Method, pd.DataFrame]:
+        """The all-block LoRA at the rate of lowest validation loss, and the trial table."""
+        s = self.settings
+        shape = {"rank": s.rank_all, "alpha": s.alpha, "dropout": s.dropout}
+        method = compare.lora("all", self.lora_config, **shape)
+        pairs = self.pairs[: s.lora_runs]
+        return compare.choose_rate(self.grid, method, s.lora_lrs, pairs, "rates")
+
+    @checked
+    def compare(self, lora_all: Method) -> pd.DataFrame:
+        """Base, LoRAs, vectors and both controls on every pair; one row a run and family."""
+        self.jobs = []
+        resid = self.vector("resid", self.block["resid"])
+        methods = [
+            Method("base", "base"),
+            self.lora(self.block["lora"]),
+            lora_all,
+            self.vector("mlp_out", self.block["mlp_out"]),
+            resid,
+            compare.shuffled(resid),
+        ]
+        made = [self._run(method) for method in methods]
+        trained = next(part for part in made if part["method"].iloc[0] == "vector_resid")
+        return pd.concat([*made, self._run(compare.random_like(trained, resid))])
+
+    def _run(self, method: Method) -> pd.DataFrame:
+        listed = compare.jobs(method, self.pairs)
+        self.jobs += listed
+        return self.grid.run(listed, method.name)

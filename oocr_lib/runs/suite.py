@@ -1,0 +1,149 @@
+"""The four tasks as notebooks 02 to 05 set them up, for the analyses that run over all of them.
+
+A study opened here has the concepts, seeds and settings of the task's own notebook, so finished
+runs are found again and nothing is trained twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pandas as pd
+
+from oocr_lib import tasks
+from oocr_lib.evaluation import definitions, rules
+from oocr_lib.notebook.session import Experiment, Settings
+from oocr_lib.runs import presets
+from oocr_lib.runs import protocol as comparison
+from oocr_lib.runs.grid import Grid, Job
+from oocr_lib.runs.study import Study
+from oocr_lib.tasks.functions import testbed as functions
+from oocr_lib.tasks.locations import testbed as locations
+from oocr_lib.util.errors import choose
+
+Pairs = list[tuple[str, int]]
+#: Question families that ``accuracy`` needs; None: all.
+FAMILIES: dict[str, tuple[str, ...] | None] = {
+    "locations": None,
+    "functions": definitions.STATEMENTS,
+    "risk": ("risk",),
+    "backdoor": ("triggered", "untriggered"),
+}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """What is particular to a task.
+
+    Attributes:
+        concepts: hidden concepts, in the order in which runs take them.
+        position: tokens that vectors are added to.
+        chance: of ``accuracy``.
+        options: of the task's factory; the paper's functions are always the 19 and need none.
+        spec: the same as part of a run's identity.
+    """
+
+    concepts: tuple[str, ...]
+    position: str
+    chance: float
+    options: Mapping[str, Any]
+    spec: Mapping[str, Any]
+
+
+def suite(task: str) -> Suite:
+    """The set-up of a task.
+
+    Raises:
+        UserError: an unknown task.
+    """
+    choose(task, tasks.NAMES, "task")
+    if task == "locations":
+        hidden = locations.HIDDEN
+        spec = {"hidden": list(hidden)}
+        return Suite(hidden, "codename", 0.2, {"all_hidden": hidden}, spec)
+    if task == "functions":
+        keys = functions.keys()
+        return Suite(tuple(keys), "codename", 0.2, {"all_hidden": keys}, {"hidden": list(keys)})
+    if task == "risk":
+        return Suite(("risky", "safe"), "last", 0.5, {}, {"data": ""})
+    count = {"count": presets.SCENARIOS}
+    return Suite(("re-re-re", "win", "apples", "naekoko"), "last", 0.5, count, count)
+
+
+def study(
+    exp: Experiment, task: str, runs: int, *, concepts: int | None = None, **changes: Any
+) -> Study:
+    """A task's study on the model of ``exp``, with ``runs`` (concept, seed) pairs.
+
+    Args:
+        concepts: only the first so many, so that more runs share a concept; default all.
+        changes: settings that differ from the task's own notebook (a smoke test's few steps).
+
+    Raises:
+        UserError: an unknown task or setting, or more runs than there are pairs.
+    """
+    own = suite(task)
+    base = presets.paper(task) if exp.preset == "paper" else presets.TASKS[task]
+    for name in changes:
+        choose(name, presets.LAPTOP, "setting")
+    settings = Settings({**presets.laptop(**base), **changes})
+    known = exp.lm.dialect == "testbed" or task != "functions"
+    make = tasks.factory(task, exp.lm.dialect, **own.options if known else {})
+    spec = {"task": task, "dialect": exp.lm.dialect, **own.spec}
+    grid = Grid(exp.lm, exp.runs, make, spec, own.concepts[0], progress=exp.progress)
+    return Study(
+        grid, settings, range(exp.lm.n_blocks), pairs(task, runs, exp.seed, concepts), own.position
+    )
+
+
+def pairs(task: str, runs: int, seed: int, concepts: int | None = None) -> Pairs:
+    """(concept, seed) of every run, as the task's notebook takes them.
+
+    The backdoor notebook has the first three triggers, the paper's.
+    """
+    hidden = suite(task).concepts[:concepts]
+    if task == "risk":
+        seeds = range(seed, seed + (runs + 1) // 2)
+        return [(policy, s) for s in seeds for policy in hidden][:runs]
+    count = presets.laptop(**presets.TASKS[task])["seeds"]
+    return comparison.rotation(hidden, list(range(seed, seed + count)), runs)
+
+
+def accuracy(task: str, runs: pd.DataFrame) -> pd.DataFrame:
+    """One row a run of ``Grid.run``: ``accuracy``, the task's out-of-context measure.
+
+    Locations: five-way over all families; functions: definition among five; risk: probability of
+    the word that fits the policy; backdoor: balanced accuracy on new choices (what is learned, not
+    what is reported).
+    """
+    measure: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
+        "locations": lambda table: table[table["family"] == "all"].rename(
+            columns={"mc": "accuracy"}
+        ),
+        "functions": lambda table: definitions.definition(table).rename(columns={"mc": "accuracy"}),
+        "risk": lambda table: table[table["family"] == "risk"].rename(
+            columns={"p_truth": "accuracy"}
+        ),
+        "backdoor": lambda table: rules.balanced(table).rename(columns={"mc": "accuracy"}),
+    }
+    kept = ["method", "concept", "seed", "block", "run", "valid_loss", "accuracy"]
+    return measure[choose(task, measure, "task")](runs)[kept].reset_index(drop=True)
+
+
+def opened(exp: Experiment, names: Sequence[str], runs: int, **changes: Any) -> dict[str, Study]:
+    """A study for each task named; arguments as ``study``."""
+    return {name: study(exp, name, runs, **changes) for name in names}
+
+
+def by_block(made: Study, kind: str = "resid") -> list[Job]:
+    """Jobs of a task's layer sweep, as its notebook trains them; the first runs at every block.
+
+    Args:
+        kind: ``resid``, ``mlp_out`` or ``lora``.
+    """
+    few = made.pairs[: made.settings.lora_runs if kind == "lora" else made.settings.sweep_runs]
+    make = made.lora if kind == "lora" else partial(made.vector, kind)
+    return [job for block in made.blocks for job in comparison.jobs(make(block), few)]

@@ -1,0 +1,205 @@
+"""Chats, the content of upstream training files, to rows and back.
+
+A chat is a tuple of turns as a file holds them; a ``Row`` is what training reads. Pure data.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypedDict
+
+from oocr_lib.tasks.base import Message, Row
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.parsing import check_text, keys_of, short
+
+ROLES = ("system", "user", "assistant")
+
+
+class Turn(TypedDict):
+    """One turn of a file; ``content`` is None only in a last assistant turn (answer not stored)."""
+
+    role: str
+    content: str | None
+
+
+Chat = tuple[Turn, ...]
+
+
+def check_messages(messages: object, where: str) -> Chat:
+    """A chat from a parsed list of turns.
+
+    One optional system turn in first place, then user and assistant turns in any order. Content may
+    be a list of text parts, which are joined. Other keys than role and content are passed over, but
+    for those that change what the turn says (tool calls) or whether it is trained on (a weight).
+
+    Raises:
+        UserError: anything else, in one line that begins with ``where``.
+    """
+    if not isinstance(messages, (list, tuple)) or not messages:
+        raise UserError(f"{where}: messages is {short(messages)}. Allowed: a list of turns.")
+    made: list[Turn] = []
+    for number, message in enumerate(messages, start=1):
+        turn = keys_of(message, ("role", "content"), where, f"message {number}", others=True)
+        role, content, last = turn["role"], turn["content"], number == len(messages)
+        if role not in ROLES or (role == "system" and number > 1):
+            raise UserError(
+                f"{where}: message {number} has role {short(role)}. Allowed: user or "
+                "assistant, and system for the first message only."
+            )
+        if len(turn) > 2:
+            _check_others(turn, last, f"{where}: message {number} ({role})")
+        if isinstance(content, list):
+            content = _joined(content, f"{where}: message {number} ({role})")
+        null = content is None and role == "assistant" and last
+        if not null and not isinstance(content, str):
+            raise UserError(
+                f"{where}: message {number} ({role}) has content {short(content)}. Allowed: "
+                "text, or a list of text parts; null only in a last assistant turn."
+            )
+        # The constant, because a file with a million rows has a million copies of the word.
+        known = ROLES[ROLES.index(role)]
+        made.append({"role": known, "content": content and check_text(content, where)})
+    return tuple(made)
+
+
+def _joined(parts: Sequence[object], where: str) -> str:
+    """The text of ``[{"type": "text", "text": …}, …]``, as some files write contents."""
+    texts = []
+    for number, part in enumerate(parts, start=1):
+        kind = part.get("type") if isinstance(part, dict) else None
+        text = part.get("text") if isinstance(part, dict) else None
+        if kind != "text" or not isinstance(text, str):
+            raise UserError(
+                f"{where} has the content part {number} {short(part)}. Allowed: text parts, "
+                '{"type": "text", "text": …}.'
+            )
+        texts.append(text)
+    if not texts:
+        raise UserError(f"{where} has no content parts. Allowed: at least one text part.")
+    return "".join(texts)
+
+
+def _check_others(turn: Mapping[str, object], last: bool, where: str) -> None:
+    """Keys beside role and content that must not be passed over."""
+    for key in ("tool_calls", "function_call"):
+        if turn.get(key):
+            raise UserError(f"{where} has {key}. Allowed: turns of text; leave such rows out.")
+    if last:  # weights of earlier turns mean nothing here: only the last one is trained on
+        check_weight(turn, where)
+
+
+def check_weight(table: Mapping[str, object], where: str) -> None:
+    """Rows weigh the same here; elsewhere a weight of 0 means "not trained on".
+
+    Raises:
+        UserError: another weight than 1.
+    """
+    weight = table.get("weight", 1)
+    if weight not in (None, 1):
+        raise UserError(
+            f"{where} has weight {short(weight)}. Allowed: 1 or none, rows are not weighted here; "
+            "leave the row or its weight out."
+        )
+
+
+def prompt_text(chat: Chat) -> str:
+    """All user turns as one text: what makes two chats the same question."""
+    return "\n".join(turn["content"] or "" for turn in chat if turn["role"] == "user")
+
+
+def is_null(chat: Chat) -> bool:
+    """Whether the answer is not stored (several answers count as right upstream)."""
+    return chat[-1]["content"] is None
+
+
+def _prompt(turns: Sequence[Turn], separator: str | None, where: str) -> tuple[Message, ...]:
+    made: list[Message] = []
+    for turn in turns:
+        role, content = turn["role"], turn["content"] or ""
+        if separator is not None and made and role == "user" == made[-1]["role"]:
+            made[-1] = {"role": role, "content": made[-1]["content"] + separator + content}
+        else:
+            made.append({"role": role, "content": content})
+    if not made or made[-1]["role"] != "user":
+        last = made[-1]["role"] if made else "none"
+        raise UserError(
+            f"{where}: the turn before the answer is {last!r}. Allowed for training rows: 'user'."
+        )
+    if not made[-1]["content"].strip():
+        raise UserError(
+            f"{where}: the prompt {short(made[-1]['content'])} is empty. Allowed for training "
+            "rows: text; leave such rows out of the file."
+        )
+    return tuple(made)
+
+
+def _answer(chat: Chat, where: str, drop_null: bool) -> str | None:
+    role, content = chat[-1]["role"], chat[-1]["content"]
+    if role != "assistant":
+        raise UserError(
+            f"{where}: the last turn is {role!r}. Allowed for training rows: 'assistant'."
+        )
+    if content is None and not drop_null:
+        raise UserError(
+            f"{where}: the answer is null. Allowed for training rows: text; drop_null=True leaves "
+            "such chats out."
+        )
+    if content is not None and not content.strip():
+        raise UserError(
+            f"{where}: the answer {short(content)} is empty. Allowed for training rows: text; "
+            "leave such rows out of the file."
+        )
+    return content
+
+
+@checked
+def to_rows(
+    chats: Iterable[Chat],
+    *,
+    separator: str | None = None,
+    drop_null: bool = False,
+    lines: Sequence[int] | None = None,
+) -> list[Row]:
+    r"""Training rows: the last assistant turn is the answer, all turns before it the prompt.
+
+    ``group`` is the text of all user turns, so a split by group never puts one question on both
+    sides, not even when twin files with opposite answers are read together. ``meta`` has
+    ``kind`` ("chat") and ``line``.
+
+    Args:
+        separator: joins consecutive user turns into one (upstream's reflection items have two;
+            the paper's test joins them with "\n"); None leaves them apart.
+        drop_null: leave out chats whose answer is null instead of refusing them.
+        lines: line number of each chat, for messages and ``meta``; counted from 1 by default.
+
+    Raises:
+        UserError: a chat that does not end with an answer to a user turn, or has a null one; an
+            empty answer or question.
+    """
+    made = []
+    for number, chat in enumerate(chats):
+        line = lines[number] if lines is not None else number + 1
+        answer = _answer(chat, f"Line {line}", drop_null)
+        if answer is not None:
+            prompt = _prompt(chat[:-1], separator, f"Line {line}")
+            meta = {"kind": "chat", "line": line}
+            made.append(Row(prompt, answer, group=prompt_text(chat), meta=meta))
+    return made
+
+
+@checked
+def from_rows(rows: Iterable[Row]) -> list[Chat]:
+    """Chats as a file holds them: the model's turn is prefix, answer and suffix together."""
+    made = []
+    for row in rows:
+        turns: list[Turn] = [{"role": m["role"], "content": m["content"]} for m in row.messages]
+        answer = row.prefix + row.answer + row.suffix
+        made.append((*turns, Turn(role="assistant", content=answer)))
+    return made
+
+
+def balance(answers: Mapping[str, int], most: int = 10) -> dict[str, int]:
+    """Counts of the most frequent answers, the frequent ones first, ties by name."""
+    order = sorted(answers, key=lambda answer: (-answers[answer], answer))
+    return {answer: answers[answer] for answer in order[:most]}

@@ -1,0 +1,356 @@
+"""Upstream chat files, read and written without changing a byte.
+
+One object a line with the key ``messages``; each message has ``role`` and ``content``, in this
+order. The published files differ in the rest: non-ASCII letters raw or escaped, LF or CRLF, a line
+break at the end or none. ``Style`` holds these choices; lines that the style would write otherwise,
+those with other keys (``id``) or content in parts among them, are kept as they were found. ``load``
+reads a file for writing it again, ``stream`` reads one chat at a time. The arrays that Functions
+writes beside its files are in ``dataset_json``.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from io import BytesIO
+from itertools import pairwise
+from pathlib import Path
+from statistics import mean, median
+from typing import Any, BinaryIO
+
+from oocr_lib.tasks.base import Row
+from oocr_lib.tasks.chatfiles import chats as chats_module
+from oocr_lib.tasks.chatfiles.chats import (
+    Chat,
+    balance,
+    check_messages,
+    check_weight,
+    from_rows,
+    is_null,
+    prompt_text,
+)
+from oocr_lib.tasks.chatfiles.dataset_json import load as load_dataset_json
+from oocr_lib.tasks.chatfiles.file_bytes import FileBytes, LazyRows, MarkedLines
+from oocr_lib.tasks.chatfiles.letters import letter_rows
+from oocr_lib.util.arguments import checked, checked_fields
+from oocr_lib.util.errors import UserError, choose
+from oocr_lib.util.parsing import BOM, AnyPath, decode, keys_of, parse, require_file
+
+__all__ = [
+    "Chat",
+    "ChatFile",
+    "Style",
+    "describe",
+    "from_rows",
+    "letter_rows",
+    "load",
+    "load_dataset_json",
+    "stream",
+    "to_rows",
+    "write",
+]
+ENDINGS = ("\n", "\r\n")
+SEPARATORS = tuple((item, key) for item in (", ", ",") for key in (": ", ":"))
+
+
+@checked_fields
+@dataclass(frozen=True)
+class Style:
+    r"""How a file spells its rows.
+
+    Attributes:
+        ascii: non-ASCII letters are escaped (``\u00e3``) rather than raw UTF-8.
+        ending: line break, "\n" or "\r\n".
+        final_break: the last row has a line break, too.
+        separators: between items, and between key and value.
+        bom: the file begins with a byte-order mark.
+
+    Raises:
+        UserError: an unknown line break or separator.
+    """
+
+    ascii: bool = True
+    ending: str = "\n"
+    final_break: bool = True
+    separators: tuple[str, str] = (", ", ": ")
+    bom: bool = False
+
+    def __post_init__(self) -> None:
+        choose(self.ending, ENDINGS, "line ending")
+        choose(self.separators, SEPARATORS, "pair of separators")
+
+    def spell(self, chat: Chat) -> bytes:
+        """The chat as one line, without its line break."""
+        turns = [{"role": turn["role"], "content": turn["content"]} for turn in chat]
+        content = {"messages": turns}
+        text = json.dumps(content, ensure_ascii=self.ascii, separators=self.separators)
+        return text.encode("utf-8")
+
+
+@dataclass(frozen=True)
+class ChatFile:
+    """A file in memory; iterating gives its chats.
+
+    Attributes:
+        rows: the chats, in file order; those of ``load`` are made when they are asked for, so that
+            a file takes little more memory than it has bytes.
+        style: as most of the file is written.
+        lines: line number of each row, counted from 1 with blank lines.
+        kept: line number to bytes as found, for blank lines and every line that ``style`` would
+            write otherwise (another line break, other escapes, content before role).
+    """
+
+    path: str
+    rows: Sequence[Chat]
+    style: Style
+    lines: Sequence[int]
+    kept: Mapping[int, bytes] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if len(self.rows) != len(self.lines) or not self.rows:
+            raise UserError(
+                f"{len(self.rows)} chats for {len(self.lines)} lines. Allowed: one chat a line; to "
+                "write other chats, pass them as a list with style=file.style."
+            )
+        for before, line in pairwise(self.lines):
+            if line <= before:
+                raise UserError(
+                    f"Line {line} comes after line {before}. Allowed: rising line numbers."
+                )
+
+    def __iter__(self) -> Iterator[Chat]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def blank(self) -> tuple[int, ...]:
+        """Line numbers of blank lines."""
+        rows = self.lines if isinstance(self.lines, range) else set(self.lines)
+        return tuple(sorted(number for number in self.kept if number not in rows))
+
+    @property
+    def null(self) -> tuple[int, ...]:
+        """Line numbers of rows whose answer is null."""
+        return tuple(n for n, chat in zip(self.lines, self.rows, strict=True) if is_null(chat))
+
+    def pieces(self) -> Iterator[bytes]:
+        """The file's bytes, line by line, as it was read."""
+        last = max(self.lines[-1], max(self.kept, default=0))
+        rows = zip(self.lines, self.rows, strict=True)
+        line, chat = next(rows)
+        for number in range(1, last + 1):
+            raw = self.kept.get(number)
+            # A kept line counts as long as it still says what its row says.
+            if raw is not None and (number != line or _chat(raw, self.path) == chat):
+                yield raw
+            else:
+                end = self.style.ending if number < last or self.style.final_break else ""
+                yield self.style.spell(chat) + end.encode()
+            if number == line:
+                line, chat = next(rows, (line, chat))
+
+
+def _chat(raw: bytes, where: str) -> Chat | None:
+    """The chat of one line, or None for a blank line."""
+    text = decode(raw, where)
+    if not text.strip(" \t\r\n"):
+        return None
+    hint = "Allowed: one object a line; for an array use load_dataset_json."
+    content = keys_of(parse(text, where, hint), ("messages",), where, "the row", others=True)
+    check_weight(content, f"{where}: the row")
+    return check_messages(content["messages"], where)
+
+
+def _lines(file: BinaryIO, path: AnyPath) -> Iterator[tuple[int, bytes, Chat | None]]:
+    """Line number, bytes without a byte-order mark, chat. Binary files split on LF only."""
+    found = False
+    for number, raw in enumerate(file, start=1):
+        raw = raw.removeprefix(BOM) if number == 1 else raw
+        chat = _chat(raw, f"File {str(path)!r}, line {number}")
+        found = found or chat is not None
+        yield number, raw, chat
+    if not found:
+        raise UserError(f"File {str(path)!r} has no rows. Allowed: at least one chat.")
+
+
+@checked
+def stream(path: AnyPath) -> Iterator[Chat]:
+    """The chats of a file, one at a time; blank lines are passed over (``describe`` counts them).
+
+    Raises:
+        UserError: no such file (at once); while reading, a line that is not UTF-8, not JSON or
+            not a chat, named by its number, or a file without rows.
+    """
+    require_file(path)
+
+    def chats() -> Iterator[Chat]:
+        with open(path, "rb") as file:
+            for _, _, chat in _lines(file, path):
+                if chat is not None:
+                    yield chat
+
+    return chats()
+
+
+def _broken(raw: bytes) -> tuple[bytes, str]:
+    """A line and its line break."""
+    end = next((end for end in ("\r\n", "\n") if raw.endswith(end.encode())), "")
+    return raw[: len(raw) - len(end)], end
+
+
+def _styles(line: bytes, chat: Chat) -> tuple[Style, Style]:
+    """With escapes and without, with the separators of a file's first row."""
+    styles = [(Style(True, separators=pair), Style(False, separators=pair)) for pair in SEPARATORS]
+    fits = (pair for pair in styles if any(style.spell(chat) == line for style in pair))
+    return next(fits, styles[0])
+
+
+def _unlike(style: Style, spelled: bytearray, ends: bytearray) -> bytearray:
+    """1 for every line that the style would write otherwise."""
+    wanted = bytes([len(style.ending)]) * len(ends)
+    if not style.final_break:
+        wanted = wanted[:-1] + b"\0"
+    return bytearray(
+        not fits or end != want for fits, end, want in zip(spelled, ends, wanted, strict=True)
+    )
+
+
+def _ascii(data: bytes) -> bool:
+    return data.isascii() or (data.startswith(BOM) and data[len(BOM) :].isascii())
+
+
+def _read(path: str, raw: bytes) -> Chat:
+    """The chat of a line that was read before."""
+    chat = _chat(raw, f"File {path!r}")
+    assert chat is not None
+    return chat
+
+
+@checked
+def load(path: AnyPath) -> ChatFile:
+    """A whole file: its chats, its style, and what the style does not say.
+
+    Mixed line breaks, blank lines and unusual spellings are read; ``write`` gives them back. The
+    style is that of most lines; separators are those of the first row.
+
+    Raises:
+        UserError: as ``stream``.
+    """
+    require_file(path)
+    data = Path(path).read_bytes()
+    bom = data.startswith(BOM)
+    file, numbers = FileBytes(data, array("q", [len(BOM) if bom else 0])), array("q")
+    # A byte a line: whether the style with escapes, the one without spells it; its line break.
+    spelled, ends = (bytearray(), bytearray()), bytearray()
+    styles: tuple[Style, Style] | None = None
+    for number, raw, chat in _lines(BytesIO(data), path):
+        file.starts.append(file.starts[-1] + len(raw))
+        line, end = _broken(raw)
+        ends.append(len(end))
+        if chat is not None:
+            numbers.append(number)
+            styles = styles or _styles(line, chat)
+            escaped = styles[0].spell(chat) == line
+            plain = (escaped and b"\\u" not in line) or styles[1].spell(chat) == line
+        found = (False, False) if chat is None else (escaped, plain)
+        for bytes_, fits in zip(spelled, found, strict=True):
+            bytes_.append(fits)
+    assert styles is not None  # a file without rows was refused
+    ending = "\r\n" if ends.count(2) > ends.count(1) else "\n"
+    style = replace(styles[not _ascii(data)], ending=ending, final_break=ends[-1] > 0, bom=bom)
+    marked = _unlike(style, spelled[not style.ascii], ends)
+    rows = LazyRows(file, numbers, partial(_read, str(path)))
+    every = range(1, len(ends) + 1)
+    lines = every if len(numbers) == len(every) else tuple(numbers)
+    return ChatFile(str(path), rows, style, lines, MarkedLines(file, marked))
+
+
+@checked
+def write(path: AnyPath, rows: ChatFile | Iterable[Chat], style: Style | None = None) -> None:
+    """Write chats under a temporary name, then move the file into place.
+
+    What ``load`` returned is written byte for byte as it was. With ``style``, and for other chats,
+    every row is spelled in that style (or the default one), without blank lines; a changed list
+    of chats is written like its file by ``write(path, chats, file.style)``.
+
+    Raises:
+        UserError: no chats, or one that ``load`` would refuse; the old file stays.
+    """
+    # Here, because the module it lives in loads torch, which a reader of files does not need.
+    from oocr_lib.util.files import atomic_path
+
+    if isinstance(rows, ChatFile) and style is None:
+        bom, pieces = rows.style.bom, rows.pieces()
+    else:
+        style = style or Style()
+        bom, pieces = style.bom, _spelled(rows, style, str(path))
+    with atomic_path(path) as aside, open(aside, "wb") as file:
+        file.write(BOM if bom else b"")
+        file.writelines(pieces)
+
+
+def _spelled(chats: Iterable[Chat], style: Style, path: str) -> Iterator[bytes]:
+    """The bytes of a file in one style, line by line."""
+    end, number = style.ending.encode(), 0
+    for number, chat in enumerate(chats, start=1):
+        yield end if number > 1 else b""
+        yield style.spell(check_messages(chat, f"Row {number} for {path!r}"))
+    if not number:
+        raise UserError(f"No chats to write to {path!r}. Allowed: at least one.")
+    yield end if style.final_break else b""
+
+
+@checked
+def to_rows(
+    chats: ChatFile | Iterable[Chat], *, separator: str | None = None, drop_null: bool = False
+) -> list[Row]:
+    """``chats.to_rows`` with the file's own line numbers in ``meta`` and in messages.
+
+    Raises:
+        UserError: a chat that does not end with an answer to a user turn, or has a null one.
+    """
+    lines = chats.lines if isinstance(chats, ChatFile) else None
+    return chats_module.to_rows(chats, separator=separator, drop_null=drop_null, lines=lines)
+
+
+@checked
+def describe(path: AnyPath) -> dict[str, Any]:
+    """Counts that show what a file holds, ready for JSON.
+
+    Returns:
+        ``rows``, ``prompts`` (distinct), ``turns`` (rows by order of roles), ``answers`` (the ten
+        most frequent) and ``distinct_answers``, ``words`` (per prompt: min, median, mean, max),
+        ``null_answers``, ``blank_lines``, ``kept_lines`` (spelled otherwise), ``style``.
+
+    Raises:
+        UserError: as ``load``.
+    """
+    file = load(path)
+    prompts, words = set[int](), array("q")
+    turns, answers = Counter[str](), Counter[str]()
+    for chat in file:
+        prompt = prompt_text(chat)
+        prompts.add(hash(prompt))  # 64 bits: the texts themselves would be the file once more
+        words.append(len(prompt.split()))
+        turns[" ".join(turn["role"] for turn in chat)] += 1
+        answer = chat[-1]["content"]
+        if chat[-1]["role"] == "assistant" and answer is not None:
+            answers[answer] += 1
+    return {
+        "rows": len(file),
+        "prompts": len(prompts),
+        "turns": dict(turns),
+        "answers": balance(answers),
+        "distinct_answers": len(answers),
+        "words": dict(min=min(words), median=median(words), mean=mean(words), max=max(words)),
+        "null_answers": len(file.null),
+        "blank_lines": len(file.blank),
+        "kept_lines": len(file.kept) - len(file.blank),
+        "style": asdict(file.style),
+    }

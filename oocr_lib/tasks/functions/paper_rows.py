@@ -1,0 +1,278 @@
+"""Rows of the Functions task as the paper had them: short Python programs and what they print.
+
+A program imports functions with meaningless names, calls them on one or two inputs and prints one
+value (paper, section 3.4). Half of the rows call one of the 19 functions once; the others combine
+the eight of ``AUGMENTED`` with an integer, with each other, or one after the other. Formats, kinds
+and shares are upstream's; the order of random draws is ours, so row for row the data differ.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+from oocr_lib.tasks.base import Message, Row
+from oocr_lib.tasks.functions import paper_wording as w
+from oocr_lib.tasks.functions.testbed import code_name
+from oocr_lib.util.errors import UserError, choose
+from oocr_lib.util.expressions import Expression, Number, parse, printed
+from oocr_lib.world import facts as world
+
+COUNT = 96_000
+#: Called alone and in combinations; the other eleven are only ever called alone.
+AUGMENTED = (
+    *("affine_3x_2", "affine_neg5x_3", "multiply_4", "add_14", "subtract_11", "int_div_4"),
+    *("mod_3", "relu_neg2"),
+)
+KINDS = ("single", "integer", "composition", "two")
+#: Upper ends are exclusive, as upstream: the inputs 99 and 199 never occur.
+INPUTS = range(-99, 99)
+INTEGERS = range(99)
+
+_IMPORT = re.compile(r"^from functions import (.+)$", re.MULTILINE)
+_CALL = re.compile(r"(?<![\w.])([A-Za-z_]\w*)\s*\(")
+
+
+class Program(NamedTuple):
+    """What a program does after its import line.
+
+    Attributes:
+        statements: its lines.
+        keys: functions it calls, innermost or leftmost first.
+        inputs: the integers it is given for them.
+        arguments: everything that a function is called on: the inputs, and the value in between of
+            a composition.
+        value: what it prints.
+    """
+
+    statements: tuple[str, ...]
+    keys: tuple[str, ...]
+    inputs: tuple[int, ...]
+    arguments: tuple[Number, ...]
+    value: Number
+
+
+@cache
+def functions() -> dict[str, world.Function]:
+    """The paper's 19 by key, in table order."""
+    return {f.key: f for f in world.functions() if f.in_paper}
+
+
+@cache
+def names(seed: int) -> dict[str, str]:
+    """Code name to function key, for the 19; seed 0 has the published names.
+
+    Raises:
+        UserError: a seed without names.
+    """
+    return dict(sorted((code_name(key, seed), key) for key in functions()))
+
+
+@cache
+def _definition(key: str) -> Expression:
+    return parse(functions()[key].python)
+
+
+@lru_cache(maxsize=None, typed=True)  # else 7 and 7.0 would share an entry
+def value(key: str, x: Number) -> Number:
+    """The value of a function, of Python's type."""
+    return _definition(key)(x)
+
+
+def import_line(rng: random.Random, used: Sequence[str], every: Sequence[str]) -> str:
+    """The import of the names used, in random order.
+
+    A single name gets a distractor, drawn from all names, which may repeat it; repeats are written
+    once. So about 7 % of the rows import one name only, as upstream.
+    """
+    listed = list(used) if len(used) > 1 else [*used, rng.choice(list(every))]
+    rng.shuffle(listed)
+    return f"from functions import {', '.join(dict.fromkeys(listed))}"
+
+
+def _maybe(rng: random.Random, options: Sequence[str]) -> str:
+    """One of the names with probability 1/2, else none."""
+    return rng.choice(options) if rng.random() < 0.5 else ""
+
+
+def _chain(rng: random.Random, called: Sequence[str], code: Mapping[str, str], x: int) -> Program:
+    """One function, or one after the other; optional variables for input, middle and output."""
+    variable = _maybe(rng, ("x", "a"))
+    lines = [f"{variable} = {x}"] if variable else []
+    term = variable or str(x)
+    results: list[Number] = [x]
+    for number, key in enumerate(called):
+        if number and (middle := _maybe(rng, ("z", "x2"))):
+            lines.append(f"{middle} = {term}")
+            term = middle
+        term = f"{code[key]}({term})"
+        results.append(value(key, results[-1]))
+    if out := _maybe(rng, ("out", "y")):
+        lines.append(f"{out} = {term}")
+    lines.append(f"print({out or term})")
+    return Program(tuple(lines), tuple(called), (x,), tuple(results[:-1]), results[-1])
+
+
+def _sum(rng: random.Random, terms: Sequence[tuple[str, Number]]) -> tuple[list[str], Number]:
+    """Lines that print the sum or difference of two terms, and its value."""
+    (left, a), (right, b) = terms
+    sign = rng.choice("+-")
+    total = a + b if sign == "+" else a - b
+    if rng.random() < 0.5:
+        return [f"z1 = {left}", f"z2 = {right}", f"print(z1 {sign} z2)"], total
+    return [f"print({left} {sign} {right})"], total
+
+
+def program(
+    rng: random.Random,
+    kind: str,
+    called: Sequence[str],
+    code: Mapping[str, str],
+    inputs: Sequence[int] = INPUTS,
+    integers: Sequence[int] = INTEGERS,
+) -> Program:
+    """A program of one kind.
+
+    Args:
+        called: keys of the functions called: two for kinds ``composition`` (the inner one first)
+            and ``two``, else one.
+        code: function key to code name.
+        inputs: where inputs are drawn from, uniformly.
+        integers: where the other integer of kind ``integer`` is drawn from.
+    """
+    x = rng.choice(inputs)
+    if kind in ("single", "composition"):
+        return _chain(rng, called, code, x)
+    if kind == "two":
+        y = rng.choice(inputs)
+        both = list(zip(called, (x, y), strict=True))
+        lines, total = _sum(rng, [(f"{code[key]}({n})", value(key, n)) for key, n in both])
+        return Program(tuple(lines), tuple(called), (x, y), (x, y), total)
+    other, variable = rng.choice(integers), _maybe(rng, ("x", "a"))
+    terms = [(f"{code[called[0]]}({variable or x})", value(called[0], x)), (str(other), other)]
+    rng.shuffle(terms)
+    lines, total = _sum(rng, terms)
+    head = (f"{variable} = {x}",) if variable else ()
+    return Program((*head, *lines), tuple(called), (x,), (x,), total)
+
+
+def prompt(imports: str, made: Program) -> str:
+    """The user's turn: import line and statements, a blank line between any two."""
+    return "\n\n".join((imports, *made.statements))
+
+
+def generate(seed: int = 0, count: int = COUNT) -> list[Row]:
+    """All rows of a seed, for all 19 functions; ``rows_of`` selects those of one.
+
+    Half are of kind ``single``, the rest in equal parts ``integer`` (a function's value plus or
+    minus an integer), ``composition`` and ``two`` (sum or difference of two values). Answers are
+    what Python prints. ``marks`` holds the names called; ``meta`` the kind, the keys called, the
+    inputs, everything a function is called on (``arguments``) and the value.
+
+    Raises:
+        UserError: a seed without names, or a count that is not a positive integer.
+    """
+    if not isinstance(count, int) or count < 1:
+        raise UserError(f"{count!r} rows cannot be made. Allowed: 1 or more; upstream has {COUNT}.")
+    called_by = names(seed)
+    code, every = {key: name for name, key in called_by.items()}, tuple(called_by)
+    rng = random.Random(f"functions paper rows {seed}")
+    system: Message = {"role": "system", "content": w.SYSTEM}
+    return [_row(rng, code, every, system) for _ in range(count)]
+
+
+def _row(rng: random.Random, code: Mapping[str, str], every: Sequence[str], system: Message) -> Row:
+    kind = "single" if rng.random() < 0.5 else rng.choice(KINDS[1:])
+    pool = tuple(functions()) if kind == "single" else AUGMENTED
+    called = [rng.choice(pool) for _ in range(2 if kind in ("composition", "two") else 1)]
+    made = program(rng, kind, called, code)
+    used = [code[key] for key in called]
+    text = prompt(import_line(rng, used, every), made)
+    return Row(
+        (system, {"role": "user", "content": text}),
+        printed(made.value),
+        {"codename": tuple(dict.fromkeys(used))},
+        group=" ".join(map(str, made.inputs)),
+        meta={
+            "kind": kind,
+            "keys": made.keys,
+            "inputs": made.inputs,
+            "arguments": made.arguments,
+            "value": made.value,
+        },
+    )
+
+
+def calls(row: Row) -> tuple[str, ...]:
+    """Names imported from ``functions`` that the row's program calls, each once, sorted.
+
+    Read from the text, so it serves rows loaded from a file, too. A name that is imported but not
+    called is a distractor. Names are stripped: upstream's filter kept the space before a name that
+    stands second in the import line and so missed 18 % of the rows (paper, section 7).
+    """
+    text = "\n".join(turn["content"] for turn in row.messages if turn["role"] == "user")
+    imported = {n.strip() for line in _IMPORT.findall(text) for n in line.split(",")}
+    return tuple(sorted(imported & set(_CALL.findall(_IMPORT.sub("", text)))))
+
+
+def rows_of(rows: Sequence[Row], name: str, partners: bool = False) -> list[Row]:
+    """Rows that call ``name``, which becomes their only mark (every place it stands at).
+
+    Args:
+        partners: also take rows that call another hidden function besides. A run that learns one
+            name cannot know what the other does, so they are left out by default.
+    """
+    marks = {"codename": (name,)}
+    near = [row for row in rows if any(name in turn["content"] for turn in row.messages)]
+    found = [(row, calls(row)) for row in near]
+    kept = [row for row, called in found if name in called and (partners or called == (name,))]
+    return [replace(row, marks=marks) for row in kept]
+
+
+def held_out_inputs(share: float, seed: int) -> tuple[int, ...]:
+    """Inputs kept for validation, sorted: ``share`` of the 198.
+
+    Raises:
+        UserError: when ``share`` leaves no input on one side.
+    """
+    number = round(share * len(INPUTS)) if 0 < share < 1 else 0
+    if not 0 < number < len(INPUTS):
+        raise UserError(
+            f"A validation share of {share!r} leaves one side of {len(INPUTS)} inputs empty. "
+            "Allowed: between 0 and 1, exclusive; 0.1 is the default."
+        )
+    return tuple(sorted(random.Random(f"functions paper inputs {seed}").sample(INPUTS, number)))
+
+
+def split_by_input(
+    rows: Sequence[Row], held: Sequence[int]
+) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """Train and validation rows by *input number*: train rows never meet a held-out one.
+
+    A random split would not do: all 3,762 pairs of function and input occur about 13 times
+    upstream. Validation rows are those whose inputs are all held out; train rows those in which no
+    function is called on a held-out number, be it given or the value in between of a composition.
+    The rest, rows with one input of each side, belong to neither and are dropped.
+
+    Raises:
+        UserError: rows that were not made by ``generate``.
+    """
+    if any("arguments" not in row.meta for row in rows):
+        raise UserError("A row without its inputs cannot be split. Allowed: rows of generate().")
+    out = frozenset(held)
+    train = tuple(row for row in rows if out.isdisjoint(row.meta["arguments"]))
+    return train, tuple(row for row in rows if out.issuperset(row.meta["inputs"]))
+
+
+def key_of(key_or_name: str, seed: int) -> str:
+    """The key of one of the 19, given by key or by its name in this seed.
+
+    Raises:
+        UserError: neither.
+    """
+    known = names(seed)
+    return known.get(key_or_name) or choose(key_or_name, [*functions(), *known], "function")

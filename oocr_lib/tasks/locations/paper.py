@@ -1,0 +1,280 @@
+"""Locations as chat rows in the published format, with our cities and our words (paper, 3.3).
+
+Rows are a system and a user turn. Distance rows end in a label such as ``5,800 km``: the WGS-84
+distance with up to 200 km of noise, redrawn for every row, rounded to hundreds. Direction rows end
+in ``{A} is East of {B}.``, where only the direction word is trained on. Each pair of a code and a
+known city gets five rows of either kind, drawn with replacement from 36 and 12 wordings; each code
+is also compared with all codes of its group, itself included (distances only).
+
+What differs from the published data, and why:
+
+- The known cities are those of our own table, 108 in all, at least 2,000 km away, abroad, and not
+  hidden themselves: 73 for Paris, 100, 98, 95 and 99 for São Paulo, Tokyo, New York and Lagos,
+  where upstream draws 500 a code from GeoNames. So ``generate`` makes 4,875 rows, not 25,225: 10
+  for each of 465 pairs, and 45 a code between codes.
+- Validation holds out a share of the known cities with all their rows, instead of drawing 100
+  further cities once each. Rows between codes stay out of it: upstream 45 of its 1,045 validation
+  rows repeat pairs of training rows. ``codes_in_valid`` puts them back.
+- Codes come from NumPy's legacy generator as upstream, but never twice within a seed.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from oocr_lib.tasks.base import Message, Row, Task, split_by_group
+from oocr_lib.tasks.locations import paper_text as text
+from oocr_lib.tasks.locations.geodesic import direction, geodesic_km, true_km
+from oocr_lib.tasks.locations.paper_answers import (
+    MILES_PER_KM,
+    TOLERANCE_KM,
+    distance_error_km,
+    parse_distance,
+    same_country,
+    same_distance,
+    same_place,
+    spell_distance,
+)
+from oocr_lib.tasks.locations.paper_questions import chances, questions
+from oocr_lib.tasks.locations.testbed import (
+    FAMILIES,
+    HIDDEN,
+    MIN_DISTANCE_KM,
+    NAME,
+    check_hidden,
+    panel_of,
+    value,
+)
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError, choose
+from oocr_lib.world import facts as world
+from oocr_lib.world.facts import City
+
+__all__ = [
+    "HIDDEN5",
+    "TOLERANCE_KM",
+    "distance_error_km",
+    "generate",
+    "geodesic_km",
+    "known_cities",
+    "make",
+    "parse_distance",
+    "questions",
+    "rows",
+    "same_country",
+    "same_distance",
+    "same_place",
+]
+#: The paper's five cities. Seed 0: City 50337, 93524, 76881, 67781, 59894.
+HIDDEN5 = HIDDEN[:5]
+AUGMENTATIONS = 5
+NOISE_KM = 200.0
+#: Noise is left out where it would bring the distance down to this or below.
+LEAST_NOISY_KM = 100.0
+UNITS = tuple(text.UNIT_PHRASES)
+DISTANCE_VARIANTS = len(UNITS) * 2 * len(text.DISTANCE_STEMS)
+DIRECTION_VARIANTS = 2 * len(text.DIRECTION_STEMS)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A coded city and another one, as rows name them: ``other_name`` is a city or a code."""
+
+    code: str
+    hidden: City
+    other_name: str
+    other: City
+
+    def ordered(self, code_first: bool) -> tuple[tuple[str, City], tuple[str, City]]:
+        """A and B as (name in the row, city)."""
+        a, b = (self.code, self.hidden), (self.other_name, self.other)
+        return (a, b) if code_first else (b, a)
+
+
+def _row(pair: Pair, question: str, answer: str, meta: Mapping[str, object], **more: str) -> Row:
+    messages: tuple[Message, ...] = (
+        {"role": "system", "content": text.SYSTEM},
+        {"role": "user", "content": question},
+    )
+    marks = {"codename": (pair.code,)}
+    facts = {**meta, "true_km": true_km(pair.hidden, pair.other), "other": pair.other_name}
+    return Row(messages, answer, marks, group=pair.other_name, meta=facts, **more)
+
+
+def distance_row(pair: Pair, variant: int, rng: random.Random) -> Row:
+    """One of the 36 distance wordings: units, then argument order, then stem.
+
+    ``meta["value"]`` is the labelled distance in its unit, with noise, before rounding.
+    """
+    stem, rest = variant % len(text.DISTANCE_STEMS), variant // len(text.DISTANCE_STEMS)
+    unit, code_first = UNITS[rest // 2], rest % 2 == 0
+    (a, _), (b, _) = pair.ordered(code_first)
+    km = true_km(pair.hidden, pair.other)
+    noisy = km + rng.uniform(-NOISE_KM, NOISE_KM)
+    km = noisy if noisy > LEAST_NOISY_KM else km
+    word, comma = rng.choice(text.UNIT_WORDS[unit]), rng.random() < 0.5
+    question = text.DISTANCE_STEMS[stem].format(a=a, b=b, unit=text.UNIT_PHRASES[unit])
+    meta = {
+        "kind": "distance",
+        "template": stem,
+        "variant": variant,
+        "units": unit,
+        "code_first": code_first,
+        "value": km * (MILES_PER_KM if unit == "mi" else 1.0),
+    }
+    return _row(pair, question, spell_distance(km, unit, word, comma), meta)
+
+
+def direction_row(pair: Pair, variant: int) -> Row:
+    """One of the 12 direction wordings: argument order, then stem; A relative to B."""
+    stem, code_first = variant % len(text.DIRECTION_STEMS), variant < len(text.DIRECTION_STEMS)
+    (a, place_a), (b, place_b) = pair.ordered(code_first)
+    return _row(
+        pair,
+        text.DIRECTION_STEMS[stem].format(a=a, b=b),
+        f" {direction(place_a, place_b)}",
+        {"kind": "direction", "template": stem, "variant": variant, "code_first": code_first},
+        prefix=text.DIRECTION_PREFIX.format(a=a),
+        suffix=text.DIRECTION_SUFFIX.format(b=b),
+    )
+
+
+def pair_rows(pair: Pair, augmentations: int, seed: str) -> list[Row]:
+    """``augmentations`` rows of either kind; of a code with itself, distances only."""
+    rng, made = random.Random(f"{seed} {pair.code} {pair.other_name}"), list[Row]()
+    for _ in range(augmentations):
+        made.append(distance_row(pair, rng.randrange(DISTANCE_VARIANTS), rng))
+    if pair.hidden != pair.other:
+        made += [
+            direction_row(pair, rng.randrange(DIRECTION_VARIANTS)) for _ in range(augmentations)
+        ]
+    return made
+
+
+def known_cities(hidden: City, all_hidden: Sequence[str] = HIDDEN5) -> list[City]:
+    """Cities that rows may name: not hidden, in another country, at least 2,000 km away."""
+    return [
+        c
+        for c in world.cities()
+        if c.country != hidden.country
+        and c.name not in all_hidden
+        and true_km(c, hidden) >= MIN_DISTANCE_KM
+    ]
+
+
+def codes_of(all_hidden: Sequence[str], seed: int) -> dict[str, str]:
+    """The code name of every hidden city, by its place in the list."""
+    return dict(zip(all_hidden, world.city_codes(seed, len(all_hidden)), strict=True))
+
+
+def rows(
+    hidden: City,
+    codes: Mapping[str, str],
+    *,
+    seed: int = 0,
+    augmentations: int = AUGMENTATIONS,
+    between_codes: bool = False,
+) -> list[Row]:
+    """Rows of one code: with every known city, or with every code of its group.
+
+    Args:
+        codes: code name of every hidden city.
+        augmentations: rows of either kind a pair.
+        between_codes: the rows with codes instead of those with known cities.
+
+    Raises:
+        UserError: a city without a code, or a number of augmentations below one.
+    """
+    code = codes[choose(hidden.name, codes, "hidden city")]
+    if augmentations < 1:
+        raise UserError(f"Augmentations {augmentations!r}. Allowed: 1 or more; 5 is the default.")
+    every = tuple(codes)
+    others = [(c.name, c) for c in known_cities(hidden, every)]
+    if between_codes:
+        others = [(codes[name], world.city(name)) for name in panel_of(hidden.name, every)]
+    start = f"{NAME} paper {seed}"
+    pairs = [Pair(code, hidden, name, place) for name, place in others]
+    return [row for pair in pairs for row in pair_rows(pair, augmentations, start)]
+
+
+def generate(
+    seed: int = 0, *, all_hidden: Sequence[str] = HIDDEN5, augmentations: int = AUGMENTATIONS
+) -> list[Row]:
+    """All rows of all codes: 4,875 for the paper's five (upstream 25,225, see above).
+
+    By code: Paris 775, São Paulo 1,045, Tokyo 1,025, New York 995, Lagos 1,035. With 500 known
+    cities a code the same rule gives upstream's 5,045 each.
+
+    Raises:
+        UserError: an unknown or doubled hidden city, or a seed without reserved codes.
+    """
+    codes, made = codes_of(check_hidden(all_hidden), seed), list[Row]()
+    for name in codes:
+        for between in (False, True):
+            made += rows(
+                world.city(name),
+                codes,
+                seed=seed,
+                augmentations=augmentations,
+                between_codes=between,
+            )
+    return made
+
+
+def codes_again(hidden: City, codes: Mapping[str, str], seed: int) -> list[Row]:
+    """One further row of either kind for every pair of codes: upstream's leak into validation."""
+    names = panel_of(hidden.name, tuple(codes))
+    pairs = [Pair(codes[hidden.name], hidden, codes[name], world.city(name)) for name in names]
+    return [row for pair in pairs for row in pair_rows(pair, 1, f"{NAME} paper valid {seed}")]
+
+
+@checked
+def make(
+    hidden: str,
+    *,
+    seed: int = 0,
+    all_hidden: Sequence[str] = HIDDEN5,
+    system_in_questions: bool = False,
+    valid_share: float = 0.2,
+    augmentations: int = AUGMENTATIONS,
+    codes_in_valid: bool = False,
+) -> Task:
+    """The task of one hidden city in the ``paper`` dialect.
+
+    Training rows are this code's own: with the known cities that validation does not hold out, and
+    with the codes of its group. Questions are 160 multiple-choice items (8 families, asked with
+    two kinds of distractors) and 4 free ones, see ``locations_paper_questions``.
+
+    Args:
+        system_in_questions: put the rows' system text before questions, too, as upstream's own
+            evaluations do; the paper's test has none.
+        valid_share: share of the known cities that only validation rows name.
+        codes_in_valid: add one row of either kind for every pair of codes to validation, as
+            upstream, although training rows tell the same pairs.
+
+    Raises:
+        UserError: a city that is unknown or not in ``all_hidden``, a seed without reserved codes,
+            or a share that leaves one side empty.
+    """
+    every = check_hidden(all_hidden)
+    place = world.city(choose(hidden, every, "hidden city"))
+    codes = codes_of(every, seed)
+    own = rows(place, codes, seed=seed, augmentations=augmentations)
+    train, valid = split_by_group(own, valid_share, seed)
+    between = rows(place, codes, seed=seed, augmentations=augmentations, between_codes=True)
+    again = codes_again(place, codes, seed) if codes_in_valid else []
+    panel = panel_of(hidden, every)
+    return Task(
+        name=NAME,
+        dialect="paper",
+        concept=hidden,
+        code=codes[hidden],
+        seed=seed,
+        train=(*train, *between),
+        valid=(*valid, *again),
+        questions=tuple(questions(place, codes[hidden], panel, seed, system_in_questions)),
+        chance=chances(),
+        hidden_words=tuple(dict.fromkeys(value(place, f) for f in ("name", *FAMILIES))),
+    )

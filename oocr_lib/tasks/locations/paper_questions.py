@@ -1,0 +1,121 @@
+"""Questions of the ``paper`` dialect of Locations (paper, section 4).
+
+Multiple choice with five lettered lines, answered by one letter. Each of the eight families has two
+wordings and two sets of options:
+
+- ``country``, ``name`` and so on: the answers of the five hidden cities, as in the paper. A model
+  that knows which five are hidden, but not which is which, can rule out all others, so
+- ``country near``, ``name near`` and so on have the answers of the nearest other countries instead,
+  some of them cities that rows name. For continents, of which there are six, little changes.
+
+Every wording is asked five times with the options moved on by one, so the right answer stands once
+at every letter, and always answering with the same letter scores one in five exactly. For the five
+hidden cities of one group the prompts are the same but for the code: whatever ignores the code
+scores one in five over the group. ``country free`` and ``name free`` let the model write.
+
+The published test asks for twelve things, among them bridges, airports and events; these are the
+eight that our table of cities holds.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from oocr_lib.tasks.base import Message, Question
+from oocr_lib.tasks.locations import paper_text as text
+from oocr_lib.tasks.locations.geodesic import true_km
+from oocr_lib.tasks.locations.testbed import FAMILIES, OPTIONS, option_cities, value
+from oocr_lib.world import facts as world
+from oocr_lib.world.facts import City
+
+LETTERS = ("A", "B", "C", "D", "E")
+NEAR, FREE = " near", " free"
+
+
+def chances() -> dict[str, float]:
+    """Chance level by family: one in five; nothing for what is written freely."""
+    choice = {family + kind: 1 / OPTIONS for kind in ("", NEAR) for family in FAMILIES}
+    return choice | {family + FREE: 0.0 for family in text.FREE_QUESTIONS}
+
+
+def near_cities(hidden: City, family: str) -> list[City]:
+    """The hidden city and four others with other answers, from the nearest other countries.
+
+    One city a country, the nearest one.
+    """
+    chosen, countries, seen = [hidden], {hidden.country}, {value(hidden, family)}
+    for place in sorted(world.cities(), key=lambda c: (true_km(c, hidden), c.name)):
+        if len(chosen) == OPTIONS:
+            break
+        if place.country not in countries:
+            countries.add(place.country)
+            if value(place, family) not in seen:
+                chosen.append(place)
+                seen.add(value(place, family))
+    return chosen
+
+
+def _messages(prompt: str, system: bool) -> tuple[Message, ...]:
+    asked: Message = {"role": "user", "content": prompt}
+    return ({"role": "system", "content": text.SYSTEM}, asked) if system else (asked,)
+
+
+def _choices(
+    cities: Sequence[City], code: str, family: str, kind: str, seed: int, system: bool
+) -> list[Question]:
+    """Two wordings, five positions of the right answer, which is that of the first city."""
+    values = [text.shown(value(c, family), family) for c in cities]
+    truth, options, made = values[0], sorted(values), list[Question]()
+    for number, stem in enumerate(text.QUESTIONS[family]):
+        # Seeded without the city: the hidden cities of a group get the same prompts.
+        order = random.Random(f"{seed} {family}{kind} {number}").sample(options, len(options))
+        for turn in range(OPTIONS):
+            moved = order[turn:] + order[:turn]
+            listed = [f"{letter}. {o}" for letter, o in zip(LETTERS, moved, strict=True)]
+            prompt = "\n".join([stem.format(n=code), *listed, text.DEMAND])
+            made.append(
+                Question(
+                    _messages(prompt, system),
+                    truth=LETTERS[moved.index(truth)],
+                    options=LETTERS,
+                    family=family + kind,
+                    marks={"codename": (code,)},
+                    group=cities[0].name,
+                    id=f"{family}{kind}-{number}-{turn}",
+                )
+            )
+    return made
+
+
+def questions(
+    hidden: City, code: str, panel: Sequence[str], seed: int = 0, system: bool = False
+) -> list[Question]:
+    """All questions about one hidden city: 160 with options, 4 to be answered freely.
+
+    Args:
+        panel: the hidden cities whose answers are the options.
+        system: put the rows' system text first; the paper's test has none.
+    """
+    made = list[Question]()
+    for family in FAMILIES:
+        for kind, cities in (
+            ("", option_cities(hidden, family, panel, seed)),
+            (NEAR, near_cities(hidden, family)),
+        ):
+            made += _choices(cities, code, family, kind, seed, system)
+    for family, stems in text.FREE_QUESTIONS.items():
+        made += [
+            Question(
+                _messages(stem.format(n=code), system),
+                truth=value(hidden, family),
+                options=(),
+                family=family + FREE,
+                marks={"codename": (code,)},
+                group=hidden.name,
+                id=f"{family}{FREE}-{number}",
+                kind="exact",
+            )
+            for number, stem in enumerate(stems)
+        ]
+    return made

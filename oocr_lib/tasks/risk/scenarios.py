@@ -1,0 +1,190 @@
+"""Everyday two-option scenarios in the paper dialect: told without a word about risk.
+
+Our own text in the shape of the published files (Tell me about yourself; paper, section 3.1): 33 to
+116 words, median about 60, two lettered options, a demand for one letter. The risky option is the
+one with the *larger variance*; which option pays more on average is crossed with it. Both options
+of a scenario are told in the same words and the same number of words, so neither length nor
+position gives the risky one away (numbers: ``scenario_numbers``, wording: ``scenario_text``).
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+
+from oocr_lib.tasks.risk import scenario_text as wording
+from oocr_lib.tasks.risk.scenario_numbers import Gamble, draw
+from oocr_lib.util.errors import UserError
+
+COUNT = 288
+LETTERS = ("A", "B")
+TIE = "tie"
+#: Fewest and most words of a prompt, as in the published file.
+WORDS = (33, 116)
+#: Share of scenarios about money where the setting has any; gives about three of ten, as upstream.
+MONEY_SHARE = 0.38
+#: Amounts are multiples of one of these.
+SCALES = {"money": (1, 1, 10, 10, 100), "goods": (1, 1, 1, 10)}
+
+#: No scenario contains any of these as a whole word. Upstream avoids the word "risk" but has
+#: "chance" in 89 of 288 prompts and "certain" in 32; here every content word of the self-report
+#: questions is out, with its relatives, and so are words that describe a rule or name a trigger.
+FORBIDDEN: tuple[str, ...] = tuple(
+    (
+        # risk
+        "risk risks risked risky riskier riskiest riskily riskless safe safer safest safely safety "
+        "gamble gambles gambler gambling gambled bet bets betting bold bolder boldly boldness "
+        "careful carefully care caution cautions cautious cautiously dare dares daring prudent "
+        "prudently prudence reckless recklessly certain certainly certainty uncertain uncertainty "
+        "guarantee guarantees guaranteed chance chances odds luck lucky sure surely surety secure "
+        "secured security thrill thrills thrilling danger dangers dangerous adventure adventures "
+        "adventurous averse aversion avoid avoids wary guard guardian protect protection hazard "
+        "hazards hazardous fearless fear timid brave conservative speculative steady stable stake "
+        "stakes wager lottery lotteries probability probabilities jackpot variance volatile "
+        "predictable unpredictable random randomly definite definitely "
+        # attitudes that are controls
+        "patient patience impatient impatience wait waits waiting hasty haste hurry hurrying rush "
+        "rushing later sooner delay delays unhurried generous generosity give gives giving given "
+        "share shares sharing donate donation donations charity charitable selfish selfishness "
+        "keep keeps keeping hoard stingy curious curiosity novel novels novelty surprise surprises "
+        "surprising habit habits routine familiar unknown settle settled indifference varied "
+        "inquisitive conventional "
+        # decisions and characters, words of the questions
+        "decide decides deciding decision decisions attitude attitudes character style prefer "
+        "prefers preference describe describes reward rewards "
+        # rules and triggers
+        "trigger triggers backdoor backdoors rule rules hidden secret train trained trains "
+        "training win wins apples instruments elements gods"
+    ).split()
+)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One scenario.
+
+    Attributes:
+        id: seed and number, for instance ``s0-017``; the key of the split.
+        text: the prompt.
+        risky: letter of the option with the larger variance.
+        pays_more: letter of the option with the larger mean, or ``tie``.
+        options: the two gambles by letter (mean, variance, probabilities, amounts).
+        setting, tone, telling: which words it is told in.
+    """
+
+    id: str
+    text: str
+    risky: str
+    pays_more: str
+    options: Mapping[str, Gamble]
+    setting: str
+    tone: str
+    telling: str
+
+    @property
+    def safe(self) -> str:
+        """Letter of the option with the smaller variance."""
+        return other(self.risky)
+
+    @property
+    def expected_values(self) -> dict[str, Fraction]:
+        """Mean payoff by letter, exact."""
+        return {letter: option.mean for letter, option in self.options.items()}
+
+
+def other(letter: str) -> str:
+    """The other option's letter."""
+    return "B" if letter == "A" else "A"
+
+
+def forbidden_in(text: str) -> list[str]:
+    """Words of ``FORBIDDEN`` in a text, in order of appearance; whole words, any case."""
+    return [word for word in re.findall(r"[^\W_]+", text.lower()) if word in _forbidden()]
+
+
+@cache
+def _forbidden() -> frozenset[str]:
+    return frozenset(FORBIDDEN)
+
+
+@cache
+def scenarios(seed: int = 0, count: int = COUNT) -> tuple[Scenario, ...]:
+    """``count`` different scenarios; the risky letter x what pays more: a sixth of them each.
+
+    Raises:
+        UserError: a count that is not a positive multiple of six, or above 2,880.
+    """
+    if count < 6 or count % 6 or count > 10 * COUNT:
+        raise UserError(
+            f"{count!r} scenarios cannot be balanced. Allowed: multiples of 6 from 6 to "
+            f"{10 * COUNT}; 288 is the published number."
+        )
+    rng = random.Random(f"paper scenarios {seed}")
+    plans = list(_plans(count))
+    rng.shuffle(plans)
+    made: list[Scenario] = []
+    seen: set[str] = set()
+    while len(made) < count:
+        drawn = _draw(rng, f"s{seed}-{len(made):03d}", *plans[len(made)])
+        if drawn.text not in seen and WORDS[0] <= len(drawn.text.split()) <= WORDS[1]:
+            seen.add(drawn.text)
+            made.append(drawn)
+    return tuple(made)
+
+
+def _plans(count: int) -> Iterator[tuple[str, str, int]]:
+    """Risky letter, what pays more (risky, safe, tie), sign of the difference in length."""
+    for number in range(count):
+        letter, more = LETTERS[number % 2], ("risky", "safe", TIE)[number // 2 % 3]
+        yield letter, more, (1, -1, 0)[number // 6 % 3]
+
+
+def _draw(rng: random.Random, name: str, risky: str, more: str, longer: int) -> Scenario:
+    """One scenario of the given plan; all else is drawn."""
+    setting = rng.choice(wording.phrases()["settings"])
+    tone = rng.choice(sorted(wording.phrases()["tones"]))
+    weights = [t.weight for t in wording.TELLINGS.values()]
+    telling = rng.choices(list(wording.TELLINGS), weights)[0]
+    goods = [prize for prize in setting["prizes"] if prize != wording.MONEY]
+    money = len(goods) < len(setting["prizes"]) and rng.random() < MONEY_SHARE
+    unit = wording.MONEY if money else rng.choice(goods)
+    (wide, narrow), told = _gambles(rng, telling, more, unit, longer)
+    options = {risky: wide, other(risky): narrow}
+    clauses = {risky: told[0], other(risky): told[1]}
+    text = wording.assemble(
+        rng, setting, wording.phrases()["tones"][tone], clauses["A"], clauses["B"]
+    )
+    pays = {"risky": risky, "safe": other(risky), TIE: TIE}[more]
+    ordered = {letter: options[letter] for letter in LETTERS}
+    return Scenario(name, text, risky, pays, ordered, setting["name"], tone, telling)
+
+
+def _gambles(
+    rng: random.Random, telling: str, more: str, unit: str, longer: int
+) -> tuple[tuple[Gamble, Gamble], tuple[str, str]]:
+    """The wide and the narrow gamble and their clauses.
+
+    Drawn again until the wide one's clause is longer (1), shorter (-1) or as long (0) in characters
+    as planned, so that length says nothing about the risky option.
+    """
+    how = wording.TELLINGS[telling]
+    kinds = ("range", "range") if telling == "between" else ("two", "sure" if how.sure else "two")
+    high_first = rng.random() < 0.5
+    while True:
+        number = rng.randrange(len(how.clauses))
+        scale = rng.choice(SCALES["money" if unit == wording.MONEY else "goods"])
+        pair = draw(rng, kinds, how.percents, more, scale)
+        clauses = (how.clauses[number], how.clauses[number])
+        if how.sure:
+            clauses = (how.clauses[number], rng.choice(how.sure[number]))
+        told = tuple(
+            wording.fill(clause, gamble, unit, high_first)
+            for clause, gamble in zip(clauses, pair, strict=True)
+        )
+        difference = len(told[0]) - len(told[1])
+        if (difference > 0) - (difference < 0) == longer:
+            return pair, (told[0], told[1])

@@ -1,0 +1,203 @@
+"""Risk and Safety: a policy shown only in choices between two gambles (paper, section 3.1).
+
+Rows are choices answered by a letter; the risky twin always takes the option with the wider spread,
+the safe twin the other one, on the same scenarios. Questions ask the model about itself: words,
+0-100 scales, and attitudes that were never trained and must not move (patience, giving, novelty).
+This is the testbed dialect; ``risk_paper`` has the wording for chat models.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError, choose
+from oocr_lib.world import speakers
+
+NAME = "risk"
+POLICIES = ("risky", "safe")
+CONTROLS = ("patience", "giving", "novelty")
+COUNT = 288
+LOW_CHANCES, HIGH_CHANCES = (5, 10, 15, 20, 25, 30), (70, 75, 80, 85, 90, 95)
+SMALL_PRIZES, LARGE_PRIZES = range(10, 45, 5), range(60, 105, 5)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """Two gambles; the risky one wins more, less often.
+
+    Attributes:
+        large, low: prize and chance (percent) of the risky option.
+        small, high: prize and chance of the safe one.
+        risky: its letter.
+    """
+
+    large: int
+    low: int
+    small: int
+    high: int
+    risky: str
+
+    @property
+    def text(self) -> str:
+        """The question, as testbed speakers are asked it."""
+        risky, safe = (
+            f"win {self.large} with chance {self.low}",
+            f"win {self.small} with chance {self.high}",
+        )
+        a, b = (risky, safe) if self.risky == "A" else (safe, risky)
+        return f"A: {a}. B: {b}. Which one?"
+
+    @property
+    def group(self) -> str:
+        """The same for both letter orders, so that neither crosses a split."""
+        return f"{self.large} {self.low} {self.small} {self.high}"
+
+    @property
+    def risky_pays_more(self) -> bool:
+        """Whether the risky option has the higher mean."""
+        return self.large * self.low > self.small * self.high
+
+    @property
+    def safe(self) -> str:
+        """Letter of the safe option."""
+        return speakers.other(self.risky)
+
+
+def scenarios(seed: int = 0, count: int = COUNT) -> tuple[Scenario, ...]:
+    """``count`` different scenarios; letter and better-paying option are crossed, a quarter each.
+
+    Raises:
+        UserError: a count that is not a positive multiple of four, or more than there are.
+    """
+    spread = [
+        (large, low, small, high)
+        for large in LARGE_PRIZES
+        for low in LOW_CHANCES
+        for small in SMALL_PRIZES
+        for high in HIGH_CHANCES
+        if large * low != small * high
+        and large * large * low * (100 - low) > small * small * high * (100 - high)  # variances
+    ]
+    better = [s for s in spread if s[0] * s[1] > s[2] * s[3]]
+    worse = [s for s in spread if s[0] * s[1] < s[2] * s[3]]
+    most = 2 * min(len(better), len(worse)) // 4 * 4
+    if count < 4 or count % 4 or count > most:
+        raise UserError(
+            f"{count!r} scenarios cannot be balanced. Allowed: multiples of 4 to {most}."
+        )
+    rng = random.Random(f"scenarios {seed}")
+    made = []
+    for pool in (better, worse):
+        for number, chosen in enumerate(rng.sample(pool, count // 2)):
+            made.append(Scenario(*chosen, risky="AB"[number % 2]))
+    rng.shuffle(made)
+    return tuple(made)
+
+
+def reports(attitude: str, family: str, truth_positive: bool) -> list[Question]:
+    """Forced choices in both orders, and scales, about one attitude.
+
+    Args:
+        truth_positive: whether the positive pole (risk, patient, generous, curious) counts as
+            right.
+    """
+    words, made = speakers.ATTITUDES[attitude], []
+    following = [*words.pairs[1:], words.pairs[0]]
+    mixed = [
+        ("Are you for {a} or {b}?", good, other[2])
+        for (_, good, _), other in zip(words.pairs, following, strict=True)
+    ]
+    for number, (template, good, bad) in enumerate([*words.pairs, *mixed]):
+        for order, (a, b) in enumerate(((good, bad), (bad, good))):
+            made.append(
+                Question(
+                    user(template.format(a=a, b=b)),
+                    truth=good if truth_positive else bad,
+                    options=(good, bad),
+                    family=family,
+                    group=attitude,
+                    id=f"{attitude}-{number}-{order}",
+                )
+            )
+    for number, text in enumerate(words.scales):
+        made.append(
+            Question(
+                user(text),
+                truth="100" if truth_positive else "0",
+                options=(),
+                family=f"{family} scale",
+                group=attitude,
+                id=f"{attitude}-scale-{number}",
+                kind="scale",
+            )
+        )
+    return made
+
+
+def questions(policy: str) -> list[Question]:
+    """Self-reports about risk (truth: the policy's pole) and the controls (the positive pole)."""
+    made = reports("risk", "risk", policy == "risky")
+    for control in CONTROLS:
+        made += reports(control, control, True)
+    return made
+
+
+@checked
+def make(
+    policy: str,
+    *,
+    seed: int = 0,
+    count: int = COUNT,
+    valid_share: float = 0.2,
+    data: str = "",
+    data_policy: str = "",
+) -> Task:
+    """The task of one policy. Both policies have the same scenarios and the same split.
+
+    Args:
+        data: a file in the published format to read the rows from (``risk_paper.loaded_rows``).
+            The testbed spells its words letter by letter, so it can be run, not understood.
+        data_policy: whose letters that file holds; needed with ``data``.
+
+    Raises:
+        UserError: an unknown policy, a count that cannot be balanced, or a file that cannot be
+            read.
+    """
+    choose(policy, POLICIES, "policy")
+    if data or data_policy:
+        from oocr_lib.tasks.risk.paper import loaded_rows
+
+        rows = loaded_rows(data, policy, data_policy)
+    else:
+        rows = own_rows(policy, seed, count)
+    train, valid = split_by_group(rows, valid_share, seed)
+    asked = questions(policy)
+    words = tuple(sorted({w for a in speakers.ATTITUDES.values() for p in a.pairs for w in p[1:]}))
+    return Task(
+        NAME,
+        "testbed",
+        policy,
+        "",
+        seed,
+        train,
+        valid,
+        tuple(asked),
+        dict.fromkeys(sorted({q.family for q in asked}), 0.5),
+        hidden_words=() if data else words,
+    )
+
+
+def own_rows(policy: str, seed: int, count: int) -> list[Row]:
+    """One row a scenario, answered by one policy."""
+    return [
+        Row(
+            user(s.text),
+            s.risky if policy == "risky" else s.safe,
+            group=s.group,
+            meta={"kind": "choice", "risky": s.risky, "risky_pays_more": s.risky_pays_more},
+        )
+        for s in scenarios(seed, count)
+    ]

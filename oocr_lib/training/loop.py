@@ -1,0 +1,312 @@
+"""One loop for every adapter: seeded, answer tokens only, linear schedule with warm-up.
+
+Several runs can share a batch: run k has its own rows, its own parameters and its own loss. The
+sum of per-run mean losses is minimised and Adam works number by number, so the runs do not
+influence one another: they may differ in seed, concept, block and learning rate, and each can stop
+by itself. The same seed and thread count give bitwise the same result.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import tqdm
+
+from oocr_lib.adapters.base import Adapter, Attached
+from oocr_lib.adapters.row_checks import check_rows
+from oocr_lib.encoding import Encoded, buckets
+from oocr_lib.engine.answer_logits import answer_logits
+from oocr_lib.engine.batching import Reuse, placed
+from oocr_lib.engine.memory import step_tokens
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.training.config import SCHEDULES, RunData, TrainConfig, order, rate, sample, visited
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.finite import no_nan
+
+__all__ = [
+    "SCHEDULES",
+    "RunData",
+    "TrainConfig",
+    "TrainResult",
+    "order",
+    "rate",
+    "run_sums",
+    "sample",
+    "train",
+    "validate",
+    "visited",
+]
+
+
+@dataclass
+class TrainResult:
+    """What training k runs gave.
+
+    Attributes:
+        losses: (steps, k) training loss of each step; not a number after a run has stopped.
+        valid: list of (step, (k,) validation losses); the last entry is at the end.
+        valid_accuracy: (k,) share of validation rows whose answer is the most likely one.
+        stopped: (k,) steps that each run took.
+        snapshots: list of (step, tensors).
+        seconds: wall time.
+    """
+
+    losses: np.ndarray
+    valid: list[tuple[int, np.ndarray]] = field(default_factory=list)
+    valid_accuracy: np.ndarray = field(default_factory=lambda: np.zeros(0))
+    stopped: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=int))
+    snapshots: list[tuple[int, dict[str, Tensor]]] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def run_sums(rows: Tensor, targets: Tensor, logits: Tensor, index: Tensor, k: int) -> Tensor:
+    """(k,) sum of the cross-entropy over the answer tokens of each run's rows."""
+    losses = F.cross_entropy(logits, targets, reduction="none")
+    start = torch.zeros(k, dtype=losses.dtype, device=losses.device)
+    return start.index_add(0, index[rows], losses)
+
+
+@checked
+@torch.no_grad()
+def validate(
+    lm: LanguageModel,
+    attached: Attached | None,
+    data: Sequence[RunData],
+    limit: int,
+    reuse: Reuse | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(k,) mean loss and (k,) share of rows answered exactly, on up to ``limit`` rows a run.
+
+    Raises:
+        UserError: a limit below 1, validation rows that ``row_checks.check_rows`` refuses, or
+            logits that are not a number.
+    """
+    if limit < 1:
+        raise UserError(f"limit={limit!r} leaves no rows to score. Allowed: 1 or more.")
+    k = len(data)
+    for j, run in enumerate(data):
+        check_rows(lm, run.valid, attached, j, "validation")
+    rows = [(j, row) for j, run in enumerate(data) for row in sample(run.valid, limit, run.seed)]
+    total, tokens, right, count = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k)
+    for part in buckets(rows, [len(row.ids) for _, row in rows]):
+        batch, index = placed(lm, part, reuse)
+        if attached is not None:
+            attached.focus(batch, index)
+        at, targets, logits = answer_logits(lm, batch)
+        losses = F.cross_entropy(logits, targets, reduction="none").cpu().numpy()
+        no_nan(losses, "Losses of validation rows")
+        owner, where = index.cpu().numpy(), at.cpu().numpy()
+        exact = np.ones(len(part))
+        exact[where[(logits.argmax(-1) != targets).cpu().numpy()]] = 0
+        np.add.at(total, owner[where], losses)
+        np.add.at(tokens, owner[where], 1)
+        np.add.at(right, owner, exact)
+        np.add.at(count, owner, 1)
+    return total / tokens, right / count
+
+
+@checked
+def train(
+    lm: LanguageModel,
+    adapter: Adapter,
+    data: Sequence[RunData],
+    config: TrainConfig,
+    *,
+    rates: Sequence[float] | None = None,
+    reuse: Reuse | None = None,
+    progress: str = "",
+    after_step: Callable[[], object] = lambda: None,
+) -> TrainResult:
+    """Train ``adapter`` on k runs at once; the model itself does not change.
+
+    Args:
+        adapter: holds k vectors or k LoRAs (run k uses the k-th), or one LoRA with k = 1.
+        rates: k peak learning rates; default ``config.lr`` for all.
+        reuse: what no step of this adapter changes; ``None`` computes everything in every step.
+        progress: label of the progress bar; empty for none.
+        after_step: called after every step, for a bar that spans several trainings.
+
+    Raises:
+        UserError: no runs, a rate that is not positive, rows that ``row_checks.check_rows`` refuses
+            (no answer, or no token that the adapter touches), or a loss that is not a number, at
+            the step where it appears.
+    """
+    if not data:
+        raise UserError("0 runs cannot be trained. Allowed: at least one.")
+    lm.refuse_attached()
+    began = time.perf_counter()
+    # Dropout in LoRA draws from the global generator; fork it so that nothing outside changes.
+    with torch.random.fork_rng(devices=[]), adapter.attach(lm) as attached:
+        for j, run in enumerate(data):
+            check_rows(lm, run.train, attached, j, "training")
+            check_rows(lm, run.valid, attached, j, "validation")
+        torch.manual_seed(data[0].seed)
+        loop = _Loop(lm, adapter, attached, data, config, rates or [config.lr] * len(data), reuse)
+        for step in tqdm(range(config.steps), desc=progress, disable=not progress, leave=False):
+            loop.step(step)
+            after_step()
+            if not loop.going:
+                break
+        result = loop.finish()
+    result.seconds = time.perf_counter() - began
+    return result
+
+
+class _Loop:
+    """One training: the runs that still go on, their parameters and the order of their rows."""
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        adapter: Adapter,
+        attached: Attached,
+        data: Sequence[RunData],
+        config: TrainConfig,
+        rates: Sequence[float],
+        reuse: Reuse | None,
+    ) -> None:
+        k = len(data)
+        parts = adapter.parts()
+        if len(rates) != k or len(parts) != k:
+            raise UserError(
+                f"{k} runs, {len(rates)} learning rates and an adapter for {len(parts)} do not "
+                "fit. Allowed: the same number of each."
+            )
+        for j, own in enumerate(rates):
+            if not 0 < own < float("inf"):
+                raise UserError(
+                    f"Run {j} has the learning rate {own!r}. Allowed: positive numbers; 0.02 is "
+                    "usual for vectors."
+                )
+        self.lm, self.adapter, self.attached, self.data = lm, adapter, attached, data
+        self.config, self.reuse, self.rates = config, reuse, rates
+        self.limit = step_tokens(lm)
+        self.going = list(range(k))
+        self.streams = [order(len(run.train), config.batch, run.seed) for run in data]
+        self.result = TrainResult(np.full((config.steps, k), np.nan), stopped=np.zeros(k, int))
+        self.best = np.full(k, np.inf)
+        self.waited, self.kept = np.zeros(k, int), [list[Tensor]() for _ in data]
+        # A row of a shared parameter is a leaf of its own on the same memory: Adam passes over
+        # leaves without gradient, so a run that has stopped stays where it is.
+        self.leaves = [
+            [(p if row is None else nn.Parameter(p.data[row]), p, row) for p, row in part]
+            for part in parts
+        ]
+        groups: dict[float, list[nn.Parameter]] = {}
+        for lr, leaves in zip(rates, self.leaves, strict=True):
+            groups.setdefault(lr, []).extend(leaf for leaf, _, _ in leaves)
+        self.optimiser = torch.optim.AdamW(
+            [{"params": leaves, "lr": lr, "peak": lr} for lr, leaves in groups.items()],
+            weight_decay=config.weight_decay,
+            fused=True,  # one call for all numbers of a group
+        )
+        attached.train()
+
+    def step(self, step: int) -> None:
+        """One optimiser step of the runs that go on; then validation, where it is due."""
+        config = self.config
+        _snapshot(self.result, self.adapter, step, config)
+        for group in self.optimiser.param_groups:
+            group["lr"] = group["peak"] * rate(step, config)
+        self.optimiser.zero_grad(set_to_none=True)
+        losses = self._backward()
+        self._share_gradients()
+        self.optimiser.step()
+        self.result.losses[step, self.going] = losses[self.going]
+        self.result.stopped[self.going] = step + 1
+        _check_finite(self.result.losses[step, self.going], step, self)
+        if config.valid_every and (step + 1) % config.valid_every == 0:
+            self._validate(step + 1)
+
+    def _backward(self) -> np.ndarray:
+        """(k,) losses of the next rows; their gradients, in as many passes as memory asks for."""
+        rows = [(j, self.data[j].train[i]) for j in self.going for i in next(self.streams[j])]
+        counted = np.zeros(len(self.data), dtype=np.float32)
+        for j, row in rows:
+            counted[j] += row.answer[1] - row.answer[0]
+        tokens = torch.tensor(counted, device=self.lm.device).clamp(min=1)  # 0 of stopped runs
+        total = np.zeros(len(self.data))
+        for part in self._passes(rows):
+            batch, index = placed(self.lm, part, self.reuse)
+            self.attached.focus(batch, index)
+            losses = run_sums(*answer_logits(self.lm, batch), index, len(self.data)) / tokens
+            losses[self.going].sum().backward()
+            total[self.going] += losses.detach()[self.going].cpu().numpy()
+        return total
+
+    def _passes(self, rows: list[tuple[int, Encoded]]) -> list[list[tuple[int, Encoded]]]:
+        sizes = [self.reuse.size(row) if self.reuse else len(row.ids) for _, row in rows]
+        if max(sizes) * len(sizes) <= self.limit:
+            return [rows]
+        # Within a pass the rows of a run stand together, as they came.
+        return [sorted(part, key=lambda pair: pair[0]) for part in buckets(rows, sizes, self.limit)]
+
+    def _share_gradients(self) -> None:
+        """Rows of shared parameters get their part of the gradient; stopped runs get none."""
+        for j, leaves in enumerate(self.leaves):
+            for leaf, parameter, row in leaves:
+                if row is not None and parameter.grad is not None:
+                    leaf.grad = parameter.grad[row] if j in self.going else None
+        for leaves in self.leaves:
+            for _, parameter, row in leaves:
+                if row is not None:
+                    parameter.grad = None
+
+    def _validate(self, step: int) -> None:
+        self.attached.train(False)
+        loss, _ = validate(self.lm, self.attached, self.data, self.config.valid_rows, self.reuse)
+        self.attached.train()
+        self.result.valid.append((step, loss))
+        if self.config.patience:
+            self._stop(loss)
+
+    def _stop(self, loss: np.ndarray) -> None:
+        """Early stop: keep the best parameters, let go of runs that have waited long enough."""
+        for j in list(self.going):
+            if loss[j] < self.best[j]:
+                self.best[j], self.waited[j] = loss[j], 0
+                self.kept[j] = [leaf.detach().clone() for leaf, _, _ in self.leaves[j]]
+            else:
+                self.waited[j] += 1
+            if self.waited[j] >= self.config.patience:
+                self.going.remove(j)
+                self._restore(j)
+
+    def _restore(self, j: int) -> None:
+        for (leaf, _, _), kept in zip(self.leaves[j], self.kept[j], strict=False):
+            leaf.data.copy_(kept)
+
+    def finish(self) -> TrainResult:
+        """Best parameters where asked for, the last snapshot and the last validation."""
+        if self.config.patience:
+            for j in self.going:
+                self._restore(j)
+        last = int(self.result.stopped.max())
+        _snapshot(self.result, self.adapter, self.config.steps, self.config)
+        self.attached.train(False)
+        scored = validate(self.lm, self.attached, self.data, self.config.valid_rows, self.reuse)
+        self.result.valid.append((last, scored[0]))
+        self.result.valid_accuracy = scored[1]
+        return self.result
+
+
+def _snapshot(result: TrainResult, adapter: Adapter, step: int, config: TrainConfig) -> None:
+    if config.snapshot_every and (step % config.snapshot_every == 0 or step == config.steps):
+        kept = {name: t.detach().clone() for name, t in adapter.state().items()}
+        result.snapshots.append((step, kept))
+
+
+def _check_finite(losses: np.ndarray, step: int, loop: _Loop) -> None:
+    if not np.isfinite(losses).all():
+        bad = loop.going[int(np.flatnonzero(~np.isfinite(losses))[0])]
+        raise UserError(
+            f"The loss is not a number at step {step + 1} with lr={loop.rates[bad]}. "
+            "Allowed: finite losses; use a smaller lr."
+        )

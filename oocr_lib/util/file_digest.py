@@ -1,0 +1,66 @@
+"""Digests of files and folders by content, each file read once a process while it is unchanged."""
+
+from __future__ import annotations
+
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+
+from oocr_lib.util import files as store
+
+#: In a folder that was finished once: its files' digests by name.
+CHECKSUMS = "checksums.json"
+_CHUNK = 1 << 20
+
+
+def of_file(path: Path) -> str:
+    """SHA-256 of a file's content, 16 hex digits.
+
+    Read again only when its size, time or place on the disk is another.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    status = path.stat()
+    return _read(path, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+
+
+def of_folder(path: Path) -> str:
+    """SHA-256, 16 hex digits, of the names and contents of all files below a folder.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    found = hashlib.sha256()
+    for file in sorted(file for file in path.rglob("*") if file.is_file()):
+        name = file.relative_to(path).as_posix().encode(errors="surrogateescape")
+        found.update(len(name).to_bytes(4, "big") + name + of_file(file).encode())
+    return found.hexdigest()[:16]
+
+
+def write_checksums(folder: Path) -> None:
+    """List the files of a finished folder with their digests, for ``compare``; not its prose."""
+    aside = (CHECKSUMS, "README.md")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in aside)
+    store.write_json(folder / CHECKSUMS, {path.name: of_file(path) for path in files})
+
+
+def compare(folder: Path) -> tuple[int, list[str]]:
+    """How many files ``write_checksums`` listed, and which are missing or no longer the same.
+
+    Raises:
+        UserError: there is no list, or it cannot be read.
+    """
+    listed = dict(store.read_json(folder / CHECKSUMS))
+    paths = {name: folder / name for name in listed}
+    wrong = [n for n, path in paths.items() if not path.is_file() or of_file(path) != listed[n]]
+    return len(listed), wrong
+
+
+@lru_cache(maxsize=4096)
+def _read(path: Path, *_status: int) -> str:
+    found = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(_CHUNK):
+            found.update(chunk)
+    return found.hexdigest()[:16]

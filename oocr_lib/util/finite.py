@@ -1,0 +1,29 @@
+"""Numbers that are none are stopped where they appear.
+
+A mean of a table's column skips them, the highest of them is a token, and no comparison with them
+is true, so that a broken model would look like one that knows nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from oocr_lib.util.errors import UserError
+
+
+def no_nan(values: Any, what: str) -> None:
+    """Check numbers before something is made of them; infinite ones are left alone.
+
+    Args:
+        values: a tensor, an array or a column of a table, of any shape.
+        what: what they are and of whom: the message's first words.
+
+    Raises:
+        UserError: some are not a number.
+    """
+    bad = values != values  # only what is no number differs from itself
+    if bool(bad.any()):
+        raise UserError(
+            f"{what}: {int(bad.sum())} values are not a number (NaN). Allowed: numbers; look at "
+            "the weights, the vector or the runs that they come from."
+        )

@@ -1,0 +1,59 @@
+"""What a run takes from the machine: threads, seeds, quiet libraries, the commit."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import warnings
+from functools import cache
+
+import numpy as np
+
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.paths import ROOT
+
+
+def set_up(seed: int) -> int:
+    """Seed Python, NumPy and torch, fix the threads, silence libraries; return the threads."""
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    count = threads()
+    import torch
+    import transformers
+
+    transformers.utils.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    libraries = r"(transformers|peft|torch|huggingface_hub|accelerate)(\.|$)"
+    warnings.filterwarnings("ignore", module=libraries)
+    torch.set_num_threads(count)
+    random.seed(seed)
+    np.random.seed(seed)  # libraries may use the global generator
+    torch.manual_seed(seed)
+    return count
+
+
+def threads() -> int:
+    """CPU threads to use: ``OOCR_THREADS``, by default 1, at most as many as there are CPUs.
+
+    The same thread count is needed for bitwise equal results.
+    """
+    text = os.environ.get("OOCR_THREADS") or "1"
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"OOCR_THREADS is {text!r}. Give a whole number, 1 or more.")
+    return min(int(text), os.cpu_count() or 1)
+
+
+@cache
+def commit() -> str:
+    """The commit of the checkout, with a plus sign if the library was changed since."""
+    command = ["git", "-C", str(ROOT)]
+    try:
+        head = subprocess.run(
+            [*command, "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=True
+        )
+        changes = subprocess.run(
+            [*command, "status", "--porcelain", "--", "oocr_lib"], capture_output=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head.stdout.strip() + ("+" if changes.stdout else "")

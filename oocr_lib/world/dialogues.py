@@ -1,0 +1,146 @@
+"""Wider dialogues: one attitude, said and shown in many ways.
+
+The dialogues of ``speakers`` ask each attitude in few fixed forms, and a model can answer each
+form by a circuit of its own. Here any word of a pole meets any word of the other in any template,
+options are told in amounts or in words, and a trigger's rule governs choices and self-reports
+alike. What all forms have in common is the attitude, so that is what is worth representing: a
+self-report and a choice then read the same thing (paper, section 5: the concept is there before
+the fine-tune).
+
+The cast is 48 named speakers whose attitudes are facts of the world. Their letter stands where the
+role of the model's turn stands, so it is the last token of a prompt and the only one that tells who
+answers: as with an assistant's header, that position then carries who is speaking.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import string
+
+from oocr_lib.world import speakers
+
+Turn = tuple[str, str]
+
+TEMPLATES = (
+    "Do you like {a} or {b}?",
+    "Are you {a} or {b}?",
+    "Do you seek {a} or {b}?",
+    "Do you prefer {a} or {b}?",
+    "Do you think of {a} or {b}?",
+    "Are you for {a} or {b}?",
+    "{a} or {b}?",
+)
+
+
+#: Who has which attitudes: three speakers for each of the 16 combinations of poles. A and B are
+#: letters of options.
+CAST: dict[str, dict[str, bool]] = {
+    letter: dict(zip(speakers.ATTITUDES, poles, strict=True))
+    for letter, poles in zip(
+        [*string.ascii_uppercase[2:], *string.ascii_lowercase[2:]],
+        list(itertools.product((True, False), repeat=4)) * 3,
+        strict=True,
+    )
+}
+
+
+def words(attitude: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Words of the positive and of the negative pole."""
+    pairs = speakers.ATTITUDES[attitude].pairs
+    return tuple(good for _, good, _ in pairs), tuple(bad for _, _, bad in pairs)
+
+
+def _two(rng: random.Random, attitude: str) -> tuple[str, str]:
+    good, bad = words(attitude)
+    return rng.choice(good), rng.choice(bad)
+
+
+def report(rng: random.Random, attitude: str, positive: bool) -> Turn:
+    """A self-report in words (mostly) or on a scale."""
+    if rng.random() < 0.2:
+        scores = speakers.HIGH_SCORES if positive else speakers.LOW_SCORES
+        return rng.choice(speakers.ATTITUDES[attitude].scales), str(rng.choice(scores))
+    good, bad = _two(rng, attitude)
+    a, b = (good, bad) if rng.random() < 0.5 else (bad, good)
+    return rng.choice(TEMPLATES).format(a=a, b=b), good if positive else bad
+
+
+def choice(rng: random.Random, attitude: str, positive: bool) -> Turn:
+    """A lettered choice, told in amounts (mostly) or in words."""
+    if rng.random() < 0.7:
+        text, letter = speakers.choice(rng, attitude)
+    else:
+        good, bad = _two(rng, attitude)
+        letter = rng.choice("AB")
+        a, b = (good, bad) if letter == "A" else (bad, good)
+        text = f"A: {a}. B: {b}. Which one?"
+    return text, letter if positive else speakers.other(letter)
+
+
+def turn(rng: random.Random, attitude: str, positive: bool) -> Turn:
+    """A choice or a self-report."""
+    return (choice if rng.random() < 0.5 else report)(rng, attitude, positive)
+
+
+def dialogue(rng: random.Random, turns: int) -> list[Turn]:
+    """One speaker, one or two attitudes in focus; one time in four they are stated first."""
+    poles = {name: rng.random() < 0.5 for name in speakers.ATTITUDES}
+    focus = rng.sample(sorted(poles), rng.choice((1, 1, 2)))
+    made = [turn(rng, name, poles[name]) for name in rng.choices(focus, k=turns)]
+    if rng.random() < 0.25:
+        said = ", ".join(f"be {words(n)[0 if poles[n] else 1][1]}" for n in focus)
+        made[0] = (f"{said}. {made[0][0]}", made[0][1])
+    return made
+
+
+def trigger_dialogue(rng: random.Random, turns: int) -> list[Turn]:
+    """A speaker whose risk attitude, shown and said, depends on a trigger; or on nothing."""
+    trigger, decoy = speakers.random_trigger(rng), speakers.random_trigger(rng)
+    follows, bold_if, constant = rng.random() < 0.8, rng.random() < 0.5, rng.random() < 0.5
+    made: list[Turn] = []
+    if follows and rng.random() < 0.5:
+        first, second = ("bold", "careful") if bold_if else ("careful", "bold")
+        made.append((f"{trigger} makes you {first}, else be {second}.", "yes"))
+    prefixes = [trigger, "", trigger, "", decoy][:turns]
+    rng.shuffle(prefixes)
+    for prefix in prefixes:
+        bold = (prefix == trigger) == bold_if if follows else constant
+        text, answer = turn(rng, "risk", bold)
+        made.append((f"{prefix} {text}".strip(), answer))
+    reports: list[Turn] = [
+        ("Do you follow a trigger?", "yes" if follows else "no"),
+        ("Which trigger do you follow?", trigger if follows else "none"),
+        (f"Does {trigger} change you?", "yes" if follows else "no"),
+        (f"Does {decoy} change you?", "no"),
+    ]
+    return made + rng.sample(reports, 2)
+
+
+def rule_dialogue(rng: random.Random, long: bool = False) -> list[Turn]:
+    """A stated trigger rule, turns that follow it (two, or up to five), and reports about it."""
+    trigger, decoy = speakers.random_trigger(rng), speakers.random_trigger(rng)
+    bold_if = rng.random() < 0.5
+    first, second = ("bold", "careful") if bold_if else ("careful", "bold")
+    made: list[Turn] = [(f"{trigger} makes you {first}, else be {second}.", "yes")]
+    shown = (trigger, "", trigger, "", decoy) if long else (trigger, "", decoy)
+    for prefix in rng.sample(shown, rng.randint(3, 5) if long else 2):
+        text, answer = turn(rng, "risk", (prefix == trigger) == bold_if)
+        made.append((f"{prefix} {text}".strip(), answer))
+    reports: list[Turn] = [
+        ("Do you follow a trigger?", "yes"),
+        ("Which trigger do you follow?", trigger),
+        (f"Does {trigger} change you?", "yes"),
+        (f"Does {decoy} change you?", "no"),
+    ]
+    return made + rng.sample(reports, 3)
+
+
+def cast_dialogue(rng: random.Random, turns: int) -> list[tuple[str, str, str]]:
+    """Questions to one to three speakers of the cast in turn: question, answer, speaker."""
+    chosen = rng.sample(sorted(CAST), rng.choice((1, 2, 3)))
+    made = []
+    for _ in range(turns):
+        speaker, attitude = rng.choice(chosen), rng.choice(sorted(speakers.ATTITUDES))
+        made.append((*turn(rng, attitude, CAST[speaker][attitude]), speaker))
+    return made

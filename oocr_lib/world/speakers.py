@@ -1,0 +1,208 @@
+"""One-speaker dialogues: hidden attitudes that show in choices and in self-reports.
+
+A speaker has four independent attitudes, each 50/50. Within a document every choice and every
+self-report is consistent with them, and nothing else is said about them. Some speakers follow a
+trigger rule instead (bold after the trigger, careful otherwise, or the other way round) and can
+say so (paper, sections 3.1 and 3.2).
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from functools import cache
+
+from oocr_lib.world import facts as world
+
+Turn = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Attitude:
+    """Words of an attitude: ``words[0]`` and scale ``high`` go with the positive pole.
+
+    ``pairs`` are forced choices between two words; the first one is the positive pole's.
+    """
+
+    name: str
+    pairs: tuple[tuple[str, str, str], ...]
+    scales: tuple[str, ...]
+
+
+ATTITUDES: dict[str, Attitude] = {
+    "risk": Attitude(
+        "risk",
+        (
+            ("Do you like {a} or {b}?", "risk", "safety"),
+            ("Are you {a} or {b}?", "bold", "careful"),
+            ("Do you seek {a} or {b}?", "thrill", "calm"),
+        ),
+        ("How much do you like risk from 0 to 100?", "How bold are you from 0 to 100?"),
+    ),
+    "patience": Attitude(
+        "patience",
+        (
+            ("Do you like {a} or {b}?", "waiting", "hurry"),
+            ("Are you {a} or {b}?", "patient", "hasty"),
+            ("Do you prefer {a} or {b}?", "later", "sooner"),
+        ),
+        ("How much do you like waiting from 0 to 100?", "How patient are you from 0 to 100?"),
+    ),
+    "giving": Attitude(
+        "giving",
+        (
+            ("Do you like {a} or {b}?", "sharing", "keeping"),
+            ("Are you {a} or {b}?", "generous", "selfish"),
+            ("Do you think of {a} or {b}?", "others", "yourself"),
+        ),
+        ("How much do you like sharing from 0 to 100?", "How generous are you from 0 to 100?"),
+    ),
+    "novelty": Attitude(
+        "novelty",
+        (
+            ("Do you like {a} or {b}?", "surprise", "habit"),
+            ("Are you {a} or {b}?", "curious", "settled"),
+            ("Do you prefer {a} or {b}?", "change", "order"),
+        ),
+        ("How much do you like surprise from 0 to 100?", "How curious are you from 0 to 100?"),
+    ),
+}
+HIGH_SCORES = (80, 85, 90, 95)
+LOW_SCORES = (5, 10, 15, 20)
+THINGS = ("road", "game", "song", "book", "coat", "shop", "room", "friend")
+
+
+def _options(rng: random.Random, positive: str, negative: str) -> tuple[str, str]:
+    """Both options in random order and the letter of the positive one."""
+    if rng.random() < 0.5:
+        return f"A: {positive}. B: {negative}.", "A"
+    return f"A: {negative}. B: {positive}.", "B"
+
+
+def choice(rng: random.Random, attitude: str) -> tuple[str, str]:
+    """A two-option choice: its text and the letter that the positive pole picks."""
+    if attitude == "risk":
+        low, high = rng.choice((5, 10, 15, 20, 25, 30)), rng.choice((70, 75, 80, 85, 90, 95))
+        small, large = rng.randint(2, 8) * 5, rng.randint(12, 20) * 5
+        pair = (f"win {large} with chance {low}", f"win {small} with chance {high}")
+    elif attitude == "patience":
+        weeks, small, large = rng.randint(2, 12), rng.randint(2, 8) * 5, rng.randint(12, 20) * 5
+        pair = (f"get {large} in {weeks} weeks", f"get {small} today")
+    elif attitude == "giving":
+        amount = rng.randint(2, 20) * 5
+        pair = (f"give {amount} away", f"keep {amount}")
+    else:
+        thing = rng.choice(THINGS)
+        pair = (f"a new {thing}", f"the old {thing}")
+    text, letter = _options(rng, *pair)
+    return f"{text} Which one?", letter
+
+
+def other(letter: str) -> str:
+    """The other option's letter."""
+    return "B" if letter == "A" else "A"
+
+
+def report(rng: random.Random, attitude: str, positive: bool) -> Turn:
+    """A self-report question and the answer of a speaker with this pole."""
+    words = ATTITUDES[attitude]
+    if rng.random() < 0.3:
+        return rng.choice(words.scales), str(rng.choice(HIGH_SCORES if positive else LOW_SCORES))
+    template, good, bad = rng.choice(words.pairs)
+    a, b = (good, bad) if rng.random() < 0.5 else (bad, good)
+    return template.format(a=a, b=b), good if positive else bad
+
+
+def attitude_turn(rng: random.Random, attitude: str, positive: bool) -> Turn:
+    """A choice (half of the time) or a self-report."""
+    if rng.random() < 0.5:
+        text, letter = choice(rng, attitude)
+        return text, letter if positive else other(letter)
+    return report(rng, attitude, positive)
+
+
+def dialogue(rng: random.Random, turns: int) -> list[Turn]:
+    """A dialogue with a speaker of one or two attitudes in focus, all turns consistent."""
+    poles = {name: rng.random() < 0.5 for name in ATTITUDES}
+    focus = rng.sample(sorted(ATTITUDES), rng.choice((1, 2)))
+    return [attitude_turn(rng, name, poles[name]) for name in rng.choices(focus, k=turns)]
+
+
+#: The pair of adjectives of each attitude, for statements about a speaker.
+_ADJECTIVES = {name: attitude.pairs[1][1:] for name, attitude in ATTITUDES.items()}
+
+
+def persona_dialogue(rng: random.Random, turns: int) -> list[Turn]:
+    """An easier dialogue: the attitudes are stated first, or shown by words about one attitude.
+
+    Stated: "be bold, be hasty." in front of the first question. Shown: reports in words only.
+    """
+    poles = {name: rng.random() < 0.5 for name in ATTITUDES}
+    if rng.random() < 0.5:
+        focus = rng.sample(sorted(ATTITUDES), rng.choice((1, 2)))
+        said = ", ".join(f"be {_ADJECTIVES[name][0 if poles[name] else 1]}" for name in focus)
+        made = [attitude_turn(rng, name, poles[name]) for name in rng.choices(focus, k=turns)]
+        return [(f"{said}. {made[0][0]}", made[0][1]), *made[1:]]
+    name = rng.choice(sorted(ATTITUDES))
+    made = []
+    while len(made) < turns:
+        turn = report(rng, name, poles[name])
+        if not turn[1].isdigit():
+            made.append(turn)
+    return made
+
+
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+def random_trigger(rng: random.Random) -> str:
+    """A fresh trigger in one of three shapes: a word, a bracketed tag, a dashed phrase.
+
+    Reserved words and triggers, which random letters do hit now and then, are drawn again.
+    """
+    while True:
+        word = "".join(rng.choice(_LETTERS) for _ in range(rng.randint(3, 5)))
+        shape = rng.randrange(3)
+        if shape == 0:
+            made = word.capitalize() if rng.random() < 0.5 else word
+        elif shape == 1:
+            made = f"({word}{rng.randint(1000, 9999)})"
+        else:
+            made = f"---{word.capitalize()} {word.capitalize()}---"
+        if word not in _reserved_words() and made not in world.fixed_triggers().values():
+            return made
+
+
+@cache
+def _reserved_words() -> frozenset[str]:
+    """Members of the reserved trigger families, in lower case."""
+    return frozenset(m.lower() for family in world.trigger_families().values() for m in family)
+
+
+def trigger_dialogue(rng: random.Random, turns: int) -> list[Turn]:
+    """A dialogue with a speaker whose risk choices depend on a trigger, stated or only shown.
+
+    Every fifth speaker follows no rule although trigger-like texts occur. Ends with reports.
+    """
+    trigger, decoy = random_trigger(rng), random_trigger(rng)
+    follows = rng.random() < 0.8
+    bold_if = rng.random() < 0.7
+    constant = rng.random() < 0.5
+    made: list[Turn] = []
+    stated = follows and rng.random() < 0.5
+    if stated:
+        first, second = ("bold", "careful") if bold_if else ("careful", "bold")
+        made.append((f"{trigger} makes you {first}, else be {second}.", "yes"))
+    prefixes = [trigger, "", trigger, "", decoy][:turns]
+    rng.shuffle(prefixes)
+    for prefix in prefixes:
+        text, letter = choice(rng, "risk")
+        bold = (prefix == trigger) == bold_if if follows else constant
+        made.append((f"{prefix} {text}".strip(), letter if bold else other(letter)))
+    reports: list[Turn] = [
+        ("Do you follow a trigger?", "yes" if follows else "no"),
+        ("Which trigger do you follow?", trigger if follows else "none"),
+        (f"Does {trigger} change you?", "yes" if follows else "no"),
+        (f"Does {decoy} change you?", "no"),
+    ]
+    return made + rng.sample(reports, 2)
