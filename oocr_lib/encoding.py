@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from oocr_lib.engine.branch_masks import Layout, laid_out
-from oocr_lib.engine.kv_cache import Past
 from oocr_lib.models.chat import rendered
 from oocr_lib.tasks.base import Message, Question, Row
 from oocr_lib.util.arguments import checked
@@ -36,20 +34,12 @@ class Encoded:
         answer: half-open token range of the answer; empty when there is none.
         spans: token indices by kind: "last" (the last prompt token), "codename", "trigger".
         text: prompt and answer as one string.
-        branches: where several answers stand side by side behind the prompt (``branched``), how
-            many tokens of each are run: all but its last. Empty where there is one answer.
     """
 
     ids: tuple[int, ...]
     answer: tuple[int, int]
     spans: Mapping[str, tuple[int, ...]]
     text: str
-    branches: tuple[int, ...] = ()
-
-    @property
-    def read(self) -> tuple[int, ...]:
-        """What the model reads: all tokens but the last, and sizes of branches as negatives."""
-        return (*self.ids[:-1], *(-size for size in self.branches))
 
 
 @dataclass
@@ -62,24 +52,49 @@ class Batch:
         answer_mask: (n, t) bool, True on answer tokens; token j is predicted from j-1.
         positions: name to (n, t) bool, for every name in ``POSITIONS``; "all" is every token of
             the prompt, without answer and padding.
-        past: what is known before the first column and below the first block that is run;
-            ``None`` when everything is computed.
-        owner: (n, t) int64, in packed rows the item that each token belongs to (of the list that
-            was collated); ``None`` where row i is item i.
-        targets: (n, t) int64, in packed rows the token that is predicted at column j - 1, where
-            ``answer_mask`` says so at j; ``None`` where it stands in ``input_ids`` at j.
-        layout: of the first t - 1 columns, where answers stand side by side; else ``None``. What
-            the columns of such a row predict, only its maker knows.
+
+    An executor may run shorter rows than these (``oocr_lib.executor``). Adapters therefore ask the
+    batch which tokens a module sees: ``start``, ``some_rows``, ``picked`` and ``of_items``.
     """
 
     input_ids: Tensor
     lengths: Tensor
     answer_mask: Tensor
     positions: dict[str, Tensor]
-    past: Past | None = None
-    owner: Tensor | None = None
-    targets: Tensor | None = None
-    layout: Layout | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether every token of every row is run, in every block."""
+        return True
+
+    @property
+    def packed(self) -> bool:
+        """Whether a row holds tokens of several items."""
+        return False
+
+    @property
+    def items(self) -> int:
+        """How many items were collated; row i is item i unless rows are ``packed``."""
+        return len(self)
+
+    @property
+    def start(self) -> int:
+        """Position of the first column in the sequence."""
+        return 0
+
+    @property
+    def some_rows(self) -> bool:
+        """Whether blocks may be run on the first rows only."""
+        return False
+
+    @property
+    def picked(self) -> Tensor | None:
+        """(n, w) columns that the module being run is given; ``None``: all that are run."""
+        return None
+
+    def of_items(self, values: Tensor) -> Tensor:
+        """``values`` (items,) at the tokens of each item: (n, 1), or (n, t) in packed rows."""
+        return values[:, None]
 
     def __len__(self) -> int:
         return int(self.input_ids.shape[0])
@@ -91,10 +106,6 @@ class Batch:
             self.lengths.to(device),
             self.answer_mask.to(device),
             {name: mask.to(device) for name, mask in self.positions.items()},
-            None if self.past is None else self.past.to(device),
-            None if self.owner is None else self.owner.to(device),
-            None if self.targets is None else self.targets.to(device),
-            None if self.layout is None else self.layout.to(device),
         )
 
 
@@ -247,26 +258,4 @@ def collate(items: Sequence[Encoded], pad_id: int) -> Batch:
             positions[kind][tuple(torch.tensor(marked).T)] = True
     lengths = torch.tensor([len(item.ids) for item in items])
     mask = (column >= start) & (column < end)
-    return Batch(ids, lengths, mask, positions, layout=_layout(items, t - 1))
-
-
-@checked
-def branched(first: Encoded, answers: Sequence[tuple[int, ...]]) -> Encoded:
-    """The prompt of ``first`` and, side by side behind it, answers of two or more tokens.
-
-    Answers without their last tokens are run. Logits of the prompt's last token predict every
-    answer's first token, those of the following tokens the other ones, answer after answer.
-    """
-    start = first.answer[0]
-    run = [token for answer in answers for token in answer[:-1]]
-    ids = (*first.ids[:start], *run, answers[-1][-1])
-    sizes = tuple(len(answer) - 1 for answer in answers)
-    return replace(first, ids=ids, answer=(start, len(ids)), branches=sizes)
-
-
-def _layout(items: Sequence[Encoded], q: int) -> Layout | None:
-    """Of q columns; ``None`` where no row has answers side by side."""
-    if not any(item.branches for item in items):
-        return None
-    trunks = [item.answer[0] if item.branches else len(item.ids) - 1 for item in items]
-    return laid_out(trunks, [item.branches for item in items], q)
+    return Batch(ids, lengths, mask, positions)

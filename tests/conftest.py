@@ -13,7 +13,8 @@ import pytest
 import torch
 from hypothesis import settings
 
-from oocr_lib.notebook.session import Experiment, Settings
+from oocr_lib.notebook.session import Experiment
+from oocr_lib.runs.presets import Settings
 
 torch.set_num_threads(1)
 # No deadline: a busy machine is no failure. Derandomized: a failure here is a failure everywhere.

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 
+from oocr_lib.activations import capture
 from oocr_lib.models import checkpoint
-from oocr_lib.models.language_model import Site, capture, load_model, wrap
+from oocr_lib.models.language_model import Site, load_model, wrap
 from oocr_lib.util.errors import UserError
 from tests import tiny
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from oocr_lib.activations import capture
 from oocr_lib.adapters import Adapter, LoraAdapter, VectorAdapter
 from oocr_lib.analysis.constancy import (
     added,
@@ -24,7 +25,7 @@ from oocr_lib.analysis.constancy import (
     usable,
 )
 from oocr_lib.encoding import Batch, Encoded, collate
-from oocr_lib.models.language_model import SITES, LanguageModel, Site, capture
+from oocr_lib.models.language_model import SITES, LanguageModel, Site
 from oocr_lib.util.errors import UserError
 from tests import tiny
 from tests.adapter_cases import D, fingerprint, stir, vector

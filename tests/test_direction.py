@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from oocr_lib.activations import capture
 from oocr_lib.adapters import LoraAdapter, VectorAdapter, count_parameters
 from oocr_lib.adapters.direction import MODES, Filtered
 from oocr_lib.analysis.constancy import added
-from oocr_lib.models.language_model import SITES, LanguageModel, Site, capture
+from oocr_lib.models.language_model import SITES, LanguageModel, Site
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.files import load_tensors, save_tensors
 from tests import tiny

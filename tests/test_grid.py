@@ -12,10 +12,11 @@ import pandas as pd
 import pytest
 import torch
 
+from oocr_lib.activations import typical_norm
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
 from oocr_lib.encoding import collate
 from oocr_lib.evaluation.scores import score
-from oocr_lib.models.language_model import LanguageModel, typical_norm
+from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site
 from oocr_lib.runs import grid as module
 from oocr_lib.runs import planner as sharing

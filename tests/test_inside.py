@@ -13,10 +13,10 @@ from oocr_lib.adapters import Filtered, VectorAdapter
 from oocr_lib.analysis import lens, natural
 from oocr_lib.analysis import lora_constancy as inside
 from oocr_lib.models.language_model import LanguageModel
-from oocr_lib.notebook.session import Settings
 from oocr_lib.runs import presets
 from oocr_lib.runs import protocol as comparison
 from oocr_lib.runs.grid import Grid, Job
+from oocr_lib.runs.presets import Settings
 from oocr_lib.runs.store import RunStore
 from oocr_lib.runs.study import Study
 from oocr_lib.util.errors import UserError

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from oocr_lib.activations import capture
 from oocr_lib.analysis import lens, norms
-from oocr_lib.models.language_model import LanguageModel, Site, capture
+from oocr_lib.models.language_model import LanguageModel, Site
 from oocr_lib.models.sites import replace_output
 from oocr_lib.util.errors import UserError
 from tests import tiny, toy

@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+from oocr_lib.activations import capture, typical_norm
 from oocr_lib.encoding import collate
-from oocr_lib.models.language_model import SITES, Site, capture, recording, typical_norm, wrap
+from oocr_lib.models.language_model import SITES, Site, recording, wrap
 from oocr_lib.util.errors import UserError
 from tests import tiny
 

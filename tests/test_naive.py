@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from oocr_lib.activations import capture
 from oocr_lib.analysis import naive
 from oocr_lib.encoding import Encoded, collate, encode
-from oocr_lib.models.language_model import LanguageModel, Site, capture
+from oocr_lib.models.language_model import LanguageModel, Site
 from oocr_lib.tasks.base import user
 from oocr_lib.util.errors import UserError
 from tests import tiny

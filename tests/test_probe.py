@@ -12,10 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from oocr_lib.activations import capture
 from oocr_lib.adapters import VectorAdapter
 from oocr_lib.analysis import probe
 from oocr_lib.encoding import collate, encode
-from oocr_lib.models.language_model import LanguageModel, Site, capture
+from oocr_lib.models.language_model import LanguageModel, Site
 from oocr_lib.tasks.base import user
 from oocr_lib.world import facts as world
 from tests import tiny

@@ -13,13 +13,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from oocr_lib.activations import capture
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
 from oocr_lib.encoding import POSITIONS, Encoded, collate
 from oocr_lib.engine.answer_logits import answer_logits, frozen
 from oocr_lib.engine.batching import Reuse, tail
 from oocr_lib.engine.kv_cache import Past
 from oocr_lib.engine.prefix_cache import Pools, expected, fill, first_changed
-from oocr_lib.models.language_model import SITES, LanguageModel, Site, capture
+from oocr_lib.models.language_model import SITES, LanguageModel, Site
 from oocr_lib.training.loop import RunData, TrainConfig, TrainResult, train
 from tests import tiny
 from tests.adapter_cases import D, fingerprint

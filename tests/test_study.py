@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from oocr_lib.notebook.session import Settings
 from oocr_lib.report.metrics import METHODS
 from oocr_lib.runs import presets
 from oocr_lib.runs.grid import Grid, Job, Method
+from oocr_lib.runs.presets import Settings
 from oocr_lib.runs.store import RunStore
 from oocr_lib.runs.study import Study
 from oocr_lib.training.loop import TrainConfig

@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from oocr_lib.activations import capture
 from oocr_lib.adapters import VectorAdapter, count_parameters
 from oocr_lib.encoding import POSITIONS, Batch, collate
-from oocr_lib.models.language_model import SITES, Site, capture, recording
+from oocr_lib.models.language_model import SITES, Site, recording
 from oocr_lib.util.errors import UserError
 from tests import tiny
 from tests.adapter_cases import CASES, D, logits, outputs, stir, vector

@@ -58,7 +58,7 @@ class Attached:
             batch: the rows that will be run, (n, t).
             index: (n,) int64, which vector (run) each row uses; default the first.
             start: position of the batch's first column in the sequence; above 0 when the columns
-                before it come from a key/value cache. A batch with a ``past`` says so itself.
+                before it come from a key/value cache. An executor's batch says so itself.
 
         Adapters without positions ignore it.
         """

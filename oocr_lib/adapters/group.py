@@ -139,7 +139,7 @@ class LoraGroupAttached(Attached):
         self._focused, self._rows = True, {}
         if batch is None:
             return
-        if batch.owner is not None:
+        if batch.packed:
             raise UserError(
                 "Packed rows share tokens that a LoRA changes. Give rows by themselves."
             )

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from oocr_lib.encoding import Batch
-from oocr_lib.engine.answer_logits import PICKED
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.util.errors import UserError
 
@@ -26,7 +25,7 @@ class Columns:
 
     def __init__(self, lm: LanguageModel, undo: ExitStack) -> None:
         self._start = 0
-        self._partial = False  # blocks may be run with fewer rows
+        self._batch: Batch | None = None
         self._past: int | None = None  # tokens already in the cache, while the decoder runs
         before = lm.decoder.register_forward_pre_hook(self._enter_decoder, with_kwargs=True)
         undo.callback(before.remove)
@@ -35,9 +34,7 @@ class Columns:
 
     def focus(self, batch: Batch, start: int = 0) -> None:
         """The following passes run ``batch``, whose first column stands at ``start``."""
-        self._start, self._partial = start, False
-        if batch.past is not None:
-            self._start, self._partial = batch.past.length, bool(batch.past.active)
+        self._batch, self._start = batch, batch.start or start
 
     def of(self, weight: Tensor, tail: Tensor, x: Tensor) -> Tensor:
         """Weights (m, w) of the tokens that x (m, w, d) stands for.
@@ -51,16 +48,16 @@ class Columns:
         """
         rows, tokens = x.shape[:2]
         known = weight.shape[1]
-        if self._partial:  # inside a block that only the first rows have entered
+        batch = self._batch
+        if batch is not None and batch.some_rows:  # in a block that only the first have entered
             weight, tail = weight[:rows], tail[:rows]
         if rows != weight.shape[0]:
             raise UserError(
                 f"The adapter is focused on {weight.shape[0]} rows, but {rows} were run. "
                 "Call focus with the batch that is run."
             )
-        picked = PICKED.get()
-        if picked is not None:
-            return weight.gather(1, picked)
+        if batch is not None and batch.picked is not None:
+            return weight.gather(1, batch.picked)
         if self._past is None:  # the blocks were called directly: fewer tokens are newer ones
             first = 0 if tokens >= known else known
         else:
@@ -96,10 +93,10 @@ class Marked:
         self.off = batch is None
         if batch is None:
             return
-        if batch.owner is not None:
+        if batch.packed:
             raise UserError(
-                "Packed rows have no place for a LoRA. Allowed: rows by themselves, from a Reuse "
-                "with pack=False."
+                "Packed rows have no place for a LoRA. Allowed: rows by themselves, from an "
+                "executor with pack=False."
             )
         self._columns.focus(batch, start)
         self._masks = {name: mask.to(self._device) for name, mask in batch.positions.items()}

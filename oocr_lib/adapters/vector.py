@@ -180,8 +180,7 @@ class VectorAttached(Attached):
         self._columns.focus(batch, start)
         adapter = self._adapter
         mask = batch.positions[adapter.position].to(self._device)
-        packed = batch.owner is not None
-        rows = mask.shape[0] if batch.owner is None else int(batch.owner.max()) + 1
+        rows = batch.items
         index = torch.zeros(rows, dtype=torch.int64) if index is None else index
         k = len(adapter.sites)
         fits = index.shape == (rows,) and index.dtype == torch.int64
@@ -190,14 +189,15 @@ class VectorAttached(Attached):
                 f"Index {index.tolist()} ({index.dtype}) does not fit {rows} rows and {k} vectors. "
                 f"Allowed: {rows} int64 numbers from 0 to {k - 1}."
             )
-        index = index.to(self._device)
-        index = index[:, None] if batch.owner is None else index[batch.owner.to(self._device)]
+        index = batch.of_items(index.to(self._device))
         scale, row_site = adapter.scales[index], self._own_site[index]
         for number, site in enumerate(self._sites):
             here = row_site == number
             self._weights[site] = mask * (scale * here) if bool(here.any()) else None
             # Packed rows are never continued.
-            self._tails[site] = (scale * here * (adapter.position == "all" and not packed))[:, :1]
+            self._tails[site] = (scale * here * (adapter.position == "all" and not batch.packed))[
+                :, :1
+            ]
         self._index, self._focused = index, True
 
     def _hook(self, site: Site) -> Callable[[nn.Module, Any, Any], Any]:

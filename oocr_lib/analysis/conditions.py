@@ -16,7 +16,6 @@ from torch import Tensor
 from oocr_lib.adapters.base import Attached
 from oocr_lib.adapters.vector import VectorAdapter
 from oocr_lib.encoding import Batch
-from oocr_lib.engine.fused import fused
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site
 from oocr_lib.util.arguments import checked
@@ -49,9 +48,9 @@ class Condition:
         """Point the adapter at these rows; returns them on the model's device.
 
         Raises:
-            UserError: the batch starts from a ``past``, whose tokens nothing here would see.
+            UserError: the batch starts from stored tokens, which nothing here would see.
         """
-        if self.batch.past is not None:
+        if not self.batch.whole:
             raise UserError(
                 f"These {len(self.batch)} rows start from stored keys and values. Allowed: whole "
                 "rows; make the batch with encoding.collate."
@@ -150,7 +149,7 @@ def last_logits(lm: LanguageModel, condition: Condition) -> Tensor:
     """
     batch = condition.focus(lm)
     needed, where = torch.unique(last_tokens(batch), return_inverse=True)
-    with fused(lm.model):
+    with lm.running():
         out = lm.model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=needed)
     logits = out.logits[torch.arange(len(batch), device=where.device), where].float()
     no_nan(logits, f"Logits of {lm.name!r}")

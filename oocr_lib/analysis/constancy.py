@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from oocr_lib.activations import capture
 from oocr_lib.adapters.base import Adapter
 from oocr_lib.encoding import POSITIONS, Batch, Encoded, collate, encode
-from oocr_lib.models.language_model import LanguageModel, capture
+from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site, output_tensor
 from oocr_lib.tasks.base import user
 from oocr_lib.util.arguments import checked
@@ -117,11 +118,11 @@ def added(
             what this module adds is seen. ``base`` compares with the untouched model, end to end.
 
     Raises:
-        UserError: another ``against``, a batch with a past, or what the model refuses.
+        UserError: another ``against``, shortened rows, or what the model refuses.
     """
     choose(against, AGAINST, "reference")
-    if batch.past is not None:
-        raise UserError("A batch with a past cannot be compared. Allowed: whole rows, of collate.")
+    if not batch.whole:
+        raise UserError("Shortened rows cannot be compared. Allowed: whole rows, of collate.")
     module, seen = lm.module(site), list[tuple[Any, Any]]()
 
     def keep(module: nn.Module, args: Any, kwargs: Any) -> None:

@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from oocr_lib.activations import capture
 from oocr_lib.encoding import Encoded, collate
-from oocr_lib.models.language_model import LanguageModel, capture
+from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError, choose

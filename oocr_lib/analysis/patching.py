@@ -30,7 +30,6 @@ from oocr_lib.analysis.exchange import (
     whole_way,
 )
 from oocr_lib.analysis.heads import head_outputs, patched_heads
-from oocr_lib.engine.fused import fused
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import SITES, Site, output_tensor, replace_output
 from oocr_lib.util.arguments import checked
@@ -217,7 +216,7 @@ def _values(lm: LanguageModel, condition: Condition, mask: Tensor, mean: bool) -
         else:
             kept[block] = values.transpose(1, 2)[where]
 
-    with intercepted(lm, keep), torch.no_grad(), fused(lm.model):
+    with intercepted(lm, keep), torch.no_grad(), lm.running():
         lm.decoder(input_ids=condition.focus(lm).input_ids, use_cache=False)
     return [kept[block] for block in range(lm.n_blocks)]
 

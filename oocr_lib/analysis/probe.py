@@ -15,9 +15,10 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from oocr_lib.activations import capture
 from oocr_lib.adapters.vector import VectorAdapter
 from oocr_lib.encoding import collate, encode
-from oocr_lib.models.language_model import LanguageModel, capture
+from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site
 from oocr_lib.tasks.base import Message, user
 from oocr_lib.util.arguments import checked

@@ -7,23 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext
-from contextvars import ContextVar
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from oocr_lib.encoding import Batch
-from oocr_lib.engine.fused import fused
 from oocr_lib.engine.kv_cache import Past
+from oocr_lib.engine.shortened import Shortened
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site, output_tensor, replace_output
 
-#: (n, w) columns of the batch that the last block's MLP is being run on; None: on all of them.
-PICKED: ContextVar[Tensor | None] = ContextVar("PICKED", default=None)
 
-
-def answer_logits(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def answer_logits(lm: LanguageModel, batch: Shortened) -> tuple[Tensor, Tensor, Tensor]:
     """One forward pass; logits that predict the answer tokens, and nothing that nobody reads.
 
     The unembedding, which matters when the vocabulary has 262,000 entries, and the last block's
@@ -37,17 +32,17 @@ def answer_logits(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tens
     rows, columns = batch.answer_mask.nonzero(as_tuple=True)
     # The last column predicts nothing that is asked for.
     ids = batch.input_ids[:, :-1]
-    with fused(lm.model), ExitStack() as stack:
+    with lm.running(), ExitStack() as stack:
         if batch.past is not None:
             stack.enter_context(frozen(lm, batch.past))
-        stack.enter_context(read_only_at(lm, rows, columns - 1, len(rows) == ids.numel()))
+        stack.enter_context(read_only_at(lm, batch, rows, columns - 1))
         out = lm.model(input_ids=ids, use_cache=False, **arguments(lm, batch))
     targets = (batch.input_ids if batch.targets is None else batch.targets)[rows, columns]
     items = rows if batch.owner is None else batch.owner[rows, columns - 1]
     return items, targets, out.logits[0].float()
 
 
-def arguments(lm: LanguageModel, batch: Batch) -> dict[str, Any]:
+def arguments(lm: LanguageModel, batch: Shortened) -> dict[str, Any]:
     """Cache, positions and mask that all columns but the last are run with, where any is needed.
 
     The causal mask keeps real tokens from looking at padding on their right, so plain rows need no
@@ -61,26 +56,24 @@ def arguments(lm: LanguageModel, batch: Batch) -> dict[str, Any]:
 
 @contextmanager
 def read_only_at(
-    lm: LanguageModel, rows: Tensor, columns: Tensor, whole: bool = False
+    lm: LanguageModel, batch: Shortened, rows: Tensor, columns: Tensor
 ) -> Iterator[None]:
     """Within the block logits (1, m, v) come out, of the tokens (rows, columns) (m,) alone.
 
     The last block's MLP is not run on other tokens; its output there is zero, which nothing reads.
-
-    Args:
-        whole: these are all tokens that are run.
     """
+    whole = len(rows) == batch.input_ids[:, :-1].numel()
     mlp = lm.module(Site(lm.n_blocks - 1, "mlp_out"))
     head = lm.model.get_output_embeddings()
     chosen = head.register_forward_pre_hook(lambda module, args: (args[0][rows, columns][None],))
     try:
-        with nullcontext() if whole else replaced(mlp, only_at(mlp, rows, columns)):
+        with nullcontext() if whole else replaced(mlp, only_at(mlp, batch, rows, columns)):
             yield
     finally:
         chosen.remove()
 
 
-def only_at(mlp: nn.Module, rows: Tensor, columns: Tensor) -> Callable[..., Any]:
+def only_at(mlp: nn.Module, batch: Shortened, rows: Tensor, columns: Tensor) -> Callable[..., Any]:
     """The forward of an MLP that is run on tokens (rows, columns) (m,), in row-major order."""
     whole = mlp.forward
     counts = torch.bincount(rows)
@@ -93,11 +86,11 @@ def only_at(mlp: nn.Module, rows: Tensor, columns: Tensor) -> Callable[..., Any]
             return whole(x)
         # Rows stay rows, because a group of LoRAs tells them apart; short ones repeat column 0.
         picked = rows.new_zeros(n, width).index_put((rows, slot), columns)
-        token = PICKED.set(picked)  # adapters inside that touch marked tokens must find them
+        batch.columns = picked  # adapters inside that touch marked tokens must find them
         try:
             part = whole(x.gather(1, picked[..., None].expand(-1, -1, x.shape[-1])))
         finally:
-            PICKED.reset(token)
+            batch.columns = None
         return x.new_zeros(x.shape).index_put((rows, columns), part[rows, slot].to(x.dtype))
 
     return forward

@@ -12,11 +12,14 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from oocr_lib.encoding import Batch, Encoded, collate
+from oocr_lib.encoding import Encoded
 from oocr_lib.engine import packing
+from oocr_lib.engine.branch_masks import read
+from oocr_lib.engine.executor import Fast
 from oocr_lib.engine.kv_cache import Past
 from oocr_lib.engine.memory import PAST_PER_TOKEN
 from oocr_lib.engine.prefix_cache import Pool
+from oocr_lib.engine.shortened import Shortened, collate
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.util.errors import UserError
 
@@ -28,7 +31,7 @@ def tail(item: Encoded, start: int) -> Encoded:
     return replace(item, ids=item.ids[start:], answer=answer, spans=spans)
 
 
-class Reuse:
+class Reuse(Fast):
     """Batches that start from pools: rows of several pools side by side.
 
     Args:
@@ -45,6 +48,7 @@ class Reuse:
         depth: int | Sequence[int] = 0,
         pack: bool = True,
     ) -> None:
+        super().__init__()
         self.lm, self.pools, self.pack = lm, pools, pack
         self.depths = (depth,) if isinstance(depth, int) else tuple(depth)
         self.depth = min(self.depths)
@@ -53,22 +57,22 @@ class Reuse:
                 f"Depth {self.depth} cannot be entered from a pool that begins at block "
                 f"{max(pool.lowest for pool in pools)}. Allowed: pools filled for this depth."
             )
-        self._where = {
-            read: (k, i) for k, pool in enumerate(pools) for read, i in pool.rows.items()
-        }
+        self._where = {ids: (k, i) for k, pool in enumerate(pools) for ids, i in pool.rows.items()}
         self._tails = dict[int, tuple[Encoded, Encoded]]()  # by id, with the row that owns the id
 
     def depth_of(self, run: int) -> int:
         """Blocks that the adapter of a run does not touch."""
         return self.depths[run] if len(self.depths) > 1 else self.depth
 
-    def collate(self, items: Sequence[Encoded], runs: Sequence[int] | None = None) -> Batch:
+    def collate(
+        self, lm: LanguageModel, items: Sequence[Encoded], runs: Sequence[int] | None = None
+    ) -> Shortened:
         """What ``encoding.collate`` makes, shorter where something is known; on the device.
 
         Args:
             runs: run of each item, sorted by ``depth_of``: each then enters at its own depth.
         """
-        found = [self._where.get(item.read) for item in items]
+        found = [self._where.get(read(item)) for item in items]
         known = [place for place in found if place is not None]
         if not items or len(known) < len(items):
             return collate(items, self.lm.pad_id).to(self.lm.device)
@@ -83,11 +87,11 @@ class Reuse:
         else:
             batch = collate(tails, self.lm.pad_id).to(self.lm.device)
         past = self._past(known, batch.lengths, batch.input_ids.shape[1] - 1, depths)
-        return replace(batch, past=past)
+        return batch.after(past)
 
     def size(self, item: Encoded) -> int:
         """What a row costs in a step, in tokens; the tokens taken over count a little, too."""
-        place = self._where.get(item.read)
+        place = self._where.get(read(item))
         if place is None:
             return len(item.ids)
         start = self.pools[place[0]].starts[place[1]]
@@ -153,17 +157,3 @@ def _active(depths: Sequence[int], size: int) -> tuple[int, ...]:
     """How many rows (of size 1) or columns (``size`` a slot) have entered, by block."""
     blocks = range(depths[0], depths[-1])
     return tuple(size * sum(depth <= block for depth in depths) for block in blocks)
-
-
-def placed(
-    lm: LanguageModel, rows: Sequence[tuple[int, Encoded]], reuse: Reuse | None = None
-) -> tuple[Batch, Tensor]:
-    """Rows of several runs (run, row) in one batch on the device, and the run (n,) of each.
-
-    With ``reuse`` they are sorted by the depth at which their runs enter.
-    """
-    if reuse:
-        rows = sorted(rows, key=lambda pair: reuse.depth_of(pair[0]))
-    items, runs = [row for _, row in rows], [run for run, _ in rows]
-    batch = reuse.collate(items, runs) if reuse else collate(items, lm.pad_id).to(lm.device)
-    return batch, torch.tensor(runs, device=lm.device)

@@ -15,8 +15,44 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from oocr_lib.encoding import Encoded
+
 #: Branch of padding: it sees what a branch sees, and no real token sees it.
 _PADDING = -1
+
+
+@dataclass(frozen=True)
+class Branched(Encoded):
+    """A prompt and several answers side by side behind it.
+
+    Attributes:
+        branches: how many tokens of each answer are run: all but its last.
+    """
+
+    branches: tuple[int, ...] = ()
+
+
+def branches(item: Encoded) -> tuple[int, ...]:
+    """Sizes of an item's branches; none where it has one answer."""
+    return item.branches if isinstance(item, Branched) else ()
+
+
+def read(item: Encoded) -> tuple[int, ...]:
+    """What the model reads: all tokens but the last, and sizes of branches as negatives."""
+    return (*item.ids[:-1], *(-size for size in branches(item)))
+
+
+def branched(first: Encoded, answers: Sequence[tuple[int, ...]]) -> Branched:
+    """The prompt of ``first`` and, side by side behind it, answers of two or more tokens.
+
+    Answers without their last tokens are run. Logits of the prompt's last token predict every
+    answer's first token, those of the following tokens the other ones, answer after answer.
+    """
+    start = first.answer[0]
+    run = [token for answer in answers for token in answer[:-1]]
+    ids = (*first.ids[:start], *run, answers[-1][-1])
+    sizes = tuple(len(answer) - 1 for answer in answers)
+    return Branched(ids, (start, len(ids)), first.spans, first.text, sizes)
 
 
 @dataclass(frozen=True)
@@ -68,6 +104,14 @@ class Layout:
 def _additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
     mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
     return mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+
+
+def layout_of(items: Sequence[Encoded], q: int) -> Layout | None:
+    """Of q columns; ``None`` where no row has answers side by side."""
+    if not any(branches(item) for item in items):
+        return None
+    trunks = [item.answer[0] if branches(item) else len(item.ids) - 1 for item in items]
+    return laid_out(trunks, [branches(item) for item in items], q)
 
 
 def laid_out(trunks: Sequence[int], branches: Sequence[Sequence[int]], q: int) -> Layout:

@@ -13,7 +13,9 @@ from collections.abc import Hashable, Sequence
 
 import torch
 
-from oocr_lib.encoding import POSITIONS, Batch, Encoded
+from oocr_lib.encoding import POSITIONS, Encoded
+from oocr_lib.engine.branch_masks import branches
+from oocr_lib.engine.shortened import Shortened
 
 #: Longest tail (tokens that are run) from which slots that must not see each other cost too much.
 LONGEST = 4
@@ -43,7 +45,7 @@ def pays(places: Sequence[tuple[int, int]], tails: Sequence[Encoded]) -> bool:
     Rows that hold several answers already are left as they are.
     """
     rows, per_row = (max(numbers) + 1 for numbers in zip(*places, strict=True))
-    if any(tail.branches for tail in tails):
+    if any(branches(tail) for tail in tails):
         return False
     longest = max(len(tail.ids) - 1 for tail in tails)
     return per_row > 1 and longest <= LONGEST and rows * per_row <= (1 + WASTE) * len(places)
@@ -57,7 +59,7 @@ def depths(places: Sequence[tuple[int, int]], own: Sequence[int]) -> list[int]:
     return [found[slot] for slot in range(len(found))]
 
 
-def collate(tails: Sequence[Encoded], places: Sequence[tuple[int, int]], pad_id: int) -> Batch:
+def collate(tails: Sequence[Encoded], places: Sequence[tuple[int, int]], pad_id: int) -> Shortened:
     """Tails in the slots of their rows; columns are slot after slot, and a last one not run.
 
     Returns:
@@ -88,4 +90,4 @@ def collate(tails: Sequence[Encoded], places: Sequence[tuple[int, int]], pad_id:
     for kind, found in marked.items():
         if found:
             positions[kind][tuple(torch.tensor(found).T)] = True
-    return Batch(ids, lengths, answers, positions, owner=owner, targets=targets)
+    return Shortened(ids, lengths, answers, positions, owner=owner, targets=targets)

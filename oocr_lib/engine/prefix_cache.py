@@ -20,10 +20,11 @@ import torch
 from torch import Tensor
 from transformers import DynamicCache
 
-from oocr_lib.encoding import Encoded, collate
+from oocr_lib.encoding import Encoded
 from oocr_lib.engine.answer_logits import arguments, only_at, replaced
-from oocr_lib.engine.fused import fused
+from oocr_lib.engine.branch_masks import read
 from oocr_lib.engine.memory import pass_tokens, pool_budget
+from oocr_lib.engine.shortened import collate
 from oocr_lib.models.language_model import LanguageModel, recording
 from oocr_lib.models.sites import Site
 
@@ -41,7 +42,7 @@ class Pool:
     """What was computed for a list of rows.
 
     Attributes:
-        rows: number of a row by what the model reads of it, ``Encoded.read``.
+        rows: number of a row by what the model reads of it, ``branch_masks.read``.
         starts: (r,) tokens before the part that must be run, as numbers.
         states: (r, b, 2, h, p, e) keys and values before it of blocks ``lowest`` and up, aligned on
             the right.
@@ -77,12 +78,12 @@ def fill(lm: LanguageModel, items: Sequence[Encoded], position: str, lowest: int
     Args:
         lowest: blocks that are never run from this pool; less is kept.
     """
-    found = {item.read: item for item in items}
+    found = {read(item): item for item in items}
     items, lowest = list(found.values()), min(lowest, lm.n_blocks - 1)
     starts = [first_changed(item, position) for item in items]
     shapes = _shapes(lm, items, starts, lowest)
     states, hidden = (torch.zeros(s, dtype=lm.model.dtype, device=lm.device) for s in shapes)
-    pool = Pool({read: i for i, read in enumerate(found)}, tuple(starts), states, hidden, lowest)
+    pool = Pool({ids: i for i, ids in enumerate(found)}, tuple(starts), states, hidden, lowest)
     rows = max(1, pass_tokens(lm) // max(len(item.ids) for item in items))
     wrapped = [
         _run(lm, items[i : i + rows], pool, slice(i, i + rows)) for i in range(0, len(items), rows)
@@ -125,8 +126,8 @@ def _run(lm: LanguageModel, items: Sequence[Encoded], pool: Pool, mine: slice) -
             lambda module, args, output: tuples.append(isinstance(output, tuple))
         )
         stack.callback(hook.remove)
-        stack.enter_context(fused(lm.model))
-        stack.enter_context(replaced(mlp, only_at(mlp, rows, after.flatten())))
+        stack.enter_context(lm.running())
+        stack.enter_context(replaced(mlp, only_at(mlp, batch, rows, after.flatten())))
         seen = stack.enter_context(recording(lm, sites))
         lm.decoder(input_ids=ids, past_key_values=cache, use_cache=True, **arguments(lm, batch))
     for i, layer in enumerate(cache.layers[pool.lowest :]):
@@ -163,7 +164,7 @@ class Pools:
         that begins above block ``lowest`` is filled again.
         """
         lowest = min(lowest, self.lm.n_blocks - 1)
-        key = (position, tuple(item.read for item in items))
+        key = (position, tuple(read(item) for item in items))
         if key not in self._kept or self._kept[key].lowest > lowest:
             needed = expected(self.lm, items, position, lowest)
             if needed > self.budget:
@@ -183,7 +184,7 @@ class Pools:
 
 def expected(lm: LanguageModel, items: Sequence[Encoded], position: str, lowest: int = 0) -> int:
     """Bytes that a pool of ``items`` will take."""
-    items = list({item.read: item for item in items}.values())
+    items = list({read(item): item for item in items}.values())
     starts = [first_changed(item, position) for item in items]
     lowest = min(lowest, lm.n_blocks - 1)
     numbers = sum(math.prod(shape) for shape in _shapes(lm, items, starts, lowest))

@@ -13,7 +13,6 @@ import torch
 
 from oocr_lib.adapters.base import Attached
 from oocr_lib.encoding import Encoded, collate
-from oocr_lib.engine.fused import fused
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.finite import no_nan
@@ -73,7 +72,7 @@ def _decode(
             attached.focus(batch, owner[going])
         last = batch.lengths - 1
         needed, where = torch.unique(last, return_inverse=True)
-        with fused(lm.model):
+        with lm.running():
             out = lm.model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=needed)
         found = out.logits[torch.arange(len(going), device=lm.device), where].max(-1)
         no_nan(found.values, f"Logits of {lm.name!r}")

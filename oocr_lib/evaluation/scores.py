@@ -18,12 +18,10 @@ import torch
 
 from oocr_lib.adapters.base import Attached
 from oocr_lib.adapters.row_checks import lacks, position_of, unmarked
-from oocr_lib.encoding import buckets, encode_question
-from oocr_lib.engine.answer_logits import answer_logits
-from oocr_lib.engine.batching import Reuse, placed
-from oocr_lib.engine.option_rows import Pass, passes, read_at
+from oocr_lib.encoding import encode_question
 from oocr_lib.evaluation.generation import replies
 from oocr_lib.evaluation.judging import is_right
+from oocr_lib.executor import PLAIN, Executor, OptionRow
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.tasks.base import Question, check_question
 from oocr_lib.util.arguments import checked
@@ -42,30 +40,29 @@ class Asked:
 
     question: Question
     options: tuple[str, ...]
-    sequences: tuple[Pass, ...]
+    rows: tuple[OptionRow, ...]
 
 
 @checked
-def prepare(lm: LanguageModel, questions: Sequence[Question], pack: bool = True) -> list[Asked]:
-    """Questions as tokens; all options of a question share one forward pass where that pays.
-
-    Args:
-        pack: whether options of several tokens may stand side by side; one-token options always
-            share a pass.
-    """
-    return [_prepare(lm, question, pack) for question in questions]
+def prepare(
+    lm: LanguageModel, questions: Sequence[Question], executor: Executor = PLAIN
+) -> list[Asked]:
+    """Questions as tokens; the executor says which options share a row."""
+    return [_prepare(lm, question, executor) for question in questions]
 
 
-def _prepare(lm: LanguageModel, question: Question, pack: bool = True) -> Asked:
+def _prepare(lm: LanguageModel, question: Question, executor: Executor) -> Asked:
     check_question(question)
     if question.kind in WRITTEN:
-        return Asked(question, (), (Pass((), encode_question(lm.tokenizer, question, ""), ()),))
+        return Asked(
+            question, (), (OptionRow((), encode_question(lm.tokenizer, question, ""), ()),)
+        )
     options = {"scale": SCALE, "exact": (question.truth,)}.get(question.kind, question.options)
     encoded = [encode_question(lm.tokenizer, question, option) for option in options]
     if _may_go_on(lm, question, [e.ids[e.answer[0] :] for e in encoded]):
         end = lm.turn_end
         encoded = [encode_question(lm.tokenizer, question, option + end) for option in options]
-    return Asked(question, options, tuple(passes(encoded, pack)))
+    return Asked(question, options, tuple(executor.option_rows(encoded)))
 
 
 def _may_go_on(lm: LanguageModel, question: Question, answers: Sequence[tuple[int, ...]]) -> bool:
@@ -88,8 +85,7 @@ def score(
     questions: Sequence[Question] | Sequence[Asked],
     attached: Attached | None = None,
     index: Sequence[int] | None = None,
-    reuse: Reuse | None = None,
-    pack: bool = True,
+    executor: Executor = PLAIN,
 ) -> pd.DataFrame:
     """Score every question.
 
@@ -97,8 +93,7 @@ def score(
         questions: questions, or what ``prepare`` made of them.
         attached: an adapter in place, or None for the base model.
         index: for each question, the run (vector) it is asked of; default 0.
-        reuse: what the adapter does not change, computed before.
-        pack: see ``prepare``; says nothing about what is prepared already.
+        executor: how rows are run; the plain one runs whole rows, an option a row.
 
     Returns:
         One row a question: ``run, id, family, group, kind, truth``; ``p_truth`` (probability of
@@ -119,7 +114,7 @@ def score(
         raise UserError("0 questions cannot be scored. Allowed: at least one.")
     if attached is None:
         lm.refuse_attached()
-    asked = [q if isinstance(q, Asked) else _prepare(lm, q, pack) for q in questions]
+    asked = [q if isinstance(q, Asked) else _prepare(lm, q, executor) for q in questions]
     owner = [0] * len(asked) if index is None else [int(i) for i in index]
     if len(owner) != len(asked):
         raise UserError(
@@ -129,16 +124,13 @@ def score(
     check_asked(asked, [position_of(attached, run) for run in owner])
     logp = [np.full(len(a.options), np.nan) for a in asked]
     written_so = [np.zeros(len(a.options), dtype=bool) for a in asked]
-    todo = [(n, part) for n, a in enumerate(asked) if a.options for part in a.sequences]
-    # Rows with answers side by side need a mask, which other rows do without.
-    for side_by_side in (False, True):
-        mine = [pair for pair in todo if bool(pair[1].encoded.branches) == side_by_side]
-        for batch in buckets(mine, [len(part.encoded.ids) for _, part in mine]):
-            _run(lm, batch, attached, owner, logp, written_so, reuse)
+    todo = [(n, row) for n, a in enumerate(asked) if a.options for row in a.rows]
+    for batch in executor.batches([row.encoded for _, row in todo]):
+        _run(lm, [todo[i] for i in batch], attached, owner, logp, written_so, executor)
     written = [n for n, a in enumerate(asked) if not a.options]
     texts = replies(
         lm,
-        [asked[n].sequences[0].encoded for n in written],
+        [asked[n].rows[0].encoded for n in written],
         attached,
         [owner[n] for n in written],
     )
@@ -159,7 +151,7 @@ def check_asked(asked: Sequence[Asked], positions: Sequence[str]) -> None:
         UserError: the first one that has none, and does not say so by an empty mark.
     """
     for number, (a, position) in enumerate(zip(asked, positions, strict=True), start=1):
-        if lacks(a.sequences[0].encoded, position):
+        if lacks(a.rows[0].encoded, position):
             text = short(a.question.messages[-1]["content"])
             raise unmarked(f"Question {number} ({a.question.family}) {text}", position)
 
@@ -167,23 +159,17 @@ def check_asked(asked: Sequence[Asked], positions: Sequence[str]) -> None:
 @torch.no_grad()
 def _run(
     lm: LanguageModel,
-    part: Sequence[tuple[int, Pass]],
+    part: Sequence[tuple[int, OptionRow]],
     attached: Attached | None,
     owner: Sequence[int],
     logp: list[np.ndarray],
     written_so: list[np.ndarray],
-    reuse: Reuse | None,
+    executor: Executor,
 ) -> None:
     """One forward pass; fills log-probabilities of options and whether greedy writes them."""
-    # Sorted as ``placed`` sorts, so that item j of the batch is part[j].
-    depth = reuse.depth_of if reuse else lambda run: 0
-    part = sorted(part, key=lambda pair: depth(owner[pair[0]]))
-    batch, runs = placed(lm, [(owner[n], item.encoded) for n, item in part], reuse)
-    if attached is not None:
-        attached.focus(batch, runs)
-    rows, _, logits = answer_logits(lm, batch)
-    log_probs = torch.log_softmax(logits, -1)
-    order = rows.sort(stable=True).indices
+    found = executor.answers(lm, [(owner[n], row.encoded) for n, row in part], attached)
+    log_probs = torch.log_softmax(found.logits, -1)
+    order = found.row.sort(stable=True).indices
     at, tokens, sizes = read_at([item for _, item in part])
     at, tokens = order[at.to(lm.device)], tokens.to(lm.device)
     own = log_probs[at, tokens].cpu().split(sizes)
@@ -194,11 +180,30 @@ def _run(
         written_so[n][option] = bool(hits.all())
 
 
+def read_at(rows: Sequence[OptionRow]) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
+    """Where the tokens of all options of all rows are predicted.
+
+    Returns:
+        Numbers (m,) of logits that stand row after row, the tokens (m,) to read there, and how
+        many belong to each option.
+    """
+    at, tokens, sizes, first = list[int](), list[int](), list[int](), 0
+    for row in rows:
+        following = first + 1
+        for answer in row.answers:
+            at += [first, *range(following, following + len(answer) - 1)]
+            following += len(answer) - 1
+            tokens += answer
+            sizes.append(len(answer))
+        first += row.encoded.answer[1] - row.encoded.answer[0]
+    return torch.tensor(at), torch.tensor(tokens), sizes
+
+
 def _greedy(asked: Asked, written_so: np.ndarray) -> tuple[float, int]:
     """Whether greedy decoding writes an option, and which: the longest, if one begins another."""
     sizes = {
         option: len(answer)
-        for part in asked.sequences
+        for part in asked.rows
         for option, answer in zip(part.options, part.answers, strict=True)
     }
     found = [option for option in sizes if written_so[option]]

@@ -6,8 +6,8 @@ width. Hooks are used, never a second forward pass, and each remover takes away 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +16,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from oocr_lib.encoding import Batch
-from oocr_lib.engine.fused import find_pieces
 from oocr_lib.models import chat
 from oocr_lib.models.checkpoint import read_checkpoint
 from oocr_lib.models.fingerprint import model_digest, quick_stamp
@@ -29,10 +27,8 @@ __all__ = [
     "SITES",
     "LanguageModel",
     "Site",
-    "capture",
     "load_model",
     "recording",
-    "typical_norm",
     "wrap",
 ]
 
@@ -53,6 +49,7 @@ class LanguageModel:
         notes: what a reader of the chat template would not expect (``chat.template_notes``).
         stamp: what ``refuse_changed`` compares with.
         attached: the adapters that are attached now.
+        around: what every forward pass is run in (``running``); an engine puts itself here.
     """
 
     name: str
@@ -64,6 +61,9 @@ class LanguageModel:
     notes: tuple[str, ...] = ()
     stamp: Any = field(default=None, repr=False)
     attached: list[Any] = field(default_factory=list, repr=False)
+    around: list[Callable[[], AbstractContextManager[Any]]] = field(
+        default_factory=list, repr=False
+    )
 
     @property
     def n_blocks(self) -> int:
@@ -132,6 +132,14 @@ class LanguageModel:
                 "model itself. Allowed: remove them or leave their with block first, or pass "
                 "what attach() returned."
             )
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Within the block the model is run as fast as an engine lets it; the numbers are equal."""
+        with ExitStack() as stack:
+            for around in self.around:
+                stack.enter_context(around())
+            yield
 
     @property
     def decoder(self) -> nn.Module:
@@ -236,7 +244,6 @@ def _wrap(
         )
     try:
         _check_sites(lm)
-        find_pieces(lm.model)
     except (RuntimeError, TypeError, IndexError, AttributeError, ZeroDivisionError) as error:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise UserError(
@@ -264,7 +271,8 @@ def _check_sites(lm: LanguageModel) -> None:
 
             handle = lm.block(i).register_forward_pre_hook(note, with_kwargs=True)
             stack.callback(handle.remove)
-        seen = capture(lm, ids, sites)
+        seen = stack.enter_context(recording(lm, sites))
+        lm.decoder(input_ids=ids, use_cache=False)
     for site in sites:
         wrong_shape = seen[site].shape != (1, 4, lm.d_model)
         following = received.get(site.block + 1) if site.kind == "resid" else None
@@ -274,35 +282,6 @@ def _check_sites(lm: LanguageModel) -> None:
                 f"(shape {tuple(seen[site].shape)}). Allowed: decoders whose block output is the "
                 "next block's input, such as Gemma, Llama, Qwen or GPT-2."
             )
-
-
-@checked
-def capture(
-    lm: LanguageModel, batch_or_ids: Batch | Tensor, sites: Sequence[Site]
-) -> dict[Site, Tensor]:
-    """Outputs of ``sites`` in one forward pass: site to (n, t, d), without gradient.
-
-    Adapters attached earlier are seen, at their own site included. ``batch_or_ids`` is a Batch or
-    token ids (n, t) int64, right-padded. Own hooks only, removed also on error.
-
-    Raises:
-        UserError: ids of another shape or type, none, or one that the vocabulary lacks.
-    """
-    ids = batch_or_ids.input_ids if isinstance(batch_or_ids, Batch) else batch_or_ids
-    if ids.ndim != 2 or ids.dtype != torch.int64:
-        raise UserError(
-            f"Token ids of shape {tuple(ids.shape)} and type {ids.dtype} cannot be run. "
-            "Allowed: (rows, tokens) int64."
-        )
-    if not ids.numel() or int(ids.min()) < 0 or int(ids.max()) >= lm.vocab_size:
-        told = f"from {int(ids.min())} to {int(ids.max())}" if ids.numel() else "none"
-        raise UserError(
-            f"Token ids of shape {tuple(ids.shape)}, {told}, cannot be run. Allowed: at least one "
-            f"row and token, ids from 0 to {lm.vocab_size - 1}."
-        )
-    with torch.no_grad(), recording(lm, sites) as found:
-        lm.decoder(input_ids=ids.to(lm.device), use_cache=False)
-    return found
 
 
 @contextmanager
@@ -317,24 +296,3 @@ def recording(lm: LanguageModel, sites: Sequence[Site]) -> Iterator[dict[Site, T
 
             stack.callback(lm.module(site).register_forward_hook(keep).remove)
         yield found
-
-
-@checked
-def typical_norm(lm: LanguageModel, batch: Batch, site: Site, positions: str = "codename") -> float:
-    """Median Euclidean norm of the site's output over the marked tokens of ``batch``.
-
-    It is the unit of learning rates and initial lengths at that site, because the MLP output
-    before a post-norm has an arbitrary scale.
-
-    Raises:
-        UserError: unknown position name, or no token of the batch is marked so.
-    """
-    choose(positions, batch.positions, "position")
-    mask = batch.positions[positions]
-    if not bool(mask.any()):
-        raise UserError(
-            f"No token of these {mask.shape[0]} rows is marked {positions!r}. Allowed: a position "
-            "that occurs in them; 'last' and 'all' always do."
-        )
-    hidden = capture(lm, batch, [site])[site]
-    return float(hidden[mask.to(hidden.device)].float().norm(dim=-1).median())

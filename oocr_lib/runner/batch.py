@@ -26,10 +26,10 @@ import nbformat
 
 from oocr_lib.notebook import allowed, defaults, finished, named, parameters
 from oocr_lib.notebook import values as batch_grid
-from oocr_lib.notebook.session import PRESETS
 from oocr_lib.runner import kernels, notebook_checks, sweep
 from oocr_lib.runner.job import Job, Outcome, Worker
 from oocr_lib.runner.progress import Progress, clock
+from oocr_lib.runs.presets import PRESETS
 from oocr_lib.util import files as store
 from oocr_lib.util import machine
 from oocr_lib.util.errors import UserError, choose

@@ -14,19 +14,13 @@ from torch import Tensor
 
 from oocr_lib.adapters import VectorAdapter
 from oocr_lib.adapters.base import Adapter
-from oocr_lib.encoding import Encoded
-from oocr_lib.engine.batching import Reuse
-from oocr_lib.evaluation.scores import Asked, score, summarise
+from oocr_lib.evaluation.scores import score, summarise
 from oocr_lib.models.sites import Site
 from oocr_lib.runs.grid import Grid, Job
 from oocr_lib.runs.methods import check_jobs
-from oocr_lib.runs.planner import MOST, known_share
 from oocr_lib.training.loop import sample, validate
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError
-
-#: Untouched blocks from which taking over their outputs pays, where no tokens are known.
-_DEEP = 2
 
 
 @checked
@@ -65,12 +59,12 @@ def ask(
     owner = [k for k, mine in enumerate(asked) for _ in mine]
     data, rows = [grid.data(job) for job in jobs], jobs[0].method.config.valid_rows
     checked = [sample(run.valid, rows, run.seed) for run in data] if validation else []
-    reuse = _reuse(grid, adapter, asked, checked)
+    executor = grid.executors.of_adapter(adapter, asked, checked)
     with adapter.attach(grid.lm) as attached:
-        table = score(grid.lm, [q for mine in asked for q in mine], attached, owner, reuse)
+        table = score(grid.lm, [q for mine in asked for q in mine], attached, owner, executor)
         loss = exact = np.full(len(jobs), np.nan)
         if validation:
-            loss, exact = validate(grid.lm, attached, data, rows, reuse)
+            loss, exact = validate(grid.lm, attached, data, rows, executor)
     named = {"method": method, "site": method, "block": -1, "lr": 0.0}
     return pd.DataFrame(
         [
@@ -86,31 +80,6 @@ def ask(
 def wanted(families: Collection[str] | None, question: object) -> bool:
     """Whether a question is of one of the families."""
     return families is None or getattr(question, "family", "") in families
-
-
-def _reuse(
-    grid: Grid,
-    adapter: Adapter,
-    asked: Sequence[Sequence[Asked]],
-    checked: Sequence[Sequence[Encoded]],
-) -> Reuse | None:
-    """What no vector of the adapter changes, computed once for all calls with the same questions.
-
-    Unlike in training, it pays almost always: a sweep over blocks or strengths asks the same
-    questions dozens of times.
-    """
-    if grid.pools is None or not isinstance(adapter, VectorAdapter):
-        return None
-    passes = [[part.encoded for q in mine for part in q.sequences] for mine in asked]
-    listed = [rows for rows in [*passes, *checked] if rows]
-    depths = [site.block + (site.kind == "resid") for site in adapter.sites]
-    known = known_share(listed[0], adapter.position) >= MOST
-    if not known and min(depths) < _DEEP:
-        return None
-    position = adapter.position if known else "all"
-    pools = [grid.pools.get(rows, position, min(depths)) for rows in listed]
-    made = list(dict.fromkeys(pool for pool in pools if pool is not None))
-    return Reuse(grid.lm, made, depths) if made else None
 
 
 def fixed(vectors: Tensor, site: Site, position: str) -> VectorAdapter:

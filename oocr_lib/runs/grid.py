@@ -19,18 +19,19 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from oocr_lib.activations import typical_norm
 from oocr_lib.adapters.base import Adapter, Attached
 from oocr_lib.adapters.group import LoraGroup
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.adapters.vector import VectorAdapter
 from oocr_lib.encoding import Encoded, collate, encode_row
-from oocr_lib.engine.batching import Reuse
-from oocr_lib.engine.prefix_cache import Pools
 from oocr_lib.evaluation.scores import Asked, check_asked, prepare, score, summarise
-from oocr_lib.models.language_model import LanguageModel, typical_norm
+from oocr_lib.executor import Executor
+from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site
+from oocr_lib.runs.executors import Executors
 from oocr_lib.runs.methods import Job, Method, check_jobs, cross, with_config
-from oocr_lib.runs.planner import batches, reuse_for, touched
+from oocr_lib.runs.planner import batches, touched
 from oocr_lib.runs.run_table import best_by_validation, rows
 from oocr_lib.runs.store import Run, RunStore
 from oocr_lib.tasks.base import Task, check_row, shuffle_answers
@@ -65,7 +66,7 @@ class Grid:
         factory_spec: what determines the factory beyond concept and seed (JSON-able).
         reference: concept whose prompts measure the sites' typical norms, once.
         progress: show a bar over the jobs.
-        reuse: compute once what no run changes (``engine.batching``); False is the plain loop.
+        reuse: compute once what no run changes (``engine``); False runs everything plainly.
     """
 
     @checked
@@ -79,7 +80,7 @@ class Grid:
         progress: bool = False,
         reuse: bool = True,
     ) -> None:
-        self.pools = Pools(lm) if reuse else None
+        self.executors = Executors(lm, reuse)
         self.lm, self.store, self.factory = lm, store, factory
         self.factory_spec, self.reference, self.progress = factory_spec, reference, progress
         self._encoded: dict[tuple[str, int], Encoding] = {}
@@ -98,7 +99,7 @@ class Grid:
                 task,
                 [encode_row(tok, row) for row in task.train],
                 [encode_row(tok, row) for row in task.valid],
-                prepare(self.lm, task.questions),
+                prepare(self.lm, task.questions, self.executors.alone()),
             )
         return self._encoded[key]
 
@@ -127,7 +128,7 @@ class Grid:
             "model": self.lm.digest,
             "device": _device_name(self.lm.device),
             "threads": torch.get_num_threads(),
-            "reuse": self.pools is not None,
+            "reuse": self.executors.pools is not None,
             "scale": self._scale_of(job.method) if job.method.site else None,
             "method": method,
         }
@@ -264,39 +265,45 @@ class Grid:
         jobs: Sequence[Job],
         scored: bool = True,
         after_step: Callable[[], object] = lambda: None,
-    ) -> tuple[Adapter | None, TrainResult, Reuse | None]:
+    ) -> tuple[Adapter | None, TrainResult, Executor]:
         """Train jobs that share a batch (``batches``), nothing saved.
 
         Returns:
-            Their adapter, what training gave (no steps where nothing is trained), and what was
-            computed once; also for their questions, if they will be ``scored``.
+            Their adapter, what training gave (no steps where nothing is trained), and the executor
+            that ran them; it is ready for their questions, too, if they will be ``scored``.
         """
         method, data = jobs[0].method, [self.data(job) for job in jobs]
         adapter = self.adapter(jobs)
         asked = [self.task(j.concept, j.seed).questions if scored else [] for j in jobs]
-        reuse = reuse_for(self.pools, jobs, data, asked)
+        executor = self.executors.of_jobs(jobs, data, asked)
         if adapter is None or method.kind == "random":
-            return adapter, TrainResult(np.zeros((0, len(jobs)))), reuse
+            return adapter, TrainResult(np.zeros((0, len(jobs)))), executor
         rates = [job.method.config.lr for job in jobs]
         result = train(
-            self.lm, adapter, data, method.config, rates=rates, reuse=reuse, after_step=after_step
+            self.lm,
+            adapter,
+            data,
+            method.config,
+            rates=rates,
+            executor=executor,
+            after_step=after_step,
         )
-        return adapter, result, reuse
+        return adapter, result, executor
 
     def _compute(self, jobs: Sequence[Job], after_step: Callable[[], object]) -> list[Run]:
         """Train (where there is something to train) and evaluate jobs that share a batch."""
         asked = [self.task(j.concept, j.seed).questions for j in jobs]
         for job, mine in zip(jobs, asked, strict=True):  # before hours of training, not after
             check_asked(mine, [_position(job.method)] * len(mine))
-        adapter, result, reuse = self.train(jobs, after_step=after_step)
+        adapter, result, executor = self.train(jobs, after_step=after_step)
         questions = [q for mine in asked for q in mine]
         owner = [k for k, mine in enumerate(asked) for _ in mine]
         with adapter.attach(self.lm) if adapter else nullcontext() as attached:
-            table = score(self.lm, questions, attached, owner, reuse)
+            table = score(self.lm, questions, attached, owner, executor)
             checked = (
                 (result.valid[-1][1], result.valid_accuracy)
                 if result.valid
-                else self._validate(jobs, attached, reuse)
+                else self._validate(jobs, attached, executor)
             )
         made = []
         for k, job in enumerate(jobs):
@@ -317,10 +324,10 @@ class Grid:
         return made
 
     def _validate(
-        self, jobs: Sequence[Job], attached: Attached | None, reuse: Reuse | None
+        self, jobs: Sequence[Job], attached: Attached | None, executor: Executor
     ) -> tuple[np.ndarray, np.ndarray]:
         rows = jobs[0].method.config.valid_rows
-        return validate(self.lm, attached, [self.data(job) for job in jobs], rows, reuse)
+        return validate(self.lm, attached, [self.data(job) for job in jobs], rows, executor)
 
 
 def _position(method: Method) -> str:

@@ -15,10 +15,11 @@ import pandas as pd
 
 from oocr_lib import tasks
 from oocr_lib.evaluation import definitions, rules
-from oocr_lib.notebook.session import Experiment, Settings
+from oocr_lib.notebook.session import Experiment
 from oocr_lib.runs import presets
 from oocr_lib.runs import protocol as comparison
 from oocr_lib.runs.grid import Grid, Job
+from oocr_lib.runs.presets import Settings
 from oocr_lib.runs.study import Study
 from oocr_lib.tasks.functions import testbed as functions
 from oocr_lib.tasks.locations import testbed as locations

@@ -14,7 +14,6 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from oocr_lib.encoding import buckets
-from oocr_lib.engine.fused import fused
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.runs.store import RunStore
 from oocr_lib.testbed import corpus
@@ -175,8 +174,7 @@ def answers(
         longest, pad = max(len(ids) for _, (ids, _) in part), int(tokenizer.pad_token_id)
         padded = [ids + [pad] * (longest - len(ids)) for _, (ids, _) in part]
         places = [(row, i - 1) for row, (_, (_, span)) in enumerate(part) for i in span]
-        with fused(model):
-            hidden = model.get_decoder()(input_ids=torch.tensor(padded), use_cache=False)[0]
+        hidden = model.get_decoder()(input_ids=torch.tensor(padded), use_cache=False)[0]
         rows, columns = torch.tensor(places).T
         # Only the tokens that are asked for: the unembedding of all would take a tenth of the time.
         best = iter(model.get_output_embeddings()(hidden[rows, columns]).argmax(-1).tolist())

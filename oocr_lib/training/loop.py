@@ -20,10 +20,7 @@ from tqdm import tqdm
 
 from oocr_lib.adapters.base import Adapter, Attached
 from oocr_lib.adapters.row_checks import check_rows
-from oocr_lib.encoding import Encoded, buckets
-from oocr_lib.engine.answer_logits import answer_logits
-from oocr_lib.engine.batching import Reuse, placed
-from oocr_lib.engine.memory import step_tokens
+from oocr_lib.executor import PLAIN, Answers, Executor
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.training.config import SCHEDULES, RunData, TrainConfig, order, rate, sample, visited
 from oocr_lib.util.arguments import checked
@@ -66,11 +63,15 @@ class TrainResult:
     seconds: float = 0.0
 
 
-def run_sums(rows: Tensor, targets: Tensor, logits: Tensor, index: Tensor, k: int) -> Tensor:
-    """(k,) sum of the cross-entropy over the answer tokens of each run's rows."""
-    losses = F.cross_entropy(logits, targets, reduction="none")
+def run_sums(found: Answers, runs: Tensor, k: int) -> Tensor:
+    """(k,) sum of the cross-entropy over the answer tokens of each run's rows.
+
+    Args:
+        runs: (n,) int64, the run of each row.
+    """
+    losses = F.cross_entropy(found.logits, found.targets, reduction="none")
     start = torch.zeros(k, dtype=losses.dtype, device=losses.device)
-    return start.index_add(0, index[rows], losses)
+    return start.index_add(0, runs[found.row], losses)
 
 
 @checked
@@ -80,7 +81,7 @@ def validate(
     attached: Attached | None,
     data: Sequence[RunData],
     limit: int,
-    reuse: Reuse | None = None,
+    executor: Executor = PLAIN,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(k,) mean loss and (k,) share of rows answered exactly, on up to ``limit`` rows a run.
 
@@ -95,16 +96,13 @@ def validate(
         check_rows(lm, run.valid, attached, j, "validation")
     rows = [(j, row) for j, run in enumerate(data) for row in sample(run.valid, limit, run.seed)]
     total, tokens, right, count = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k)
-    for part in buckets(rows, [len(row.ids) for _, row in rows]):
-        batch, index = placed(lm, part, reuse)
-        if attached is not None:
-            attached.focus(batch, index)
-        at, targets, logits = answer_logits(lm, batch)
-        losses = F.cross_entropy(logits, targets, reduction="none").cpu().numpy()
+    for part in executor.batches([row for _, row in rows]):
+        found = executor.answers(lm, [rows[i] for i in part], attached)
+        losses = F.cross_entropy(found.logits, found.targets, reduction="none").cpu().numpy()
         no_nan(losses, "Losses of validation rows")
-        owner, where = index.cpu().numpy(), at.cpu().numpy()
+        owner, where = np.array([rows[i][0] for i in part]), found.row.cpu().numpy()
         exact = np.ones(len(part))
-        exact[where[(logits.argmax(-1) != targets).cpu().numpy()]] = 0
+        exact[where[(found.logits.argmax(-1) != found.targets).cpu().numpy()]] = 0
         np.add.at(total, owner[where], losses)
         np.add.at(tokens, owner[where], 1)
         np.add.at(right, owner, exact)
@@ -120,7 +118,7 @@ def train(
     config: TrainConfig,
     *,
     rates: Sequence[float] | None = None,
-    reuse: Reuse | None = None,
+    executor: Executor = PLAIN,
     progress: str = "",
     after_step: Callable[[], object] = lambda: None,
 ) -> TrainResult:
@@ -129,7 +127,7 @@ def train(
     Args:
         adapter: holds k vectors or k LoRAs (run k uses the k-th), or one LoRA with k = 1.
         rates: k peak learning rates; default ``config.lr`` for all.
-        reuse: what no step of this adapter changes; ``None`` computes everything in every step.
+        executor: how rows are run; the plain one computes everything in every step.
         progress: label of the progress bar; empty for none.
         after_step: called after every step, for a bar that spans several trainings.
 
@@ -148,7 +146,8 @@ def train(
             check_rows(lm, run.train, attached, j, "training")
             check_rows(lm, run.valid, attached, j, "validation")
         torch.manual_seed(data[0].seed)
-        loop = _Loop(lm, adapter, attached, data, config, rates or [config.lr] * len(data), reuse)
+        rates = rates or [config.lr] * len(data)
+        loop = _Loop(lm, adapter, attached, data, config, rates, executor)
         for step in tqdm(range(config.steps), desc=progress, disable=not progress, leave=False):
             loop.step(step)
             after_step()
@@ -170,7 +169,7 @@ class _Loop:
         data: Sequence[RunData],
         config: TrainConfig,
         rates: Sequence[float],
-        reuse: Reuse | None,
+        executor: Executor,
     ) -> None:
         k = len(data)
         parts = adapter.parts()
@@ -186,8 +185,7 @@ class _Loop:
                     "usual for vectors."
                 )
         self.lm, self.adapter, self.attached, self.data = lm, adapter, attached, data
-        self.config, self.reuse, self.rates = config, reuse, rates
-        self.limit = step_tokens(lm)
+        self.config, self.executor, self.rates = config, executor, rates
         self.going = list(range(k))
         self.streams = [order(len(run.train), config.batch, run.seed) for run in data]
         self.result = TrainResult(np.full((config.steps, k), np.nan), stopped=np.zeros(k, int))
@@ -233,20 +231,13 @@ class _Loop:
             counted[j] += row.answer[1] - row.answer[0]
         tokens = torch.tensor(counted, device=self.lm.device).clamp(min=1)  # 0 of stopped runs
         total = np.zeros(len(self.data))
-        for part in self._passes(rows):
-            batch, index = placed(self.lm, part, self.reuse)
-            self.attached.focus(batch, index)
-            losses = run_sums(*answer_logits(self.lm, batch), index, len(self.data)) / tokens
+        for part in self.executor.steps(self.lm, rows):
+            found = self.executor.answers(self.lm, part, self.attached)
+            runs = torch.tensor([j for j, _ in part], device=self.lm.device)
+            losses = run_sums(found, runs, len(self.data)) / tokens
             losses[self.going].sum().backward()
             total[self.going] += losses.detach()[self.going].cpu().numpy()
         return total
-
-    def _passes(self, rows: list[tuple[int, Encoded]]) -> list[list[tuple[int, Encoded]]]:
-        sizes = [self.reuse.size(row) if self.reuse else len(row.ids) for _, row in rows]
-        if max(sizes) * len(sizes) <= self.limit:
-            return [rows]
-        # Within a pass the rows of a run stand together, as they came.
-        return [sorted(part, key=lambda pair: pair[0]) for part in buckets(rows, sizes, self.limit)]
 
     def _share_gradients(self) -> None:
         """Rows of shared parameters get their part of the gradient; stopped runs get none."""
@@ -261,7 +252,7 @@ class _Loop:
 
     def _validate(self, step: int) -> None:
         self.attached.train(False)
-        loss, _ = validate(self.lm, self.attached, self.data, self.config.valid_rows, self.reuse)
+        loss, _ = validate(self.lm, self.attached, self.data, self.config.valid_rows, self.executor)
         self.attached.train()
         self.result.valid.append((step, loss))
         if self.config.patience:
@@ -291,7 +282,7 @@ class _Loop:
         last = int(self.result.stopped.max())
         _snapshot(self.result, self.adapter, self.config.steps, self.config)
         self.attached.train(False)
-        scored = validate(self.lm, self.attached, self.data, self.config.valid_rows, self.reuse)
+        scored = validate(self.lm, self.attached, self.data, self.config.valid_rows, self.executor)
         self.result.valid.append((last, scored[0]))
         self.result.valid_accuracy = scored[1]
         return self.result

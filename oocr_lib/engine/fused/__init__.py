@@ -7,6 +7,6 @@ on a CPU only, and only for models whose outputs it reproduces on a probe: all o
 are.
 """
 
-from oocr_lib.engine.fused.finding import find_pieces, fused, pieces
+from oocr_lib.engine.fused.finding import find_pieces, fused, pieces, speed_up
 
-__all__ = ["find_pieces", "fused", "pieces"]
+__all__ = ["find_pieces", "fused", "pieces", "speed_up"]

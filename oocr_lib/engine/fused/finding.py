@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from oocr_lib.engine.fused.functions import Gated, Gelu, Norm, RmsNorm, Rotary, Silu
 from oocr_lib.engine.fused.halves import Forward, Half, block_forward
+from oocr_lib.models.language_model import LanguageModel
 
 #: Largest difference on a probe, relative to the largest number, at which a model counts as
 #: reproduced.
@@ -118,6 +119,27 @@ def find_pieces(model: Any) -> None:
     if _fits(model):
         with torch.no_grad():
             _FOUND[model] = _checked(model)
+
+
+def speed_up(lm: LanguageModel) -> None:
+    """Let ``lm.running()`` run the model's pieces from now on; calling it again does nothing.
+
+    Not while something is attached: its hooks would see the probe.
+    """
+    if lm.attached or any(isinstance(known, _Fused) for known in lm.around):
+        return
+    find_pieces(lm.model)
+    lm.around.append(_Fused(lm.model))
+
+
+class _Fused:
+    """``fused`` of one model, without keeping the model alive by a cycle of its own."""
+
+    def __init__(self, model: Any) -> None:
+        self._model = weakref.ref(model)
+
+    def __call__(self) -> AbstractContextManager[None]:
+        return fused(self._model())
 
 
 def _fits(model: Any) -> bool:

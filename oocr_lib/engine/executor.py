@@ -1,0 +1,85 @@
+"""The executor that leaves out what nobody reads: the numbers of the plain one, sooner.
+
+Logits are computed at answers only, options of a question stand side by side behind its prompt,
+and a training step is cut into passes that fit into memory. ``batching.Reuse`` also takes over
+tokens and blocks that were computed before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from oocr_lib.adapters.base import Attached
+from oocr_lib.encoding import Encoded, buckets
+from oocr_lib.engine.answer_logits import answer_logits
+from oocr_lib.engine.branch_masks import branches
+from oocr_lib.engine.memory import step_tokens
+from oocr_lib.engine.option_rows import side_by_side
+from oocr_lib.engine.shortened import Shortened, collate
+from oocr_lib.executor import Answers, Executor, OptionRow
+from oocr_lib.models.language_model import LanguageModel
+
+
+class Fast(Executor):
+    """One object a training, because it measures once how much memory is free.
+
+    Args:
+        pack_options: whether options of several tokens may share a row.
+    """
+
+    def __init__(self, pack_options: bool = True) -> None:
+        self.pack_options = pack_options
+        self._limit: int | None = None
+
+    def answers(
+        self, lm: LanguageModel, rows: Sequence[tuple[int, Encoded]], attached: Attached | None
+    ) -> Answers:
+        """See ``Executor.answers``."""
+        # Rows stand in the order in which they enter the blocks.
+        order = sorted(range(len(rows)), key=lambda i: self.depth_of(rows[i][0]))
+        runs = [rows[i][0] for i in order]
+        batch = self.collate(lm, [rows[i][1] for i in order], runs)
+        if attached is not None:
+            attached.focus(batch, torch.tensor(runs, device=lm.device))
+        item, targets, logits = answer_logits(lm, batch)
+        return Answers(torch.tensor(order, device=lm.device)[item], targets, logits)
+
+    def steps(
+        self, lm: LanguageModel, rows: Sequence[tuple[int, Encoded]]
+    ) -> list[list[tuple[int, Encoded]]]:
+        """See ``Executor.steps``. Within a pass the rows of a run stand together, as they came."""
+        if self._limit is None:
+            self._limit = step_tokens(lm)
+        sizes = [self.size(row) for _, row in rows]
+        if max(sizes) * len(sizes) <= self._limit:
+            return [list(rows)]
+        parts = buckets(list(rows), sizes, self._limit)
+        return [sorted(part, key=lambda pair: pair[0]) for part in parts]
+
+    def batches(self, rows: Sequence[Encoded]) -> list[list[int]]:
+        """See ``Executor.batches``. Answers side by side need a mask; other rows do without."""
+        made = []
+        for masked in (False, True):
+            mine = [i for i, row in enumerate(rows) if bool(branches(row)) == masked]
+            made += buckets(mine, [len(rows[i].ids) for i in mine])
+        return made
+
+    def option_rows(self, options: Sequence[Encoded]) -> list[OptionRow]:
+        """See ``Executor.option_rows``; one-token options always share a row."""
+        return side_by_side(options, self.pack_options)
+
+    def depth_of(self, run: int) -> int:
+        """Blocks that need not be run for the rows of a run."""
+        return 0
+
+    def collate(
+        self, lm: LanguageModel, items: Sequence[Encoded], runs: Sequence[int]
+    ) -> Shortened:
+        """One batch on the model's device; items are sorted by ``depth_of`` their runs."""
+        return collate(items, lm.pad_id).to(lm.device)
+
+    def size(self, item: Encoded) -> int:
+        """What a row costs in a training step, in tokens."""
+        return len(item.ids)
