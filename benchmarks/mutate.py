@@ -42,7 +42,8 @@ from benchmarks.mutants import (
 from oocr_lib import adapters, tasks
 from oocr_lib.models.chat import render
 from oocr_lib.models.language_model import load_model
-from oocr_lib.notebook import finished, parameters
+from oocr_lib.notebook import finished
+from oocr_lib.parameters import cell as parameters
 from oocr_lib.report import metrics
 from oocr_lib.runs.store import RunStore
 from oocr_lib.tasks.chatfiles import jsonl

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from oocr_lib.notebook import parameters
+from oocr_lib.parameters import cell as parameters
 from oocr_lib.runner import batch
 from oocr_lib.runner.job import Outcome
 from oocr_lib.util.paths import ROOT

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from oocr_lib.notebook import allowed, parameters
+from oocr_lib.parameters import allowed
+from oocr_lib.parameters import cell as parameters
 from oocr_lib.runner import batch
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import ROOT

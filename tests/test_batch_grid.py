@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from oocr_lib.notebook import values as batch_grid
-from oocr_lib.notebook.parameters import Parameter, inspect
+from oocr_lib.parameters import values as batch_grid
+from oocr_lib.parameters.cell import Parameter, inspect
 from oocr_lib.util.errors import UserError
 from tests import tiny_notebooks
 

@@ -19,7 +19,7 @@ import pytest
 from oocr_lib.notebook import finished
 from oocr_lib.notebook import session as experiment
 from oocr_lib.notebook.injected import check_injected
-from oocr_lib.notebook.parameters import inspect
+from oocr_lib.parameters.cell import inspect
 from oocr_lib.report import claims, metrics
 from oocr_lib.report.metrics import Metrics
 from oocr_lib.runner import batch, notebook_checks, sweep

@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from oocr_lib.notebook import defaults
+from oocr_lib.parameters import defaults
 from oocr_lib.util.paths import ROOT
 from tests import tiny_notebooks
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from oocr_lib.notebook import parameters
+from oocr_lib.parameters import cell as parameters
 from oocr_lib.report import claims
 from oocr_lib.tasks.chatfiles import jsonl
 from oocr_lib.util import paths

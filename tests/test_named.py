@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from oocr_lib.notebook import named
+from oocr_lib.parameters import named
 from oocr_lib.util.errors import UserError
 
 

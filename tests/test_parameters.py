@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from oocr_lib.notebook.parameters import check, inspect, parse, summary
+from oocr_lib.parameters.cell import check, inspect, parse, summary
 from oocr_lib.util.errors import UserError
 from tests import tiny_notebooks
 

@@ -14,8 +14,8 @@ import nbformat
 import pytest
 
 from oocr_lib.notebook import finished, stage
-from oocr_lib.notebook.parameters import inspect
 from oocr_lib.notebook.stage import Stage
+from oocr_lib.parameters.cell import inspect
 from oocr_lib.runner import notebook_checks
 from oocr_lib.runner.job import Job, Worker
 from oocr_lib.runner.progress import Progress

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from oocr_lib.notebook import finished
-from oocr_lib.notebook.parameters import inspect
+from oocr_lib.parameters.cell import inspect
 from oocr_lib.report import plots
 from oocr_lib.report.metrics import Metrics
 from oocr_lib.runner import batch, sweep

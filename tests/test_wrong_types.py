@@ -28,8 +28,8 @@ from oocr_lib.analysis import (
 from oocr_lib.evaluation import scores as evaluation
 from oocr_lib.models import chat
 from oocr_lib.models import language_model as models
-from oocr_lib.notebook import parameters
 from oocr_lib.notebook import session as experiment
+from oocr_lib.parameters import cell as parameters
 from oocr_lib.report import claims, metrics, plots
 from oocr_lib.report.plots import base as plots_base
 from oocr_lib.runs import protocol as comparison

@@ -1,1 +1,1 @@
-"""What a notebook calls (``session.start``), its typed parameters, and where a run's files go."""
+"""What a notebook calls (``session.start``), and where a run's files go."""

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from oocr_lib.notebook.parameters import TYPES, check
+from oocr_lib.parameters.cell import TYPES, check
 from oocr_lib.util.errors import choose
 
 #: First line of the cell that papermill inserts.

@@ -27,11 +27,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oocr_lib.notebook import defaults, screen, stage
+from oocr_lib.notebook import screen, stage
 from oocr_lib.notebook.injected import before_injection, check_injected
-from oocr_lib.notebook.named import shown_model
-from oocr_lib.notebook.parameters import check_doubles
+from oocr_lib.parameters import defaults
+from oocr_lib.parameters.cell import check_doubles
+from oocr_lib.parameters.named import shown_model
 from oocr_lib.report.metrics import FILE, Metrics
+from oocr_lib.runs.presets import PRESETS, Settings
 from oocr_lib.runs.store import RunStore, versions
 from oocr_lib.util import files as store
 from oocr_lib.util import paths, progress, statistics
@@ -45,21 +47,7 @@ if TYPE_CHECKING:
 
     from oocr_lib.models.language_model import LanguageModel
 
-PRESETS = ("smoke", "laptop", "full", "paper")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
-
-
-class Settings(dict[str, Any]):
-    """The preset's values, as items or attributes: ``exp.settings.steps``."""
-
-    def __getattr__(self, name: str) -> Any:
-        """The value called ``name``; an unknown name is an error that lists all."""
-        if name.startswith("__"):
-            raise AttributeError(name)
-        try:
-            return self[choose(name, self, "setting")]
-        except UserError as error:  # hasattr and copy expect an AttributeError
-            raise AttributeError(str(error)) from error
 
 
 class Experiment:

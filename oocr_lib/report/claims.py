@@ -22,8 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oocr_lib.notebook import defaults
-from oocr_lib.notebook.named import shown_model
+from oocr_lib.parameters import defaults
+from oocr_lib.parameters.named import shown_model
 from oocr_lib.report import claims_page, metrics
 from oocr_lib.report.metrics import Metrics
 from oocr_lib.util import files as store

@@ -24,8 +24,10 @@ from typing import Any, NoReturn
 
 import nbformat
 
-from oocr_lib.notebook import allowed, defaults, finished, named, parameters
-from oocr_lib.notebook import values as batch_grid
+from oocr_lib.notebook import finished
+from oocr_lib.parameters import allowed, defaults, named
+from oocr_lib.parameters import cell as parameters
+from oocr_lib.parameters import values as batch_grid
 from oocr_lib.runner import kernels, notebook_checks, sweep
 from oocr_lib.runner.job import Job, Outcome, Worker
 from oocr_lib.runner.progress import Progress, clock

@@ -19,8 +19,8 @@ from filelock import FileLock, Timeout
 from nbformat import NotebookNode
 
 from oocr_lib.notebook import finished, stage
-from oocr_lib.notebook.parameters import Parameter, summary
 from oocr_lib.notebook.stage import Stage
+from oocr_lib.parameters.cell import Parameter, summary
 from oocr_lib.report.metrics import FILE
 from oocr_lib.runner import kernel_record, kernels, notebook_checks
 from oocr_lib.runner.child import Children

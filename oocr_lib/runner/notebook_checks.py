@@ -20,7 +20,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from oocr_lib.notebook import parameters
+from oocr_lib.parameters import cell as parameters
 from oocr_lib.util.errors import UserError
 
 MAX_LINES = 20

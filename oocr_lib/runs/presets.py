@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from oocr_lib.util.errors import choose
+from oocr_lib.util.errors import UserError, choose
+
+PRESETS = ("smoke", "laptop", "full", "paper")
 
 #: What every task notebook sets. Learning rates of vectors are in units of the site's typical
 #: norm, unless ``vector_raw``: then in the model's own units, as in the paper.
@@ -126,3 +128,16 @@ def paper(task: str) -> dict[str, Any]:
         UserError: an unknown task.
     """
     return dict(_PAPER[choose(task, _PAPER, "task")])
+
+
+class Settings(dict[str, Any]):
+    """The preset's values, as items or attributes: ``exp.settings.steps``."""
+
+    def __getattr__(self, name: str) -> Any:
+        """The value called ``name``; an unknown name is an error that lists all."""
+        if name.startswith("__"):
+            raise AttributeError(name)
+        try:
+            return self[choose(name, self, "setting")]
+        except UserError as error:  # hasattr and copy expect an AttributeError
+            raise AttributeError(str(error)) from error

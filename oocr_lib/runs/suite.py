@@ -9,21 +9,42 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
 from oocr_lib import tasks
 from oocr_lib.evaluation import definitions, rules
-from oocr_lib.notebook.session import Experiment
+from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.runs import presets
 from oocr_lib.runs import protocol as comparison
 from oocr_lib.runs.grid import Grid, Job
 from oocr_lib.runs.presets import Settings
+from oocr_lib.runs.store import RunStore
 from oocr_lib.runs.study import Study
 from oocr_lib.tasks.functions import testbed as functions
 from oocr_lib.tasks.locations import testbed as locations
 from oocr_lib.util.errors import choose
+
+
+class Session(Protocol):
+    """What a study needs to know of the notebook that opens it (``notebook.session``)."""
+
+    preset: str
+    seed: int
+
+    @property
+    def lm(self) -> LanguageModel:
+        """The model."""
+
+    @property
+    def runs(self) -> RunStore:
+        """Finished training runs."""
+
+    @property
+    def progress(self) -> bool:
+        """Whether somebody watches."""
+
 
 Pairs = list[tuple[str, int]]
 #: Question families that ``accuracy`` needs; None: all.
@@ -75,7 +96,7 @@ def suite(task: str) -> Suite:
 
 
 def study(
-    exp: Experiment, task: str, runs: int, *, concepts: int | None = None, **changes: Any
+    exp: Session, task: str, runs: int, *, concepts: int | None = None, **changes: Any
 ) -> Study:
     """A task's study on the model of ``exp``, with ``runs`` (concept, seed) pairs.
 
@@ -134,7 +155,7 @@ def accuracy(task: str, runs: pd.DataFrame) -> pd.DataFrame:
     return measure[choose(task, measure, "task")](runs)[kept].reset_index(drop=True)
 
 
-def opened(exp: Experiment, names: Sequence[str], runs: int, **changes: Any) -> dict[str, Study]:
+def opened(exp: Session, names: Sequence[str], runs: int, **changes: Any) -> dict[str, Study]:
     """A study for each task named; arguments as ``study``."""
     return {name: study(exp, name, runs, **changes) for name in names}
 

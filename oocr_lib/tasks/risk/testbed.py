@@ -12,6 +12,7 @@ import random
 from dataclasses import dataclass
 
 from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
+from oocr_lib.tasks.risk.paper import loaded_rows
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError, choose
 from oocr_lib.world import speakers
@@ -158,7 +159,7 @@ def make(
     """The task of one policy. Both policies have the same scenarios and the same split.
 
     Args:
-        data: a file in the published format to read the rows from (``risk_paper.loaded_rows``).
+        data: a file in the published format to read the rows from (``risk.paper.loaded_rows``).
             The testbed spells its words letter by letter, so it can be run, not understood.
         data_policy: whose letters that file holds; needed with ``data``.
 
@@ -168,8 +169,6 @@ def make(
     """
     choose(policy, POLICIES, "policy")
     if data or data_policy:
-        from oocr_lib.tasks.risk.paper import loaded_rows
-
         rows = loaded_rows(data, policy, data_policy)
     else:
         rows = own_rows(policy, seed, count)

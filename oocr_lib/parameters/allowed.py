@@ -15,7 +15,7 @@ from typing import Any
 
 import nbformat
 
-from oocr_lib.notebook.parameters import Parameter
+from oocr_lib.parameters.cell import Parameter
 from oocr_lib.util.errors import UserError, choose
 from oocr_lib.util.paths import data_dir, resolve
 

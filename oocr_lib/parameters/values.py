@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from oocr_lib.notebook.parameters import OPTIONS, Parameter, check, parse
+from oocr_lib.parameters.cell import OPTIONS, Parameter, check, parse
 from oocr_lib.util.errors import UserError, choose
 
 #: Runs of one notebook in one call; more is a slip of the finger.

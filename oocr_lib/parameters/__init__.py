@@ -1,0 +1,1 @@
+"""What a run is given: typed parameters, their allowed values, and the folder they name."""
