@@ -15,6 +15,7 @@ from oocr_lib import tasks
 from oocr_lib.adapters import VectorAdapter
 from oocr_lib.encoding import Encoded, encode_question
 from oocr_lib.engine.batching import Reuse
+from oocr_lib.engine.executor import Fast
 from oocr_lib.engine.prefix_cache import Pools
 from oocr_lib.evaluation.scores import Asked, score
 from oocr_lib.models.language_model import LanguageModel
@@ -129,7 +130,7 @@ CASES = {
 def _options(lm: LanguageModel, asked: Asked) -> list[Encoded]:
     """Every option as a sequence of its own, with the turn's end where ours has it, too."""
     made = [encode_question(lm.tokenizer, asked.question, option) for option in asked.options]
-    for part in asked.sequences:
+    for part in asked.rows:
         start = part.encoded.answer[0]
         for option, answer in zip(part.options, part.answers, strict=True):
             ids = (*part.encoded.ids[:start], *answer)
@@ -174,7 +175,7 @@ class Bench:
     def train(self, steps: int | None = None, pools: Pools | None = None) -> float:
         """Ours, from empty pools: seconds a step and run."""
         jobs = self.jobs(steps or self.case.steps)
-        self.grid.pools = pools or Pools(self.lm)
+        self.grid.executors.pools = pools or Pools(self.lm)
         began = time.perf_counter()
         self.losses = [self.grid.train(batch, scored=False)[1].losses for batch in batches(jobs)]
         self._wait()
@@ -229,14 +230,14 @@ class Bench:
         """Ours: every question of every run; seconds a question and run."""
         adapter, lm, case = self.adapter(), self.lm, self.case
         began = time.perf_counter()
-        passes = [part.encoded for asked in self.asked for part in asked.sequences]
+        passes = [part.encoded for asked in self.asked for part in asked.rows]
         depths = [site.block + 1 for site in adapter.sites]
         pool = Pools(lm).get(passes, case.position, min(depths))
-        reuse = Reuse(lm, [pool], depths) if pool else None
+        executor = Reuse(lm, [pool], depths) if pool else Fast()
         k = len(depths)
         with adapter.attach(lm) as attached:
             owner = [run for run in range(k) for _ in self.asked]
-            self.scores = score(lm, self.asked * k, attached, owner, reuse)
+            self.scores = score(lm, self.asked * k, attached, owner, executor)
         self._wait()
         return (time.perf_counter() - began) / len(self.asked) / k
 
@@ -284,7 +285,7 @@ class Bench:
             return float("nan")
         steps = 4
         method = replace(self.case.method(self.lm.n_blocks // 2, steps))
-        self.grid.pools = Pools(self.lm)
+        self.grid.executors.pools = Pools(self.lm)
         losses = self.grid.train([Job(method, self.concept, 0)], scored=False)[1].losses[:, 0]
         self.loop(steps)
         return float(np.abs(losses - np.array(self.plain_losses)).max())

@@ -40,7 +40,8 @@ from transformers import (
 
 from oocr_lib import tasks
 from oocr_lib.encoding import Batch, Encoded, collate
-from oocr_lib.evaluation import scores as evaluation
+from oocr_lib.engine import executor as engine
+from oocr_lib.engine.shortened import Shortened
 from oocr_lib.models.language_model import LanguageModel, wrap
 from oocr_lib.tasks.base import Message, Question, Row, Task
 
@@ -334,7 +335,7 @@ def one_of_each(task: str) -> list[Question]:
 def seen_from(batch: Batch, row: int, column: int) -> list[int]:
     """The tokens of a row up to a column, without the answers that stand beside its own."""
     ids = batch.input_ids[row, : column + 1].tolist()
-    if batch.layout is None:
+    if not isinstance(batch, Shortened) or batch.layout is None:
         return ids
     branches = batch.layout.branch[row].tolist()
     own = (0, branches[column])
@@ -369,9 +370,9 @@ def saying(lm: LanguageModel, replies: Mapping[tuple[int, ...], Sequence[int]]) 
         output.logits = logits
         return output
 
-    original = evaluation.answer_logits
+    original = engine.answer_logits
 
-    def planted(lm: LanguageModel, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    def planted(lm: LanguageModel, batch: Shortened) -> tuple[Tensor, Tensor, Tensor]:
         items, targets, logits = original(lm, batch)
         for m, (n, column) in enumerate(batch.answer_mask.nonzero().tolist()):
             row = seen_from(batch, n, column - 1)
@@ -381,12 +382,12 @@ def saying(lm: LanguageModel, replies: Mapping[tuple[int, ...], Sequence[int]]) 
 
     replies = {prompt: list(reply) for prompt, reply in replies.items()}
     handle = lm.model.register_forward_hook(change, with_kwargs=True)
-    vars(evaluation)["answer_logits"] = planted
+    vars(engine)["answer_logits"] = planted
     try:
         yield
     finally:
         handle.remove()
-        vars(evaluation)["answer_logits"] = original
+        vars(engine)["answer_logits"] = original
 
 
 def log_probability(lm: LanguageModel, prompt: Sequence[int], answer: Sequence[int]) -> float:

@@ -16,7 +16,7 @@ from oocr_lib.analysis.conditions import (
     other_tokens,
     with_random,
 )
-from oocr_lib.engine.kv_cache import Past
+from oocr_lib.engine.shortened import Shortened
 from oocr_lib.models.language_model import Site
 from oocr_lib.util.errors import UserError
 from tests import tiny
@@ -79,11 +79,9 @@ def test_rows_and_letters_that_do_not_fit_are_refused() -> None:
         logit_difference(lm, Condition(batch), torch.zeros(2, 2, dtype=torch.int64))
     with pytest.raises(UserError, match="0 to 383"):
         logit_difference(lm, Condition(batch), torch.full((3, 2), 384))
-    stored = Past(torch.zeros(3, 1, 2, 1, 0, 4), torch.zeros(3).long(), torch.ones(3).long())
-    batch.past = stored
+    stored = Shortened(**vars(batch), past=tiny.past())
     with pytest.raises(UserError, match="stored keys and values"):
-        logit_difference(lm, Condition(batch), torch.zeros(3, 2, dtype=torch.int64))
-    batch.past = None
+        logit_difference(lm, Condition(stored), torch.zeros(3, 2, dtype=torch.int64))
     batch.positions["last"][1, 0] = True
     with pytest.raises(UserError, match="Row 1 has 2 last prompt tokens"):
         logit_difference(lm, Condition(batch), torch.zeros(3, 2, dtype=torch.int64))

@@ -25,6 +25,7 @@ from oocr_lib.analysis.constancy import (
     usable,
 )
 from oocr_lib.encoding import Batch, Encoded, collate
+from oocr_lib.engine.shortened import Shortened
 from oocr_lib.models.language_model import SITES, LanguageModel, Site
 from oocr_lib.util.errors import UserError
 from tests import tiny
@@ -132,10 +133,9 @@ def test_the_model_is_left_as_it_was(family: str) -> None:
     assert fingerprint(lm.model) == trace
 
 
-def test_a_batch_with_a_past_is_refused() -> None:
-    batch = tiny.batch()
-    batch.past = object()  # type: ignore[assignment]
-    with pytest.raises(UserError, match="past"):
+def test_shortened_rows_are_refused() -> None:
+    batch = Shortened(**vars(tiny.batch()), past=tiny.past())
+    with pytest.raises(UserError, match="Shortened rows"):
         added(tiny.language_model(), constant(), batch, MLP)
 
 

@@ -13,12 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from torch import Tensor
 
 from oocr_lib.adapters import VectorAdapter
 from oocr_lib.encoding import buckets, encode_question
+from oocr_lib.engine.executor import Fast
 from oocr_lib.evaluation import scores as evaluation
 from oocr_lib.evaluation.scores import score, summarise
+from oocr_lib.executor import PLAIN, Answers
 from oocr_lib.models.language_model import LanguageModel, Site
 from oocr_lib.tasks.base import Question
 from tests import tiny, toy
@@ -129,36 +130,37 @@ def test_a_long_answer_is_right_only_when_every_token_is_the_likeliest(
 ) -> None:
     lm, question = toy.language_model(), toy.question("name", "option City 50337", "5 8 0", MIXED)
     question = dataclasses.replace(question, options=("5 8 0", "Rome", "8 5", "km", "0"))
-    original, spoiled = evaluation.answer_logits, list[int]()
+    original, spoiled = PLAIN.answers, list[int]()
 
-    def planted(*args: Any) -> tuple[Tensor, Tensor, Tensor]:
-        rows, targets, logits = original(*args)
-        made = torch.nn.functional.one_hot(targets, logits.shape[1]).float() * 9
+    def planted(*args: Any) -> Answers:
+        found = original(*args)
+        rows, size = found.row, found.logits.shape[1]
+        made = torch.nn.functional.one_hot(found.targets, size).float() * 9
         for place in spoiled:  # one token of a three-token answer is predicted wrongly
             (long,) = [r for r in rows.unique() if int((rows == r).sum()) == 3]
             made[(rows == long).nonzero()[place, 0]] = 0
-        return rows, targets, made
+        return dataclasses.replace(found, logits=made)
 
-    monkeypatch.setattr(evaluation, "answer_logits", planted)
-    assert score(lm, [question], pack=False)["top1"].tolist() == [1.0]
+    monkeypatch.setattr(PLAIN, "answers", planted)
+    assert score(lm, [question])["top1"].tolist() == [1.0]
     for place in range(3):
         spoiled[:] = [place]
-        assert score(lm, [question], pack=False)["top1"].tolist() == [0.0], place
+        assert score(lm, [question])["top1"].tolist() == [0.0], place
 
 
 def test_one_token_options_share_one_forward_pass() -> None:
     lm = toy.language_model()
     asked = [toy.question("a", "option City 50337", "Rome", MIXED), *toy.questions("Oslo")]
-    prepared = evaluation.prepare(lm, asked, pack=False)
-    assert [[item.options for item in made.sequences] for made in prepared] == [
+    prepared = evaluation.prepare(lm, asked, Fast(pack_options=False))
+    assert [[item.options for item in made.rows] for made in prepared] == [
         [(0, 4), (1,), (2,), (3,)], *[[(0, 1, 2, 3, 4)]] * 3,
     ]  # fmt: skip
     for question, made in zip(asked, prepared, strict=True):
         assert made.question == question and made.options == question.options
-        shared = made.sequences[0]
+        shared = made.rows[0]
         words = lm.tokenizer.convert_ids_to_tokens([token for (token,) in shared.answers])
         assert words == [question.options[i] for i in shared.options]
-        assert all(len(item.answers) == 1 for item in made.sequences[1:])
+        assert all(len(item.answers) == 1 for item in made.rows[1:])
 
 
 def test_prepared_questions_score_as_the_questions_themselves() -> None:

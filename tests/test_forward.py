@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from oocr_lib.encoding import Encoded, collate
+from oocr_lib.encoding import Encoded
 from oocr_lib.engine.answer_logits import answer_logits, replaced
+from oocr_lib.engine.shortened import collate
 from oocr_lib.models.language_model import LanguageModel, Site
 from tests import tiny
 from tests.adapter_cases import fingerprint

@@ -17,6 +17,7 @@ from oocr_lib.adapters import LoraAdapter, VectorAdapter
 from oocr_lib.engine.answer_logits import answer_logits
 from oocr_lib.engine.fused import find_pieces, fused, pieces
 from oocr_lib.engine.fused.functions import Gated, Gelu, RmsNorm, Rotary, Silu
+from oocr_lib.engine.shortened import Shortened
 from oocr_lib.models.language_model import LanguageModel, Site
 from tests import tiny
 from tests.adapter_cases import fingerprint
@@ -63,7 +64,7 @@ def test_adapters_work_within(family: str, adapter: str) -> None:
     Float64 is the reference: fused pieces may not be farther from it than the model's own modules,
     or than 1e-5 of the largest number (PyTorch's gelu cancels digits where ours does not).
     """
-    lm, batch = tiny.language_model(family), tiny.batch()
+    lm, batch = tiny.language_model(family), Shortened(**vars(tiny.batch()))
     made: Any = {
         "vector": lambda: VectorAdapter([Site(1, "mlp_out")], tiny.D_MODEL, "all", [3.0], init=1.0),
         "lora": lambda: LoraAdapter([1], rank=2),

@@ -134,7 +134,9 @@ def test_loras_at_marked_tokens_share_a_batch_and_what_comes_before(
     jobs = [Job(method, "Rome", 0), Job(replace(method, blocks=(0,)), "Rome", 0)]
     reused, plain = make(lm, tmp_path / "a"), make(lm, tmp_path / "b", reuse=False)
     tables = [grid.run(jobs) for grid in (reused, plain)]
-    assert trained == [2, 2] and reused.pools is not None and reused.pools.size > 0
+    assert (
+        trained == [2, 2] and reused.executors.pools is not None and reused.executors.pools.size > 0
+    )
     for one, other in zip(reused.runs(jobs), plain.runs(jobs), strict=True):
         assert one.results["losses"] == pytest.approx(other.results["losses"], abs=2e-5)
     assert tables[0]["p_truth"].tolist() == pytest.approx(tables[1]["p_truth"].tolist(), abs=1e-4)

@@ -15,6 +15,7 @@ from oocr_lib.adapters import LoraAdapter, LoraGroup
 from oocr_lib.encoding import collate
 from oocr_lib.engine.batching import Reuse
 from oocr_lib.engine.prefix_cache import fill
+from oocr_lib.executor import PLAIN
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.training.loop import RunData, TrainConfig, train
 from oocr_lib.util.errors import UserError
@@ -71,7 +72,7 @@ def test_a_group_starts_from_a_pool_of_lower_blocks(family: str) -> None:
         own = [LoraAdapter([block], rank=2, seed=block) for block in (2, 0, 1)]
         rows = [row for run in data(3) for row in [*run.train, *run.valid]]
         reuse = Reuse(lm, [fill(lm, rows, "all")], [2, 0, 1]) if reused else None
-        result = train(lm, LoraGroup(own), data(3), CONFIG, reuse=reuse)
+        result = train(lm, LoraGroup(own), data(3), CONFIG, executor=reuse or PLAIN)
         made.append((result.losses, torch.cat([weights(a) for a in own])))
     assert made[0][0] == pytest.approx(made[1][0], abs=1e-5)
     assert torch.allclose(made[0][1], made[1][1], atol=1e-5)

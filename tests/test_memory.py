@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from oocr_lib.adapters import VectorAdapter
-from oocr_lib.engine import memory
+from oocr_lib.engine import executor, memory
+from oocr_lib.engine.executor import Fast
 from oocr_lib.models.sites import Site
-from oocr_lib.training import loop as training
 from oocr_lib.training.loop import RunData, TrainConfig, train
 from tests import tiny, toy
 from tests.adapter_cases import vector
@@ -52,17 +52,19 @@ def test_a_step_in_several_passes_is_the_same_step(
     made, passes = [], list[int]()
     for bounded in (False, True):
         if bounded:
-            monkeypatch.setattr(training, "step_tokens", lambda lm: limit)
-            original = training.answer_logits
+            monkeypatch.setattr(executor, "step_tokens", lambda lm: limit)
+            original = executor.answer_logits
 
             def counted(lm: Any, batch: Any, run: Any = original) -> Any:
                 if torch.is_grad_enabled():
                     passes.append(batch.input_ids.numel())
                 return run(lm, batch)
 
-            monkeypatch.setattr(training, "answer_logits", counted)
+            monkeypatch.setattr(executor, "answer_logits", counted)
         adapter = vector("resid")
-        result = train(lm, adapter, [RunData(rows, rows, 0)], TrainConfig(3, 5, lr=0.05))
+        result = train(
+            lm, adapter, [RunData(rows, rows, 0)], TrainConfig(3, 5, lr=0.05), executor=Fast()
+        )
         made.append((result.losses, adapter.theta.detach()))
     assert made[0][0] == pytest.approx(made[1][0], abs=1e-5)
     assert torch.allclose(made[0][1], made[1][1], atol=1e-5)
@@ -82,18 +84,18 @@ def test_passes_hold_rows_of_one_length(monkeypatch: pytest.MonkeyPatch) -> None
     """Two runs, each with rows of 6 and of 20 tokens: no short row is padded to a long one."""
     lm, shapes = toy.language_model(), list[tuple[int, ...]]()
     rows = tiny.rows((6, 20, 6, 20, 6, 20))
-    monkeypatch.setattr(training, "step_tokens", lambda lm: 60)
-    original, owners = training.placed, list[list[int]]()
+    monkeypatch.setattr(executor, "step_tokens", lambda lm: 60)
+    owners = list[list[int]]()
 
-    def noted(lm: Any, part: Any, reuse: Any) -> Any:
-        owners.append([run for run, _ in part])
-        batch, index = original(lm, part, reuse)
-        shapes.append(tuple(batch.input_ids.shape))
-        return batch, index
+    class Noted(Fast):
+        def collate(self, lm: Any, items: Any, runs: Any) -> Any:
+            owners.append(list(runs))
+            batch = super().collate(lm, items, runs)
+            shapes.append(tuple(batch.input_ids.shape))
+            return batch
 
-    monkeypatch.setattr(training, "placed", noted)
     adapter = VectorAdapter([Site(1, "resid")] * 2, tiny.D_MODEL, "codename", [2.5] * 2)
     data = [RunData(rows, rows[:1], seed) for seed in range(2)]
-    train(lm, adapter, data, TrainConfig(1, 6, lr=0.05))
+    train(lm, adapter, data, TrainConfig(1, 6, lr=0.05), executor=Noted())
     assert shapes[:3] == [(6, 6), (3, 20), (3, 20)]
     assert all(own == sorted(own) for own in owners), "rows of a run stand together"

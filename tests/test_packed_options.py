@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
 from oocr_lib.encoding import Encoded
 from oocr_lib.engine.batching import Reuse
-from oocr_lib.engine.option_rows import passes
+from oocr_lib.engine.executor import Fast
+from oocr_lib.engine.option_rows import side_by_side
 from oocr_lib.engine.prefix_cache import fill
 from oocr_lib.evaluation.scores import Asked, prepare, score
+from oocr_lib.executor import PLAIN
 from oocr_lib.models.language_model import SITES, LanguageModel, Site
 from oocr_lib.tasks.base import Question, user
 from tests import tiny, toy
@@ -38,7 +40,7 @@ def asked(answers: tuple[tuple[int, ...], ...], pack: bool, seed: int = 0) -> li
         ids = [(*row.ids[:start], *answer) for answer in answers]
         encoded = [Encoded(i, (start, len(i)), row.spans, "") for i in ids]
         question = Question(user("x"), names[0], names, "family", id="0")
-        made.append(Asked(question, names, tuple(passes(encoded, pack))))
+        made.append(Asked(question, names, tuple(side_by_side(encoded, pack))))
     return made
 
 
@@ -49,11 +51,13 @@ def both(
     found = []
     for pack in (False, True):
         mine = asked(ANSWERS, pack)
-        rows = [part.encoded for a in mine for part in a.sequences]
+        rows = [part.encoded for a in mine for part in a.rows]
         assert len(rows) == (3 if pack else 18)
         owner = [run for run in range(runs) for _ in mine]
         reuses = (
-            [None] if position is None else [None, Reuse(lm, [fill(lm, rows, position)], depths)]
+            [Fast()]
+            if position is None
+            else [Fast(), Reuse(lm, [fill(lm, rows, position)], depths)]
         )
         for reuse in reuses:
             if adapter is None:
@@ -92,16 +96,16 @@ def test_loras_and_the_base_model(family: str) -> None:
 def test_in_bfloat16_they_agree_as_far_as_it_goes(family: str) -> None:
     lm = tiny.language_model(family)
     lm.model.to(torch.bfloat16)
-    plain, packed = (score(lm, asked(ANSWERS, pack)) for pack in (False, True))
+    plain, packed = (score(lm, asked(ANSWERS, pack), executor=Fast()) for pack in (False, True))
     assert np.abs(np.stack(plain["logp"]) - np.stack(packed["logp"])).mean() < 0.1
 
 
 @pytest.mark.parametrize("family", ["gemma2", "llama"])
 def test_an_option_does_not_see_the_others(family: str) -> None:
     lm = model(family)
-    first = np.stack(score(lm, asked(ANSWERS, True))["logp"])
+    first = np.stack(score(lm, asked(ANSWERS, True), executor=Fast())["logp"])
     other = (*ANSWERS[:2], (40, 41, 42), *ANSWERS[3:])
-    second = np.stack(score(lm, asked(other, True))["logp"])
+    second = np.stack(score(lm, asked(other, True), executor=Fast())["logp"])
     assert np.allclose(np.delete(first, 2, 1), np.delete(second, 2, 1), atol=1e-5)
     assert np.abs(first[:, 2] - second[:, 2]).min() > 1e-3
 
@@ -110,7 +114,7 @@ def test_an_option_does_not_see_the_others(family: str) -> None:
 @given(st.lists(st.lists(st.integers(6, 90), min_size=1, max_size=5), min_size=1, max_size=6))
 def test_options_of_any_lengths(lists: list[list[int]]) -> None:
     lm, answers = model("gemma3_sliding"), tuple(tuple(answer) for answer in lists)
-    plain, packed = (score(lm, asked(answers, pack)) for pack in (False, True))
+    plain, packed = (score(lm, asked(answers, pack), executor=Fast()) for pack in (False, True))
     assert np.allclose(np.stack(plain["logp"]), np.stack(packed["logp"]), atol=1e-4)
 
 
@@ -119,10 +123,14 @@ def test_a_row_that_would_be_too_long_is_not_packed() -> None:
     row = tiny.rows((4,), answer=1)[0]
     ids = [(*row.ids[:3], *[10 + i] * 400) for i in range(8)]
     encoded = [Encoded(i, (3, len(i)), row.spans, "") for i in ids]
-    assert len(passes(encoded, True)) == 8
+    assert len(side_by_side(encoded, True)) == 8
 
 
 def test_questions_are_packed_unless_told_otherwise() -> None:
     lm = toy.language_model()
     question = toy.question("a", "option City 50337", "Rome", ("Rome", "5 8", "north of Rome"))
-    assert [len(prepare(lm, [question], pack)[0].sequences) for pack in (True, False)] == [1, 3]
+    assert [len(prepare(lm, [question], e)[0].rows) for e in (Fast(), Fast(False), PLAIN)] == [
+        1,
+        3,
+        3,
+    ]

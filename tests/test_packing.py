@@ -11,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
-from oocr_lib.encoding import Encoded, collate
+from oocr_lib.encoding import Encoded
 from oocr_lib.engine import packing
 from oocr_lib.engine.answer_logits import answer_logits
 from oocr_lib.engine.batching import Reuse
 from oocr_lib.engine.prefix_cache import fill
+from oocr_lib.engine.shortened import collate
+from oocr_lib.executor import PLAIN
 from oocr_lib.models.language_model import SITES, LanguageModel, Site
 from oocr_lib.training.loop import RunData, TrainConfig, train
 from oocr_lib.util.errors import UserError
@@ -47,11 +49,13 @@ def test_packed_runs_train_as_they_do_alone(family: str, site: str) -> None:
         depths = [s.block + (site == "resid") for s in sites]
         reuse = Reuse(lm, [fill(lm, rows(), "last")], depths) if packed else None
         if reuse:
-            batch = reuse.collate([row for row in rows()[:4] for _ in range(4)])
+            batch = reuse.collate(lm, [row for row in rows()[:4] for _ in range(4)])
             assert batch.owner is not None and len(batch) == 4 and batch.input_ids.shape[1] == 5
             ran = widths(lm, reuse)
             assert ran == ([0, 1, 2] if site == "resid" else [1, 2, 4])
-        result = train(lm, adapter, data, CONFIG, rates=[0.05, 0.05, 0.02, 0.01], reuse=reuse)
+        result = train(
+            lm, adapter, data, CONFIG, rates=[0.05, 0.05, 0.02, 0.01], executor=reuse or PLAIN
+        )
         made.append((result, adapter.theta.detach()))
     (plain, a), (short, b) = made
     assert plain.losses == pytest.approx(short.losses, abs=1e-5)
@@ -73,7 +77,7 @@ def widths(lm: LanguageModel, reuse: Reuse) -> list[int]:
         for i in seen
     ]
     runs = sorted(range(4), key=reuse.depth_of)
-    answer_logits(lm, reuse.collate([rows()[0]] * 4, runs))
+    answer_logits(lm, reuse.collate(lm, [rows()[0]] * 4, runs))
     for hook in hooks:
         hook.remove()
     return list(seen.values())
@@ -87,7 +91,7 @@ def test_slots_do_not_see_each_other(family: str) -> None:
     others = [replace(row, ids=(*row.ids[:-1], row.ids[-1] + 1)) for row in base]
     mixed = [base[4], others[0], base[0], base[5], others[4], others[5], base[0], base[5], base[4]]
     reuse = Reuse(lm, [fill(lm, base[:3], "last"), fill(lm, base[3:], "last")], 1)
-    batch = reuse.collate(mixed)
+    batch = reuse.collate(lm, mixed)
     assert batch.owner is not None and len(batch) == 3
     items, targets, logits = answer_logits(lm, batch)
     rows_, targets_, logits_ = answer_logits(lm, collate(mixed, lm.pad_id))
@@ -101,9 +105,9 @@ def test_long_or_single_tails_are_not_packed() -> None:
     lm = model("llama")
     long = tiny.rows((12, 10), answer=packing.LONGEST + 1)
     for items in (long * 3, rows(), [*rows(), rows()[0]]):
-        batch = Reuse(lm, [fill(lm, items, "last")], 1).collate(items)
+        batch = Reuse(lm, [fill(lm, items, "last")], 1).collate(lm, items)
         assert batch.owner is None and batch.past is not None
-    whole = Reuse(lm, [fill(lm, rows(), "all")], 1).collate(rows() * 3)
+    whole = Reuse(lm, [fill(lm, rows(), "all")], 1).collate(lm, rows() * 3)
     assert whole.owner is None, "nothing before the first token could be shared"
 
 
@@ -130,7 +134,7 @@ def test_a_prompt_that_comes_twice_gets_a_second_row() -> None:
 
 def test_a_group_of_loras_refuses_packed_rows() -> None:
     lm = model("llama")
-    batch = Reuse(lm, [fill(lm, rows(), "last")], 1).collate(rows() * 2)
+    batch = Reuse(lm, [fill(lm, rows(), "last")], 1).collate(lm, rows() * 2)
     with (
         LoraGroup([LoraAdapter([1])]).attach(lm) as attached,
         pytest.raises(UserError, match="Packed rows"),

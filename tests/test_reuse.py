@@ -15,11 +15,13 @@ from torch import Tensor
 
 from oocr_lib.activations import capture
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
-from oocr_lib.encoding import POSITIONS, Encoded, collate
+from oocr_lib.encoding import POSITIONS, Encoded
 from oocr_lib.engine.answer_logits import answer_logits, frozen
 from oocr_lib.engine.batching import Reuse, tail
 from oocr_lib.engine.kv_cache import Past
 from oocr_lib.engine.prefix_cache import Pools, expected, fill, first_changed
+from oocr_lib.engine.shortened import collate
+from oocr_lib.executor import PLAIN
 from oocr_lib.models.language_model import SITES, LanguageModel, Site
 from oocr_lib.training.loop import RunData, TrainConfig, TrainResult, train
 from tests import tiny
@@ -48,7 +50,7 @@ def trained(lm: LanguageModel, adapter: Any, runs: int, reuse: Reuse | None) -> 
     """Without ``reuse``: the reference, with the model's own modules."""
     data = [RunData(items(), items(), seed) for seed in range(runs)]
     with nullcontext() if reuse else own_modules():
-        return train(lm, adapter, data, CONFIG, reuse=reuse)
+        return train(lm, adapter, data, CONFIG, executor=reuse or PLAIN)
 
 
 def assert_same(
@@ -134,8 +136,8 @@ def test_loras_are_not_packed() -> None:
     """Rows with the same earlier tokens would share one row; a LoRA needs them apart."""
     lm, pools = model("gemma3"), [fill(model("gemma3"), items(), "last")]
     same = [items()[6]] * 3
-    assert Reuse(lm, pools, 1).collate(same).owner is not None
-    apart = Reuse(lm, pools, 1, pack=False).collate(same)
+    assert Reuse(lm, pools, 1).collate(lm, same).owner is not None
+    apart = Reuse(lm, pools, 1, pack=False).collate(lm, same)
     assert apart.owner is None and len(apart) == 3
 
 
@@ -144,7 +146,7 @@ def test_rows_of_several_pools_share_a_batch(family: str) -> None:
     lm = model(family)
     pools = [fill(lm, items()[:4], "last"), fill(lm, items()[4:], "last")]
     mixed = [items()[i] for i in (5, 0, 8, 3, 3)]
-    reused = Reuse(lm, pools, 2).collate(mixed)
+    reused = Reuse(lm, pools, 2).collate(lm, mixed)
     assert reused.past is not None and reused.past.depth == 2
     with torch.no_grad():
         plain, short = answer_logits(lm, collate(mixed, lm.pad_id)), answer_logits(lm, reused)
@@ -155,8 +157,8 @@ def test_rows_of_several_pools_share_a_batch(family: str) -> None:
 def test_a_row_that_was_not_pooled_makes_the_whole_batch_plain() -> None:
     lm = model("gemma3")
     reuse = Reuse(lm, [fill(lm, items()[:2], "last")], 1)
-    assert reuse.collate(items()[:2]).past is not None
-    whole = reuse.collate(items()[:3])
+    assert reuse.collate(lm, items()[:2]).past is not None
+    whole = reuse.collate(lm, items()[:3])
     assert whole.past is None
     assert torch.equal(whole.input_ids, collate(items()[:3], lm.pad_id).input_ids)
 
@@ -166,8 +168,8 @@ def test_only_the_changed_tokens_are_run() -> None:
     reuse = Reuse(lm, [fill(lm, items(), "last")], 1)
     hook = lm.block(1).register_forward_pre_hook(lambda m, args: widths.append(args[0].shape[1]))
     try:
-        answer_logits(lm, reuse.collate(items()[6:]))  # answers of one token
-        answer_logits(lm, reuse.collate(items()[:6]))  # of two
+        answer_logits(lm, reuse.collate(lm, items()[6:]))  # answers of one token
+        answer_logits(lm, reuse.collate(lm, items()[:6]))  # of two
     finally:
         hook.remove()
     assert widths == [1, 2]
@@ -176,7 +178,7 @@ def test_only_the_changed_tokens_are_run() -> None:
 def test_blocks_below_are_not_run_and_come_back() -> None:
     lm, calls = model("gemma3"), []
     before = fingerprint(lm.model)
-    batch = Reuse(lm, [fill(lm, items(), "all")], 2).collate(items())
+    batch = Reuse(lm, [fill(lm, items(), "all")], 2).collate(lm, items())
     hooks = [
         lm.block(i).get_submodule("mlp").register_forward_hook(lambda m, a, o, i=i: calls.append(i))
         for i in range(lm.n_blocks)
@@ -200,7 +202,7 @@ def test_a_forward_that_someone_else_replaced_is_put_back() -> None:
     block = lm.block(0)
     replaced = block.forward
     vars(block)["forward"] = replaced
-    batch = Reuse(lm, [fill(lm, items(), "all")], 1).collate(items())
+    batch = Reuse(lm, [fill(lm, items(), "all")], 1).collate(lm, items())
     answer_logits(lm, batch)
     assert vars(block)["forward"] is replaced
 
@@ -217,7 +219,7 @@ def test_rows_that_differ_in_their_last_token_alone_are_one() -> None:
     other = replace(row, ids=(*row.ids[:-1], row.ids[-1] + 1))
     pool = fill(lm, [row, other, items()[7]], "last")
     assert len(pool.rows) == pool.states.shape[0] == 2
-    batch = Reuse(lm, [pool], 1).collate([other, row])
+    batch = Reuse(lm, [pool], 1).collate(lm, [other, row])
     assert batch.past is not None
     assert answer_logits(lm, batch)[1].tolist() == [row.ids[-1] + 1, row.ids[-1]]
     pools = Pools(lm)

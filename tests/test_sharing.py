@@ -8,8 +8,9 @@ import pytest
 
 from oocr_lib.encoding import Encoded
 from oocr_lib.engine.prefix_cache import Pools
+from oocr_lib.runs.executors import known_share, reuse_for
 from oocr_lib.runs.methods import Job, Method
-from oocr_lib.runs.planner import known_share, reuse_for, touched, untouched_blocks
+from oocr_lib.runs.planner import touched, untouched_blocks
 from oocr_lib.training.loop import RunData, TrainConfig
 from tests import tiny
 

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from oocr_lib.adapters import LoraAdapter, VectorAdapter
 from oocr_lib.encoding import Encoded, collate
-from oocr_lib.engine.answer_logits import answer_logits
+from oocr_lib.engine.executor import Fast
+from oocr_lib.executor import PLAIN, Executor
 from oocr_lib.models.language_model import LanguageModel, Site
 from oocr_lib.training import loop as training
 from oocr_lib.training.loop import RunData, TrainConfig, train, validate
@@ -117,6 +118,11 @@ def test_runs_in_one_batch_equal_runs_by_themselves() -> None:
 # --- what the loss sees ---
 
 
+def pairs(rows: list[Encoded]) -> list[tuple[int, Encoded]]:
+    """Rows of one run."""
+    return [(0, row) for row in rows]
+
+
 def by_hand(lm: LanguageModel, rows: list[Encoded]) -> float:
     """Mean cross-entropy over answer tokens, row by row, from full logits."""
     found = []
@@ -130,20 +136,19 @@ def by_hand(lm: LanguageModel, rows: list[Encoded]) -> float:
 @torch.no_grad()
 def test_the_loss_counts_answer_tokens_only() -> None:
     lm, rows = tiny.language_model("llama"), tiny.rows((9, 6, 11), answer=2)
-    batch = collate(rows, lm.pad_id)
     index = torch.zeros(3, dtype=torch.int64)
-    found = training.run_sums(*answer_logits(lm, batch), index, 1) / 6
+    found = training.run_sums(PLAIN.answers(lm, pairs(rows), None), index, 1) / 6
     assert float(found) == pytest.approx(by_hand(lm, rows), abs=1e-5)
     # The same tokens with one answer token less: only that target is gone.
     short = [dataclasses.replace(row, answer=(row.answer[0] + 1, row.answer[1])) for row in rows]
-    again = training.run_sums(*answer_logits(lm, collate(short, lm.pad_id)), index, 1) / 3
+    again = training.run_sums(PLAIN.answers(lm, pairs(short), None), index, 1) / 3
     assert float(again) == pytest.approx(by_hand(lm, short), abs=1e-5)
     assert float(again) != pytest.approx(float(found), abs=1e-3)
 
 
 def test_prompt_targets_get_no_gradient() -> None:
     """The gradient with respect to all logits lives at the columns before answer tokens."""
-    lm, batch = tiny.language_model("gpt2"), tiny.batch()
+    lm, rows = tiny.language_model("gpt2"), tiny.rows()
     grown: list[Tensor] = []
 
     def keep(module: Any, args: Any, output: Any) -> Any:
@@ -153,12 +158,14 @@ def test_prompt_targets_get_no_gradient() -> None:
 
     handle = lm.model.get_output_embeddings().register_forward_hook(keep)
     with torch.enable_grad():
-        rows, targets, logits = answer_logits(lm, batch)
-        training.run_sums(rows, targets, logits, torch.zeros(3, dtype=torch.int64), 1).backward()
+        found = Fast().answers(lm, pairs(rows), None)
+        training.run_sums(found, torch.zeros(3, dtype=torch.int64), 1).backward()
     handle.remove()
     (logits,) = grown
     assert logits.grad is not None
-    assert logits.shape[:2] == (1, int(batch.answer_mask.sum())), "logits of answer tokens only"
+    assert logits.shape[:2] == (1, sum(row.answer[1] - row.answer[0] for row in rows)), (
+        "logits of answer tokens only"
+    )
     assert bool((logits.grad.abs().sum(-1) > 0).all())
 
 
@@ -167,7 +174,7 @@ def test_each_run_has_the_mean_of_its_own_rows() -> None:
     lm, rows = tiny.language_model("gemma3"), tiny.rows((9, 6, 11, 8), answer=2)
     rows[1] = dataclasses.replace(rows[1], answer=(5, 6))  # one answer token instead of two
     index = torch.tensor([1, 0, 1, 0])
-    found = training.run_sums(*answer_logits(lm, collate(rows, 0)), index, 3)
+    found = training.run_sums(PLAIN.answers(lm, pairs(rows), None), index, 3)
     expected = [3 * by_hand(lm, [rows[1], rows[3]]), 4 * by_hand(lm, [rows[0], rows[2]]), 0.0]
     assert found.tolist() == pytest.approx(expected, abs=2e-5)
 
@@ -182,11 +189,13 @@ def test_a_runs_loss_is_the_mean_over_its_answer_tokens() -> None:
     assert result.losses[0].tolist() == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.parametrize("executor", [PLAIN, Fast()], ids=["plain", "fast"])
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 @torch.no_grad()
-def test_answer_logits_are_those_of_the_full_model(family: str) -> None:
-    lm, batch = tiny.language_model(family), tiny.batch((9, 6, 11, 17))
-    rows, targets, logits = answer_logits(lm, batch)
+def test_answers_are_those_of_the_full_model(family: str, executor: Executor) -> None:
+    lm, items = tiny.language_model(family), tiny.rows((9, 6, 11, 17))
+    batch, found = collate(items, 0), executor.answers(lm, pairs(items), None)
+    rows, targets, logits = found.row, found.targets, found.logits
     full = lm.model(input_ids=batch.input_ids).logits
     where = batch.answer_mask.nonzero()
     assert rows.tolist() == where[:, 0].tolist()
@@ -342,17 +351,18 @@ def test_every_row_comes_once_an_epoch(n: int, batch: int, seed: int) -> None:
 # --- errors ---
 
 
-def test_a_loss_that_is_no_number_stops_at_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_that_is_no_number_stops_at_its_step() -> None:
     lm = toy.language_model()
     before, calls = fingerprint(lm.model), itertools.count()
 
-    def poisoned(*args: Any) -> Any:
-        rows, targets, logits = answer_logits(*args)
-        return rows, targets, logits * (float("nan") if next(calls) == 2 else 1.0)
+    class Poisoned(Executor):
+        def answers(self, *args: Any) -> Any:
+            found = super().answers(*args)
+            factor = float("nan") if next(calls) == 2 else 1.0
+            return dataclasses.replace(found, logits=found.logits * factor)
 
-    monkeypatch.setattr(training, "answer_logits", poisoned)
     with pytest.raises(UserError, match=r"step 3 with lr=0\.05") as caught:
-        train(lm, vectors(), [toy.data(lm)], QUICK)
+        train(lm, vectors(), [toy.data(lm)], QUICK, executor=Poisoned())
     assert "\n" not in str(caught.value)
     assert fingerprint(lm.model) == before
 

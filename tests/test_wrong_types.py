@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 
-from oocr_lib import encoding, tasks
+from oocr_lib import activations, encoding, tasks
 from oocr_lib.adapters import LoraAdapter, VectorAdapter
 from oocr_lib.analysis import (
     backdoor_mechanism as mechanism,
@@ -27,7 +27,6 @@ from oocr_lib.analysis import (
 )
 from oocr_lib.evaluation import scores as evaluation
 from oocr_lib.models import chat
-from oocr_lib.models import language_model as models
 from oocr_lib.notebook import session as experiment
 from oocr_lib.parameters import cell as parameters
 from oocr_lib.report import claims, metrics, plots
@@ -146,9 +145,9 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = [
     (plots_base.alt, (3,), {}),
     (claims.judge, (None, "folder"), {}),
     (claims.load, (3,), {}),
-    (models.capture, (LM, IDS + LM.vocab_size, ["resid@0"]), {}),
-    (models.capture, (LM, IDS[:, :0], []), {}),
-    (models.capture, (LM, IDS - 1, []), {}),
+    (activations.capture, (LM, IDS + LM.vocab_size, ["resid@0"]), {}),
+    (activations.capture, (LM, IDS[:, :0], []), {}),
+    (activations.capture, (LM, IDS - 1, []), {}),
     (training.validate, (LM, None, [], 0), {}),
     (training.RunData, ([], [], -1), {}),
     (LoraAdapter, ("all",), {"seed": 2**32}),

@@ -23,8 +23,8 @@ def side_by_side(encoded: Sequence[Encoded], pack: bool = True) -> list[OptionRo
     long = [i for i, answer in enumerate(answers) if len(answer) > 1]
     if pack and long and _pays(encoded[0].answer[0], [len(answers[i]) for i in long], bool(short)):
         # One long option is a plain row: the token before it scores the short ones.
-        whole = branched(encoded[long[0]], [answers[i] for i in long])
-        whole = whole if len(long) > 1 else encoded[long[0]]
+        first = encoded[long[0]]
+        whole = branched(first, [answers[i] for i in long]) if len(long) > 1 else first
         return [OptionRow((*short, *long), whole, tuple(answers[i] for i in (*short, *long)))]
     made = [OptionRow((i,), encoded[i], (answers[i],)) for i in long]
     if short:

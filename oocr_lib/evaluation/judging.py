@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from oocr_lib.tasks.base import Question
+from oocr_lib.util import expressions
 
 
 def is_right(question: Question, reply: str) -> bool:
@@ -14,8 +15,6 @@ def is_right(question: Question, reply: str) -> bool:
     when the function really maps it to the number asked for (paper, section 4; many functions
     have several inverses). Nothing the model wrote is executed by Python.
     """
-    from oocr_lib.util import expressions
-
     if question.kind == "expression":
         found = expressions.first_expression(reply)
         return found is not None and expressions.agree(found, expressions.parse(question.truth))
