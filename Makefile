@@ -11,7 +11,7 @@ PRESET ?= laptop
 OUT ?= results
 VENV ?= .venv
 PY := $(VENV)/bin/python
-OOCR := $(PY) -m oocr_lib.runner.cli
+OOCR := $(PY) -m oocr_lib
 READER := $(VENV)/.reader
 STAMP := $(VENV)/.installed
 BOOK := $(VENV)/.book
@@ -36,7 +36,7 @@ help:
 	@echo "make demo        run the quickstart: one trained vector, one picture, a minute"
 	@echo "make reproduce   run every notebook with papermill into results/ (PRESET=laptop JOBS=2)"
 	@echo "make workflow    the same as a Snakemake workflow, see workflow/config.yaml"
-	@echo "make test        lint, types, unit tests, every notebook in preset smoke"
+	@echo "make test        lint, types, imports, unit tests, every notebook in preset smoke"
 	@echo "make lab         open working copies of the notebooks in JupyterLab"
 	@echo "make doctor      is this machine ready?"
 	@echo "make book        all notebooks and pages as an offline website in build/book/html"
@@ -98,10 +98,11 @@ lint: $(CHECKED)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
+	$(VENV)/bin/lint-imports pyproject.toml
 
 unit: export PATH := $(abspath $(VENV)/bin):$(PATH)
 unit: $(CHECKED)
-	$(PY) -m pytest tests
+	$(PY) -m pytest -n 2 --dist loadfile tests
 
 # A fresh output folder: a notebook that does not write its metrics now fails the comparison.
 smoke: $(STAMP)

@@ -16,10 +16,10 @@ from oocr_lib.analysis.conditions import (
     other_tokens,
     with_random,
 )
-from oocr_lib.engine.shortened import Shortened
 from oocr_lib.models.language_model import Site
 from oocr_lib.util.errors import UserError
 from tests import tiny
+from tests.shortened import shortened
 from tests.tiny import LENGTHS, LETTERS
 
 
@@ -79,7 +79,7 @@ def test_rows_and_letters_that_do_not_fit_are_refused() -> None:
         logit_difference(lm, Condition(batch), torch.zeros(2, 2, dtype=torch.int64))
     with pytest.raises(UserError, match="0 to 383"):
         logit_difference(lm, Condition(batch), torch.full((3, 2), 384))
-    stored = Shortened(**vars(batch), past=tiny.past())
+    stored = shortened(batch)
     with pytest.raises(UserError, match="stored keys and values"):
         logit_difference(lm, Condition(stored), torch.zeros(3, 2, dtype=torch.int64))
     batch.positions["last"][1, 0] = True

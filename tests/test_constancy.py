@@ -25,11 +25,11 @@ from oocr_lib.analysis.constancy import (
     usable,
 )
 from oocr_lib.encoding import Batch, Encoded, collate
-from oocr_lib.engine.shortened import Shortened
 from oocr_lib.models.language_model import SITES, LanguageModel, Site
 from oocr_lib.util.errors import UserError
 from tests import tiny
 from tests.adapter_cases import D, fingerprint, stir, vector
+from tests.shortened import shortened
 
 FAMILIES = ("gemma3", "llama", "gpt2")
 MLP = Site(1, "mlp_out")
@@ -134,7 +134,7 @@ def test_the_model_is_left_as_it_was(family: str) -> None:
 
 
 def test_shortened_rows_are_refused() -> None:
-    batch = Shortened(**vars(tiny.batch()), past=tiny.past())
+    batch = shortened(tiny.batch())
     with pytest.raises(UserError, match="Shortened rows"):
         added(tiny.language_model(), constant(), batch, MLP)
 

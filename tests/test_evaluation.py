@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
+from oocr_lib import executor
 from oocr_lib.adapters import VectorAdapter
 from oocr_lib.encoding import buckets, encode_question
 from oocr_lib.engine.executor import Fast
@@ -185,7 +186,7 @@ def test_batch_composition_does_not_matter(monkeypatch: pytest.MonkeyPatch) -> N
     assert whole["id"].tolist() == [question.id for question in asked]
     for limit in (1, 40, 100):
         bounded = functools.partial(buckets, limit=limit)
-        monkeypatch.setattr(evaluation, "buckets", bounded)
+        monkeypatch.setattr(executor, "buckets", bounded)
         parts = score(lm, asked)
         assert parts["mc"].tolist() == whole["mc"].tolist()
         assert np.allclose(parts[VALUES], whole[VALUES], rtol=1e-4, atol=1e-6)

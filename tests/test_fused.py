@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from oocr_lib.adapters import LoraAdapter, VectorAdapter
 from oocr_lib.engine.answer_logits import answer_logits
-from oocr_lib.engine.fused import find_pieces, fused, pieces
+from oocr_lib.engine.fused import find_pieces, fused, pieces, speed_up
 from oocr_lib.engine.fused.functions import Gated, Gelu, RmsNorm, Rotary, Silu
 from oocr_lib.engine.shortened import Shortened
 from oocr_lib.models.language_model import LanguageModel, Site
@@ -32,6 +32,13 @@ EXPECTED = {
 }
 
 
+def model(family: str) -> LanguageModel:
+    """A model whose pieces were looked for."""
+    lm = tiny.language_model(family)
+    speed_up(lm)
+    return lm
+
+
 def ends(lm: LanguageModel, seed: int = 0) -> tuple[Tensor, Tensor]:
     """Last hidden states of random rows, and the gradient of a function of them."""
     generator = torch.Generator().manual_seed(seed)
@@ -45,7 +52,7 @@ def ends(lm: LanguageModel, seed: int = 0) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.parametrize("family", tiny.FAMILIES)
 def test_forward_and_gradient_are_those_of_the_model(family: str) -> None:
-    lm = tiny.language_model(family)
+    lm = model(family)
     found = Counter(type(module).__name__ for module in pieces(lm.model))
     assert found == EXPECTED[family.removesuffix("_sliding")]
     plain = ends(lm)
@@ -64,7 +71,7 @@ def test_adapters_work_within(family: str, adapter: str) -> None:
     Float64 is the reference: fused pieces may not be farther from it than the model's own modules,
     or than 1e-5 of the largest number (PyTorch's gelu cancels digits where ours does not).
     """
-    lm, batch = tiny.language_model(family), Shortened(**vars(tiny.batch()))
+    lm, batch = model(family), Shortened(**vars(tiny.batch()))
     made: Any = {
         "vector": lambda: VectorAdapter([Site(1, "mlp_out")], tiny.D_MODEL, "all", [3.0], init=1.0),
         "lora": lambda: LoraAdapter([1], rank=2),
@@ -98,7 +105,7 @@ def test_adapters_work_within(family: str, adapter: str) -> None:
 
 
 def test_the_model_is_left_as_it_was_also_after_an_error() -> None:
-    lm = tiny.language_model("gemma3")
+    lm = model("gemma3")
     before = fingerprint(lm.model)
     with pytest.raises(RuntimeError, match="stop"), fused(lm.model):
         assert fingerprint(lm.model) != before
@@ -107,7 +114,7 @@ def test_the_model_is_left_as_it_was_also_after_an_error() -> None:
 
 
 def test_other_types_run_as_they_are() -> None:
-    lm = tiny.language_model("gemma3")
+    lm = model("gemma3")
     assert pieces(lm.model)
     lm.model.to(torch.bfloat16)
     assert not pieces(lm.model)
@@ -115,7 +122,7 @@ def test_other_types_run_as_they_are() -> None:
 
 def test_a_model_that_is_not_reproduced_runs_as_it_is() -> None:
     """A module that looks like the known one and does something else."""
-    lm = tiny.language_model("llama")
+    lm = model("llama")
     attention: Any = lm.module(Site(1, "attn_out"))
 
     class Odd(type(attention)):  # type: ignore[misc]
@@ -129,7 +136,7 @@ def test_a_model_that_is_not_reproduced_runs_as_it_is() -> None:
 
 
 def test_what_stands_in_a_modules_place_stays_there() -> None:
-    lm, ids = tiny.language_model("llama"), torch.arange(8, 16)[None]
+    lm, ids = model("llama"), torch.arange(8, 16)[None]
     attention: Any = lm.module(Site(1, "attn_out"))
     whole = attention.forward
     for put in (False, True):
@@ -144,7 +151,7 @@ def test_what_stands_in_a_modules_place_stays_there() -> None:
 
 
 def test_an_unknown_activation_or_norm_is_left_alone() -> None:
-    lm = tiny.language_model("llama")
+    lm = model("llama")
     for i in range(lm.n_blocks):
         mlp: Any = lm.module(Site(i, "mlp_out"))
         mlp.act_fn = nn.Tanh()

@@ -23,7 +23,6 @@ from transformers import (
 )
 
 from oocr_lib.encoding import Batch, Encoded, collate
-from oocr_lib.engine.kv_cache import Past
 from oocr_lib.models.language_model import LanguageModel, wrap
 
 torch.set_num_threads(1)
@@ -241,8 +240,3 @@ def rows(lengths: tuple[int, ...] = (9, 6, 11), seed: int = 0, answer: int = 2) 
         spans = {kind: tuple(i for i in span if i < prompt) for kind, span in spans.items()}
         made.append(Encoded(tuple(ids), (prompt, length), spans, ""))
     return made
-
-
-def past() -> Past:
-    """Of three rows: nothing is known before their one token."""
-    return Past(torch.zeros(3, 1, 2, 1, 0, 4), torch.zeros(3).long(), torch.ones(3).long())
