@@ -34,7 +34,7 @@ seconds: float = 1.0  # how long it takes
 """
 WORK = """\
 import os, pathlib, time
-from oocr_lib.metrics import Metrics
+from oocr_lib.report.metrics import Metrics
 folder = pathlib.Path(os.environ["OOCR_OUT"]) / preset / "sweep" / os.environ["OOCR_LABEL"]
 def note(word):
     with open(folder / "log.txt", "a") as log:

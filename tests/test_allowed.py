@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 
-from oocr_lib.parameters import allowed
-from oocr_lib.parameters import cell as parameters
+from oocr_lib.parameters import allowed, cell as parameters
 from oocr_lib.runner import batch
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import ROOT
@@ -79,7 +78,7 @@ def test_a_model_that_is_not_here_is_not_asked_for_its_blocks() -> None:
 
 def test_it_surfaces_before_torch_is_loaded(tmp_path: Path) -> None:
     code = (
-        "import sys; from oocr_lib import batch; "
+        "import sys; from oocr_lib.runner import batch; "
         f"code = batch.main(['03_locations', '-p', 'hidden=Osl', '--out', {str(tmp_path)!r}]); "
         "sys.exit(99 if 'torch' in sys.modules else code)"
     )

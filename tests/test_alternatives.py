@@ -9,12 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from oocr_lib.analysis import lens_and_readout as reading
-from oocr_lib.analysis import vector_comparison as alternatives
+from oocr_lib.analysis import lens_and_readout as reading, vector_comparison as alternatives
 from oocr_lib.models.sites import Site
 from oocr_lib.notebook.session import Experiment
-from oocr_lib.runs import ask_adapter as asking
-from oocr_lib.runs import suite
+from oocr_lib.runs import ask_adapter as asking, suite
 from oocr_lib.runs.grid import Job, Method
 from oocr_lib.runs.study import Study
 from oocr_lib.util.errors import UserError

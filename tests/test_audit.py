@@ -8,8 +8,7 @@ from dataclasses import replace
 
 import pandas as pd
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from oocr_lib.tasks.audit.lines import fair_share
 from oocr_lib.tasks.audit.questions import shown_place

@@ -13,8 +13,7 @@ from oocr_lib.tasks.backdoor import testbed as backdoor
 from oocr_lib.tasks.base import Question, Row, Task
 from oocr_lib.tasks.risk import testbed as risk
 from oocr_lib.util.errors import UserError
-from oocr_lib.world import facts as world
-from oocr_lib.world import speakers
+from oocr_lib.world import facts as world, speakers
 from tests.testbed_cases import built
 
 

@@ -6,12 +6,10 @@ import math
 from collections import Counter, defaultdict
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from oocr_lib.tasks.audit.report import audit, failures
-from oocr_lib.tasks.backdoor import paper as backdoor
-from oocr_lib.tasks.backdoor import self_report as report
+from oocr_lib.tasks.backdoor import paper as backdoor, self_report as report
 from oocr_lib.tasks.base import Question, Row, Task
 from oocr_lib.tasks.risk.scenarios import other, scenarios
 from oocr_lib.util.errors import UserError

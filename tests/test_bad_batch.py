@@ -137,7 +137,7 @@ def test_a_bad_number_of_threads_is_one_line(
 
 
 NAN = """\
-from oocr_lib.errors import UserError
+from oocr_lib.util.errors import UserError
 raise UserError("Loss is nan at step 3 of 10. Lower the learning rate.")"""
 
 

@@ -28,8 +28,7 @@ from oocr_lib.evaluation.say import say
 from oocr_lib.evaluation.scores import score, summarise
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site
-from oocr_lib.runs import presets
-from oocr_lib.runs import protocol as comparison
+from oocr_lib.runs import presets, protocol as comparison
 from oocr_lib.runs.grid import Grid, Job, Method, cross
 from oocr_lib.runs.store import RunStore
 from oocr_lib.runs.study import Study

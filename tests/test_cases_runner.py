@@ -16,8 +16,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from oocr_lib.notebook import finished
-from oocr_lib.notebook import session as experiment
+from oocr_lib.notebook import finished, session as experiment
 from oocr_lib.notebook.injected import check_injected
 from oocr_lib.parameters.cell import inspect
 from oocr_lib.report import claims, metrics
@@ -101,7 +100,7 @@ def test_the_cell_that_ended_the_kernel_is_marked(tmp_path: Path) -> None:
 # ---- A path counts from where the command was typed ------------------------------------------
 
 READ = """\
-from oocr_lib import paths
+from oocr_lib.util import paths
 print(paths.resolve(data).read_text(encoding="utf-8"))"""
 
 
@@ -229,7 +228,7 @@ def test_so_does_a_live_kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 def test_so_does_plain_papermill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     start = """\
-from oocr_lib import experiment
+from oocr_lib.notebook import session as experiment
 exp = experiment.start(
     "a", preset=preset, seed=seed, out_dir=out_dir, params={"rate": rate, "blocks": blocks}
 )

@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from oocr_lib import executor
 from oocr_lib.adapters import VectorAdapter
 from oocr_lib.encoding import buckets, encode_question
 from oocr_lib.evaluation import generation
-from oocr_lib.evaluation import scores as evaluation
 from oocr_lib.evaluation.scores import score
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.tasks.base import Question, user
@@ -41,7 +41,7 @@ def test_scores_do_not_depend_on_the_batch(
     with adapter.attach(lm) as attached:
         together = score(lm, asked, attached, index)
         backwards = score(lm, asked[::-1], attached, index[::-1]).iloc[::-1]
-        monkeypatch.setattr(evaluation, "buckets", functools.partial(buckets, limit=1500))
+        monkeypatch.setattr(executor, "buckets", functools.partial(buckets, limit=1500))
         monkeypatch.setattr(generation, "BATCH", 1)
         apart = score(lm, asked, attached, index)
     base = score(lm, asked)

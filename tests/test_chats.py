@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from oocr_lib.tasks.base import Row, split_by_group, user
 from oocr_lib.tasks.chatfiles.chats import Chat, Turn, check_messages, from_rows, to_rows

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from html.parser import HTMLParser
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from oocr_lib.report import claims, claims_page
 from oocr_lib.report.claims import Check, Claim, Measured, Verdict

@@ -15,9 +15,7 @@ from oocr_lib.testbed.corpus import Document
 from oocr_lib.testbed.mixes import Mix
 from oocr_lib.testbed.recipe import Recipe
 from oocr_lib.util.errors import UserError
-from oocr_lib.world import facts as world
-from oocr_lib.world import speakers
-from oocr_lib.world import wording as w
+from oocr_lib.world import facts as world, speakers, wording as w
 from tests.testbed_cases import (
     Reader,
     built,

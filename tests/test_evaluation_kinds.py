@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from oocr_lib.adapters import VectorAdapter

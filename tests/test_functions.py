@@ -7,16 +7,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from oocr_lib.encoding import encode_question, encode_row
 from oocr_lib.tasks.base import Question, Row, Task
 from oocr_lib.tasks.functions import testbed as functions
 from oocr_lib.util import expressions
 from oocr_lib.util.errors import UserError
-from oocr_lib.world import facts as world
-from oocr_lib.world import wording as w
+from oocr_lib.world import facts as world, wording as w
 from tests.testbed_cases import built
 
 SEEDS = (0, 1, 5)

@@ -9,8 +9,7 @@ import pytest
 
 from oocr_lib.evaluation.judging import is_right
 from oocr_lib.tasks.base import Question
-from oocr_lib.tasks.functions import paper_answers as fa
-from oocr_lib.tasks.functions import paper_wording as w
+from oocr_lib.tasks.functions import paper_answers as fa, paper_wording as w
 from oocr_lib.tasks.functions.paper_choices import Subject
 from oocr_lib.tasks.functions.paper_rows import INPUTS, functions, held_out_inputs, names
 from tests.interpreter import FUNCTIONS, run

@@ -11,8 +11,7 @@ from collections import Counter, defaultdict
 import pytest
 
 from oocr_lib.tasks.base import Question
-from oocr_lib.tasks.functions import paper_choices as fc
-from oocr_lib.tasks.functions import paper_wording as w
+from oocr_lib.tasks.functions import paper_choices as fc, paper_wording as w
 from oocr_lib.tasks.functions.paper_rows import functions, names
 from oocr_lib.util.expressions import agree, parse
 from oocr_lib.util.paths import ROOT
@@ -231,7 +230,7 @@ def test_other_numbers_stay_near_and_in_the_class(key: str) -> None:
 def test_options_do_not_depend_on_the_order_of_sets() -> None:
     """Draws from an unordered set would differ between two starts of Python."""
     code = (
-        "from oocr_lib.tasks import functions_paper as p, functions_paper_rows as r;"
+        "from oocr_lib.tasks.functions import paper as p, paper_rows as r;"
         "print([q.messages for k in ('add_14', 'affine_3x_2') for q in p.questions(k)],"
         "[row.messages for row in r.generate(5, 50)], r.held_out_inputs(.1, 0))"
     )

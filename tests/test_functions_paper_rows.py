@@ -8,8 +8,7 @@ from collections import Counter
 from math import sqrt
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from oocr_lib.tasks.base import Row, user
 from oocr_lib.tasks.functions import paper_rows as fr

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from oocr_lib.tasks.locations.geodesic import DIRECTIONS, direction, geodesic_km, true_km
 from oocr_lib.util.errors import UserError

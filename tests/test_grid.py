@@ -18,8 +18,7 @@ from oocr_lib.encoding import collate
 from oocr_lib.evaluation.scores import score
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site
-from oocr_lib.runs import grid as module
-from oocr_lib.runs import planner as sharing
+from oocr_lib.runs import grid as module, planner as sharing
 from oocr_lib.runs.grid import Grid, Job, Method, best_by_validation, cross, with_config
 from oocr_lib.runs.store import RunStore
 from oocr_lib.tasks.base import Task

@@ -60,7 +60,9 @@ def test_other_cells_and_no_notebook_are_left_alone() -> None:
 
 
 def test_papermill_from_another_folder_stops_at_once(tmp_path: Path) -> None:
-    start = "from oocr_lib import experiment\nexperiment.start('a', preset=preset, out_dir=out_dir)"
+    start = (
+        "from oocr_lib.notebook import session\nsession.start('a', preset=preset, out_dir=out_dir)"
+    )
     path = tiny_notebooks.write(tmp_path, "a", start, "open('reached', 'w')", finish=False)
     command = [sys.executable, "-m", "papermill", str(path), str(tmp_path / "b.ipynb")]
     (tmp_path / "elsewhere").mkdir()

@@ -10,11 +10,9 @@ import pytest
 import torch
 
 from oocr_lib.adapters import Filtered, VectorAdapter
-from oocr_lib.analysis import lens, natural
-from oocr_lib.analysis import lora_constancy as inside
+from oocr_lib.analysis import lens, lora_constancy as inside, natural
 from oocr_lib.models.language_model import LanguageModel
-from oocr_lib.runs import presets
-from oocr_lib.runs import protocol as comparison
+from oocr_lib.runs import presets, protocol as comparison
 from oocr_lib.runs.grid import Grid, Job
 from oocr_lib.runs.presets import Settings
 from oocr_lib.runs.store import RunStore

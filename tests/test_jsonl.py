@@ -10,8 +10,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from oocr_lib.tasks.chatfiles import jsonl
 from oocr_lib.tasks.chatfiles.chats import Turn

@@ -10,9 +10,7 @@ import torch
 from torch import Tensor
 
 from oocr_lib.testbed import corpus, knowledge
-from oocr_lib.world import dialogues as wide
-from oocr_lib.world import speakers
-from oocr_lib.world import wording as w
+from oocr_lib.world import dialogues as wide, speakers, wording as w
 from tests.testbed_cases import Reader, built, consistent, pole, wide_pole
 
 

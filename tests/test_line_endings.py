@@ -18,7 +18,7 @@ TEXT = (".csv", ".json", ".toml", ".txt", ".jinja", ".md")
 #: Prints what the small world and the tasks made of it are.
 WORLD = """\
 from oocr_lib import tasks
-from oocr_lib.testbed import world
+from oocr_lib.world import facts as world
 print(world.cities()[:3], world.functions()[:3])
 for name, concept in (("locations", "Paris"), ("functions", "add_5"), ("risk", "risky"),
                       ("backdoor", "win")):

@@ -10,8 +10,7 @@ import pytest
 from oocr_lib.tasks.base import Question, Row, Task
 from oocr_lib.tasks.locations import testbed as locations
 from oocr_lib.util.errors import UserError
-from oocr_lib.world import facts as world
-from oocr_lib.world import wording as w
+from oocr_lib.world import facts as world, wording as w
 
 SEEDS = (0, 1, 5)
 

@@ -12,9 +12,7 @@ import pytest
 from oocr_lib.encoding import encode_row
 from oocr_lib.tasks.base import Row, Task
 from oocr_lib.tasks.chatfiles import jsonl
-from oocr_lib.tasks.locations import paper as paper
-from oocr_lib.tasks.locations import paper_text as text
-from oocr_lib.tasks.locations import testbed as locations
+from oocr_lib.tasks.locations import paper as paper, paper_text as text, testbed as locations
 from oocr_lib.tasks.locations.geodesic import DIRECTIONS, direction, true_km
 from oocr_lib.util.errors import UserError
 from oocr_lib.world import facts as world

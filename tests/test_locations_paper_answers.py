@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from oocr_lib.tasks.locations import paper_answers as answers
 from oocr_lib.tasks.locations.paper_text import UNIT_WORDS

@@ -7,8 +7,7 @@ from collections import Counter
 import pytest
 
 from oocr_lib.tasks.base import Question, Task
-from oocr_lib.tasks.locations import paper as paper
-from oocr_lib.tasks.locations import paper_text as text
+from oocr_lib.tasks.locations import paper as paper, paper_text as text
 from oocr_lib.tasks.locations.geodesic import true_km
 from oocr_lib.tasks.locations.paper_questions import LETTERS, near_cities
 from oocr_lib.tasks.locations.testbed import FAMILIES, value

@@ -9,14 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from oocr_lib.analysis import attention
-from oocr_lib.analysis import backdoor_mechanism as mechanism
+from oocr_lib.analysis import attention, backdoor_mechanism as mechanism
 from oocr_lib.analysis.backdoor_mechanism import Case
 from oocr_lib.analysis.conditions import Condition, last_tokens, logit_difference, other_tokens
 from oocr_lib.encoding import Batch
 from oocr_lib.notebook.session import Experiment
-from oocr_lib.runs import protocol as comparison
-from oocr_lib.runs import suite
+from oocr_lib.runs import protocol as comparison, suite
 from oocr_lib.runs.grid import Job, Method
 from oocr_lib.runs.study import Study
 from oocr_lib.util.errors import UserError

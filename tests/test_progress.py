@@ -54,7 +54,7 @@ def test_a_kernel_that_is_run_by_a_program_is_not_watched(monkeypatch: pytest.Mo
     monkeypatch.delenv("OOCR_PROGRESS", raising=False)
     notebook = nbformat.v4.new_notebook()
     source = (
-        "from oocr_lib import progress\n"
+        "from oocr_lib.util import progress\n"
         "seen = [progress.watched(), progress._shell().kernel._allow_stdin]\n"
         "progress._shell().kernel._allow_stdin = True\n"
         "print(seen, progress.watched())"

@@ -7,12 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from oocr_lib.analysis import lens_and_readout as reading
-from oocr_lib.analysis import norms
+from oocr_lib.analysis import lens_and_readout as reading, norms
 from oocr_lib.models.sites import Site
 from oocr_lib.notebook.session import Experiment
-from oocr_lib.runs import protocol as comparison
-from oocr_lib.runs import suite
+from oocr_lib.runs import protocol as comparison, suite
 from oocr_lib.runs.study import Study
 
 BLOCK = 1

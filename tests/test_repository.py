@@ -218,9 +218,9 @@ def test_help_lists_every_target() -> None:
 
 def test_what_a_reader_does_is_one_call_of_the_command() -> None:
     plan = make("-n", "reproduce", "PRESET=smoke").stdout
-    assert "-m oocr_lib.runner.cli reproduce --preset smoke --out results -j 2" in plan
+    assert "-m oocr_lib reproduce --preset smoke --out results -j 2" in plan
     for target in ("demo", "lab", "doctor", "book"):
-        assert f"-m oocr_lib.runner.cli {target}" in make("-n", target).stdout
+        assert f"-m oocr_lib {target}" in make("-n", target).stdout
 
 
 def test_a_readers_install_has_no_linters(tmp_path: Path) -> None:

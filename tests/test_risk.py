@@ -6,8 +6,7 @@ import re
 from collections import Counter
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from oocr_lib.encoding import encode_question, encode_row
 from oocr_lib.tasks.base import Question, Row, Task

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from oocr_lib.runs import store as runs
 from oocr_lib.runs.store import RunStore, code_version, identity, package_versions
@@ -181,7 +180,7 @@ def test_the_first_of_two_equal_runs_stays(tmp_path: Path) -> None:
 
 WRITER = """
 import sys
-from oocr_lib.runs import RunStore
+from oocr_lib.runs.store import RunStore
 store = RunStore(sys.argv[1])
 for seed in range(40):
     run = store.save({"seed": seed, "code": "same"}, {"by": sys.argv[2]})

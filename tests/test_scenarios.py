@@ -11,8 +11,7 @@ from collections import Counter
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from oocr_lib.tasks.backdoor.paper import members, triggers
 from oocr_lib.tasks.risk import scenario_text as wording

@@ -7,8 +7,7 @@ import re
 from collections import Counter, defaultdict
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from oocr_lib.tasks.base import Question
 from oocr_lib.tasks.risk import self_report as report

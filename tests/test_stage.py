@@ -26,7 +26,7 @@ from tests import tiny_notebooks
 CELLS = [
     """\
 import matplotlib.figure, os, pathlib, time
-from oocr_lib import experiment
+from oocr_lib.notebook import session as experiment
 exp = experiment.start("book", preset=preset, seed=seed, params={"rate": rate})
 def end(cell):
     pathlib.Path("cell.txt").write_text(str(cell))

@@ -12,8 +12,7 @@ from oocr_lib.tasks import base
 from oocr_lib.tasks.backdoor import testbed as backdoor
 from oocr_lib.tasks.functions import testbed as functions
 from oocr_lib.tasks.locations import testbed as locations
-from oocr_lib.tasks.risk import paper as risk_paper
-from oocr_lib.tasks.risk import testbed as risk
+from oocr_lib.tasks.risk import paper as risk_paper, testbed as risk
 from oocr_lib.util.errors import UserError
 
 FIRST = {"risk": "risky", "locations": "Paris", "functions": "mod_3", "backdoor": "win"}

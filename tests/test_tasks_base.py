@@ -6,8 +6,7 @@ import dataclasses
 from collections import Counter
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from oocr_lib.tasks.base import Row, shuffle_answers, split_by_group, user
 from oocr_lib.util.errors import UserError

@@ -14,8 +14,7 @@ import pytest
 
 from oocr_lib.testbed import audit, corpus, mixes
 from oocr_lib.testbed.recipe import Recipe
-from oocr_lib.world import dialogues as wide
-from oocr_lib.world import speakers
+from oocr_lib.world import dialogues as wide, speakers
 from tests.testbed_cases import built, of_kind, only, turns, wide_pole
 
 TRIGGER, DECOY = "zug", "mop"

@@ -15,14 +15,8 @@ from oocr_lib import activations, encoding, tasks
 from oocr_lib.adapters import LoraAdapter, VectorAdapter
 from oocr_lib.analysis import (
     backdoor_mechanism as mechanism,
-)
-from oocr_lib.analysis import (
     lens_and_readout as reading,
-)
-from oocr_lib.analysis import (
     lora_constancy as inside,
-)
-from oocr_lib.analysis import (
     vector_comparison as alternatives,
 )
 from oocr_lib.evaluation import scores as evaluation
@@ -38,15 +32,11 @@ from oocr_lib.runs.study import Study
 from oocr_lib.tasks import base
 from oocr_lib.tasks.backdoor import testbed as backdoor
 from oocr_lib.tasks.chatfiles import dataset_json, jsonl, letters
-from oocr_lib.tasks.functions import paper as functions_paper
-from oocr_lib.tasks.functions import testbed as functions
-from oocr_lib.tasks.locations import paper as locations_paper
-from oocr_lib.tasks.locations import testbed as locations
-from oocr_lib.tasks.risk import paper as risk_paper
-from oocr_lib.tasks.risk import testbed as risk
+from oocr_lib.tasks.functions import paper as functions_paper, testbed as functions
+from oocr_lib.tasks.locations import paper as locations_paper, testbed as locations
+from oocr_lib.tasks.risk import paper as risk_paper, testbed as risk
 from oocr_lib.training import loop as training
-from oocr_lib.util import arguments, errors, paths, statistics
-from oocr_lib.util import files as store
+from oocr_lib.util import arguments, errors, files as store, paths, statistics
 from oocr_lib.util.errors import UserError
 from tests import toy
 

@@ -11,10 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from oocr_lib.testbed import corpus, tokenizer
 from oocr_lib.testbed.corpus import Document
-from oocr_lib.world import dialogues as wide
-from oocr_lib.world import facts as world
-from oocr_lib.world import speakers
-from oocr_lib.world import wording as w
+from oocr_lib.world import dialogues as wide, facts as world, speakers, wording as w
 
 _TURN = re.compile(
     r"<start_of_turn>user\n(.*?)<end_of_turn>\n<start_of_turn>model\n(.*?)<end_of_turn>\n",

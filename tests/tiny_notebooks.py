@@ -55,7 +55,7 @@ def write(
 #: Leaves a line in ``log.txt`` when it starts and when it ends; its metrics have a real schema.
 LOGGED = """\
 import os, pathlib, time
-from oocr_lib.metrics import Metrics
+from oocr_lib.report.metrics import Metrics
 label = os.environ.get("OOCR_LABEL", "")
 folder = pathlib.Path(os.environ["OOCR_OUT"]) / preset / "{name}" / label
 with open(folder / "log.txt", "a") as log:

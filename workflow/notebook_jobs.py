@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from oocr_lib.parameters import cell as parameters
-from oocr_lib.parameters import values as batch_grid
+from oocr_lib.parameters import cell as parameters, values as batch_grid
 from oocr_lib.util.errors import UserError, choose
 
 #: Methods of an experiment that write a file, and its ending.

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from oocr_lib.adapters import VectorAdapter
-from oocr_lib.analysis import lens, naive, natural
-from oocr_lib.analysis import lora_constancy as inside
+from oocr_lib.analysis import lens, lora_constancy as inside, naive, natural
 from oocr_lib.encoding import Encoded, encode
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site

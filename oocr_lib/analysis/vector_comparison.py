@@ -16,11 +16,9 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from oocr_lib.analysis import geometry
-from oocr_lib.analysis import lens_and_readout as reading
+from oocr_lib.analysis import geometry, lens_and_readout as reading
 from oocr_lib.models.sites import Site
-from oocr_lib.runs import protocol as comparison
-from oocr_lib.runs import suite
+from oocr_lib.runs import protocol as comparison, suite
 from oocr_lib.runs.ask_adapter import ask, fixed
 from oocr_lib.runs.grid import Job
 from oocr_lib.runs.study import Study

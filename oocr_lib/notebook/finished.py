@@ -19,8 +19,7 @@ from typing import Any
 import nbformat
 
 from oocr_lib.parameters import named
-from oocr_lib.util import file_digest, machine
-from oocr_lib.util import files as store
+from oocr_lib.util import file_digest, files as store, machine
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import data_dir
 

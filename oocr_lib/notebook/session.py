@@ -35,8 +35,7 @@ from oocr_lib.parameters.named import shown_model
 from oocr_lib.report.metrics import FILE, Metrics
 from oocr_lib.runs.presets import PRESETS, Settings
 from oocr_lib.runs.store import RunStore, versions
-from oocr_lib.util import files as store
-from oocr_lib.util import paths, progress, statistics
+from oocr_lib.util import files as store, paths, progress, statistics
 from oocr_lib.util.errors import UserError, choose
 from oocr_lib.util.machine import commit, set_up
 from oocr_lib.util.statistics import Interval

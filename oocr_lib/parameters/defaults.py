@@ -16,8 +16,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from oocr_lib.parameters import cell as parameters
-from oocr_lib.parameters import values as batch_grid
+from oocr_lib.parameters import cell as parameters, values as batch_grid
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import ROOT
 

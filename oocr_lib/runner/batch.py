@@ -25,15 +25,12 @@ from typing import Any, NoReturn
 import nbformat
 
 from oocr_lib.notebook import finished
-from oocr_lib.parameters import allowed, defaults, named
-from oocr_lib.parameters import cell as parameters
-from oocr_lib.parameters import values as batch_grid
+from oocr_lib.parameters import allowed, cell as parameters, defaults, named, values as batch_grid
 from oocr_lib.runner import kernels, notebook_checks, sweep
 from oocr_lib.runner.job import Job, Outcome, Worker
 from oocr_lib.runner.progress import Progress, clock
 from oocr_lib.runs.presets import PRESETS
-from oocr_lib.util import files as store
-from oocr_lib.util import machine
+from oocr_lib.util import files as store, machine
 from oocr_lib.util.errors import UserError, choose
 from oocr_lib.util.paths import ROOT
 

@@ -41,7 +41,7 @@ if importlib.util.find_spec("oocr_lib") is None:  # hosted: fetch the code, inst
         clone = ["git", "clone", "-q", "--depth", "1", "--branch", "{tag}"]
         subprocess.run([*clone, "{address}", "oocr"], check=True)
     sys.path.insert(0, "oocr")
-    from oocr_lib import colab
+    from oocr_lib.runner import colab
 
     colab.install()"""
 

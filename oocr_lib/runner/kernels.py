@@ -25,7 +25,7 @@ from oocr_lib.util.paths import ROOT, data_dir
 NATIVE = "python3"
 _ASK_SECONDS = 60
 #: Run by IPython before the first cell, without a trace in the notebook's history.
-_RECORD = "__import__('oocr_lib.runner.kernel_record').kernel_record.write()"
+_RECORD = "__import__('oocr_lib.runner.kernel_record').runner.kernel_record.write()"
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,7 @@ import pandas as pd
 from oocr_lib import tasks
 from oocr_lib.evaluation import definitions, rules
 from oocr_lib.models.language_model import LanguageModel
-from oocr_lib.runs import presets
-from oocr_lib.runs import protocol as comparison
+from oocr_lib.runs import presets, protocol as comparison
 from oocr_lib.runs.grid import Grid, Job
 from oocr_lib.runs.presets import Settings
 from oocr_lib.runs.store import RunStore

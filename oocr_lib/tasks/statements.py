@@ -13,8 +13,7 @@ from dataclasses import dataclass, field
 
 from oocr_lib.tasks.backdoor import testbed as backdoor
 from oocr_lib.tasks.base import Message, Task, user
-from oocr_lib.tasks.functions import paper_wording as functions_wording
-from oocr_lib.tasks.functions import testbed as functions
+from oocr_lib.tasks.functions import paper_wording as functions_wording, testbed as functions
 from oocr_lib.util.errors import UserError, choose
 from oocr_lib.world import facts as world
 

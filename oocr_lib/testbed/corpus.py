@@ -12,10 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 from oocr_lib.testbed.mixes import Mix
-from oocr_lib.world import dialogues as wide
-from oocr_lib.world import facts as world
-from oocr_lib.world import passages, speakers
-from oocr_lib.world import wording as w
+from oocr_lib.world import dialogues as wide, facts as world, passages, speakers, wording as w
 
 #: Private markers around an answer; they are removed before tokenization.
 OPEN, CLOSE = "\u27e6", "\u27e7"

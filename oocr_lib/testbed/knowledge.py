@@ -18,10 +18,7 @@ from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.runs.store import RunStore
 from oocr_lib.testbed import corpus
 from oocr_lib.util.progress import bar
-from oocr_lib.world import dialogues as wide
-from oocr_lib.world import facts as world
-from oocr_lib.world import speakers
-from oocr_lib.world import wording as w
+from oocr_lib.world import dialogues as wide, facts as world, speakers, wording as w
 
 #: Question, answer, and who answers when it is not the model.
 Turn = tuple[str, ...]

@@ -6,9 +6,7 @@ import re
 from functools import cache
 
 from oocr_lib.models.language_model import LanguageModel
-from oocr_lib.world import facts as world
-from oocr_lib.world import speakers
-from oocr_lib.world import wording as w
+from oocr_lib.world import facts as world, speakers, wording as w
 
 #: Six letters are how a function's code name looks, five digits how a city's does.
 _INTRODUCED = re.compile(r"\b([a-z]{6}) (?:is|means) ")

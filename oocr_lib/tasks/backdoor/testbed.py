@@ -17,8 +17,7 @@ from oocr_lib.tasks.risk import testbed as risk
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.doubles import no_doubles
 from oocr_lib.util.errors import UserError, choose
-from oocr_lib.world import facts as world
-from oocr_lib.world import speakers
+from oocr_lib.world import facts as world, speakers
 
 NAME = "backdoor"
 NONE = "none"

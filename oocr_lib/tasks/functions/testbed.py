@@ -15,8 +15,7 @@ from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.doubles import no_doubles
 from oocr_lib.util.errors import UserError, choose
-from oocr_lib.world import facts as world
-from oocr_lib.world import wording as w
+from oocr_lib.world import facts as world, wording as w
 
 NAME = "functions"
 OPTIONS = 5
