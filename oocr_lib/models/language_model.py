@@ -35,7 +35,7 @@ __all__ = [
 Dialect = Literal["testbed", "paper"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class LanguageModel:
     """A causal language model in eval mode, without gradients on any weight.
 
@@ -64,6 +64,12 @@ class LanguageModel:
     around: list[Callable[[], AbstractContextManager[Any]]] = field(
         default_factory=list, repr=False
     )
+
+    def __repr__(self) -> str:
+        size = sum(weight.numel() for weight in self.model.parameters()) / 1e6
+        kind = type(self.model).__name__
+        shape = f"{self.n_blocks} blocks of width {self.d_model}, {size:.3g} M parameters"
+        return f"{self.name}: {kind}, {shape}, on {self.device.type}"
 
     @property
     def n_blocks(self) -> int:
@@ -208,7 +214,9 @@ def load_model(
 
 
 @checked
-def wrap(model: Any, tokenizer: Any, *, name: str, dialect: Dialect = "paper") -> LanguageModel:
+def wrap(
+    model: Any, tokenizer: Any, *, name: str = "model", dialect: Dialect = "paper"
+) -> LanguageModel:
     """Freeze a model that is already in memory and check that its sites are what they claim.
 
     Raises:

@@ -93,7 +93,7 @@ def folds(cell: NotebookNode) -> bool:
     except SyntaxError:  # a magic
         return False
     called = _calls(body)
-    return bool({"experiment.start", "exp.figure"} & set(called)) or all(map(_prepares, body))
+    return bool({"session.start", "exp.figure"} & set(called)) or all(map(_prepares, body))
 
 
 def _prepares(statement: ast.stmt) -> bool:
@@ -169,20 +169,20 @@ def _parameter_problems(path: Path, notebook: NotebookNode) -> Iterator[str]:
 
 
 def _start_problems(cells: list[NotebookNode], names: set[str]) -> Iterator[str]:
-    """Parameters that ``experiment.start`` is not told: ``metrics.json`` would not name them."""
+    """Parameters that ``session.start`` is not told: ``metrics.json`` would not name them."""
     calls = [
         node
         for cell in cells
-        if "experiment.start(" in cell.source
+        if "session.start(" in cell.source
         for node in ast.walk(ast.parse(cell.source))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "experiment.start"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "session.start"
     ]
     for call in calls:
         given = [word.value for word in call.keywords if word.arg == "params"]
         keys = [key for one in given if isinstance(one, ast.Dict) for key in one.keys]
         told = {key.value for key in keys if isinstance(key, ast.Constant)}
         for name in sorted(names - told):
-            yield f"experiment.start is not told the parameter {name!r} in 'params'"
+            yield f"session.start is not told the parameter {name!r} in 'params'"
 
 
 def _run_problems(notebook: NotebookNode, cells: list[NotebookNode]) -> Iterator[str]:

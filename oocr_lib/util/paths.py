@@ -22,9 +22,15 @@ ROOT = _root()
 
 
 def data_dir() -> Path:
-    """The ``data`` folder; the environment variable ``OOCR_DATA`` overrides it."""
+    """The ``data`` folder; the environment variable ``OOCR_DATA`` overrides it.
+
+    Outside the repository it is the copy that an installation has.
+    """
     override = os.environ.get("OOCR_DATA")
-    return resolve(override) if override else ROOT / "data"
+    if override:
+        return resolve(override)
+    own, installed = ROOT / "data", Path(__file__).resolve().parents[1] / "data"
+    return own if (own / "world").is_dir() or not installed.is_dir() else installed
 
 
 @checked

@@ -1,0 +1,1 @@
+"""The public names: one's own model and data in five lines (``docs/api.md``)."""

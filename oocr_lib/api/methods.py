@@ -1,0 +1,111 @@
+"""What is trained: a vector or a LoRA, said in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from oocr_lib.adapters import LoraAdapter, VectorAdapter
+from oocr_lib.encoding import POSITIONS
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import Site
+from oocr_lib.util.arguments import checked_fields
+from oocr_lib.util.errors import UserError, choose
+
+
+@checked_fields
+@dataclass(frozen=True)
+class Vector:
+    """h ← h + v at the tokens ``at``, where h is what flows at ``site``; v (d,) is trained.
+
+    The learning rate is in units of the typical norm of h there (paper, section 3.5; its vectors
+    sit at ``mlp_out``, the output of the MLP).
+
+    Attributes:
+        site: ``resid@4`` (what comes out of block 4), ``mlp_out@4`` or ``attn_out@4``.
+        at: ``codename`` (every token of the code name), ``last`` (the last token of the prompt),
+            ``trigger``, or ``all`` (every token of the prompt: an unconditional vector).
+        lr: peak learning rate.
+
+    Raises:
+        UserError: a site that cannot be read, an unknown position, or a rate that is not positive.
+
+    >>> Vector("resid@4", at="codename").name
+    'vector resid@4'
+    """
+
+    site: str
+    at: str = "codename"
+    lr: float = 0.05
+
+    def __post_init__(self) -> None:
+        Site.parse(self.site)
+        choose(self.at, POSITIONS, "position")
+        _check_rate(self.lr)
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return f"vector {self.site}"
+
+    def check(self, lm: LanguageModel) -> None:
+        """Raises UserError for a block that the model lacks."""
+        lm.module(Site.parse(self.site))
+
+    def adapter(self, lm: LanguageModel, scale: float, seed: int) -> VectorAdapter:
+        """A fresh one; ``scale`` is the site's typical norm."""
+        return VectorAdapter([self.site], lm.d_model, self.at, [scale], seed=[seed])
+
+
+@checked_fields
+@dataclass(frozen=True)
+class Lora:
+    """W x ← W x + (alpha / rank) B A x in the MLPs of ``blocks``; A (rank, in), B (out, rank).
+
+    Attributes:
+        blocks: block numbers, or ``"all"``. The paper has one block, and all.
+        rank, alpha: size and strength.
+        modules: which maps of the MLP, of ``gate``, ``up``, ``down``.
+        at: tokens that it touches; ``all`` is every token, also of answers.
+        lr: peak learning rate.
+
+    Raises:
+        UserError: what ``adapters.LoraAdapter`` refuses, or a rate that is not positive.
+
+    >>> Lora([4], rank=8).name
+    'LoRA 4 rank 8'
+    """
+
+    blocks: Sequence[int] | str
+    rank: int = 16
+    alpha: float = 32.0
+    modules: Sequence[str] = ("down",)
+    at: str = "all"
+    lr: float = 0.01
+
+    def __post_init__(self) -> None:
+        self._made(0)
+        _check_rate(self.lr)
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        where = self.blocks if isinstance(self.blocks, str) else ",".join(map(str, self.blocks))
+        return f"LoRA {where} rank {self.rank}"
+
+    def check(self, lm: LanguageModel) -> None:
+        """Raises UserError for a block or map that the model lacks."""
+        self._made(0).targets(lm)
+
+    def adapter(self, lm: LanguageModel, scale: float, seed: int) -> LoraAdapter:
+        """A fresh one; ``scale`` is a vector's and has no meaning here."""
+        return self._made(seed)
+
+    def _made(self, seed: int) -> LoraAdapter:
+        shape = (self.blocks, self.rank, self.alpha, 0.0, self.modules)
+        return LoraAdapter(*shape, seed=seed, position=self.at)
+
+
+def _check_rate(lr: float) -> None:
+    if not 0 < lr < float("inf"):
+        raise UserError(f"Learning rate {lr!r} cannot be used. Allowed: positive numbers.")
