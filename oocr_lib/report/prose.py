@@ -120,10 +120,14 @@ def corrected(text: str, numbers: Numbers) -> tuple[str, list[str]]:
 
 
 def unmarked(text: str) -> list[str]:
-    """Decimal numbers that name no metric and are not said to be fixed, one line each."""
-    found = []
+    """Decimal numbers that name no metric and are not said to be fixed, one line each.
+
+    Code between fences is no prose: what runs there is tested as code.
+    """
+    found, fenced = [], False
     for number, line in enumerate(text.split("\n"), 1):
-        if _FIXED in line or line.startswith("|"):
+        fenced ^= line.startswith("```")
+        if fenced or _FIXED in line or line.startswith("|"):
             continue
         rest = _NOT_NUMBERS.sub("", _COMMENT.sub("", _MEASURED.sub("", line)))
         found += [
