@@ -66,3 +66,12 @@ def test_outside_a_notebook_both_are_printed(capsys: pytest.CaptureFixture[str])
     screen.table(pd.DataFrame({"x": [0.5]}))
     screen.figure(b"\x89PNG", "alt", CAPTION, "a.csv", ORIGIN)
     assert capsys.readouterr().out == f"     x\n0 0.50\n{CAPTION} (data: a.csv)\n"
+
+
+def test_columns_have_names_that_a_reader_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    frame = pd.DataFrame({"lr": [0.1], "mc": [1.0], "valid_loss": [0.5]}).set_index("lr")
+    screen.table(frame)
+    said = capsys.readouterr().out
+    for name in ("learning rate", "accuracy among options", "validation loss"):
+        assert name in said
+    assert "mc" not in said.split() and list(frame.columns) == ["mc", "valid_loss"]

@@ -10,17 +10,29 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+#: Columns of the library's tables, as a reader sees them; the glossary explains them.
+NAMES = {
+    "mc": "accuracy among options",
+    "top1": "top-1",
+    "p_truth": "p of the truth",
+    "lr": "learning rate",
+    "valid_loss": "validation loss",
+    "valid_accuracy": "validation accuracy",
+}
 _MARKUP = re.compile(r"([\\`*_{}\[\]<>#+|~$&])")
 
 
 def table(frame: pd.DataFrame | pd.Series, digits: int = 2, *, index: bool = True) -> None:
     """Show a table: numbers rounded, no minus before what rounds to zero, nothing cut off.
 
+    Columns of the library's own tables get readable names (``NAMES``).
+
     Args:
         digits: decimals of numbers that are not whole.
         index: show the row names, too.
     """
     shown = frame.to_frame() if isinstance(frame, pd.Series) else frame
+    shown = shown.rename(columns=NAMES).rename_axis(index=NAMES, columns=NAMES)
     form = {"float_format": f"{{:z.{digits}f}}".format, "na_rep": "–", "index": index}
     text = shown.to_string(**form)
     with pd.option_context("display.max_colwidth", None):  # pandas cuts long texts in HTML
