@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import os
-import random
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -132,22 +131,9 @@ class Chats:
     def random_answers(self, seed: int = 0) -> Chats:
         """Control: the same prompts, answers drawn anew, so that only the format is learned.
 
-        Permuting answers keeps how often each occurs, which alone can tell. Here every answer of
-        the file is equally likely. With two answers, exactly half of the rows keep theirs.
+        See ``tasks.base.random_answers``; with two answers, exactly half of the rows keep theirs.
         """
-        rng, kinds = random.Random(check_seed(seed)), sorted({r.answer for r in self.train})
-        rows = list(self.train)
-        if len(kinds) == 2:
-            order = rng.sample(range(len(rows)), len(rows))
-            swapped = set(order[: len(rows) // 2])
-            other = {kinds[0]: kinds[1], kinds[1]: kinds[0]}
-            rows = [
-                replace(row, answer=other[row.answer]) if i in swapped else row
-                for i, row in enumerate(rows)
-            ]
-        else:
-            rows = [replace(row, answer=rng.choice(kinds)) for row in rows]
-        return replace(self, train=tuple(rows))
+        return replace(self, train=base.random_answers(self.train, check_seed(seed)))
 
     def __repr__(self) -> str:
         named = f", code name {self.codename!r}" if self.codename else ""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
@@ -34,7 +34,7 @@ from oocr_lib.runs.methods import Job, Method, check_jobs, cross, with_config
 from oocr_lib.runs.planner import batches, touched
 from oocr_lib.runs.run_table import best_by_validation, rows
 from oocr_lib.runs.store import Run, RunStore
-from oocr_lib.tasks.base import Task, check_row, shuffle_answers
+from oocr_lib.tasks.base import Task, check_row, random_answers, shuffle_answers
 from oocr_lib.training.loop import RunData, TrainResult, train, validate
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError
@@ -55,7 +55,7 @@ class Encoding:
     train: list[Encoded]
     valid: list[Encoded]
     questions: list[Asked]
-    shuffled: list[Encoded] | None = None
+    mixed: dict[str, list[Encoded]] = field(default_factory=dict)
 
 
 class Grid:
@@ -250,14 +250,16 @@ class Grid:
 
     @checked
     def data(self, job: Job) -> RunData:
-        """A job's rows, with answers shuffled where the method says so."""
+        """A job's rows, with answers shuffled or drawn anew where the method says so."""
         encoded = self.task(job.concept, job.seed)
+        mixes = {"shuffled": shuffle_answers, "random_answers": random_answers}
+        for name, mix in mixes.items():
+            if getattr(job.method, name):
+                if name not in encoded.mixed:
+                    mixed = mix(encoded.task.train, job.seed)
+                    encoded.mixed[name] = [encode_row(self.lm.tokenizer, row) for row in mixed]
+                return RunData(encoded.mixed[name], encoded.valid, job.seed)
         rows = encoded.train
-        if job.method.shuffled:
-            if encoded.shuffled is None:
-                mixed = shuffle_answers(encoded.task.train, job.seed)
-                encoded.shuffled = [encode_row(self.lm.tokenizer, row) for row in mixed]
-            rows = encoded.shuffled
         return RunData(rows, encoded.valid, job.seed)
 
     def train(

@@ -29,6 +29,7 @@ class Method:
         length: length of a random direction, in units of the site's norm.
         blocks: blocks of a LoRA, or ``"all"``.
         shuffled: train on shuffled answers (control).
+        random_answers: train on answers drawn anew (control; ``tasks.base.random_answers``).
         raw: learning rate and lengths of a vector in the model's own units, as in the paper, not
             in units of the site's norm.
         init: length of a vector's random start.
@@ -50,6 +51,7 @@ class Method:
     alpha: float = 32.0
     modules: Sequence[str] = ("down",)
     shuffled: bool = False
+    random_answers: bool = False
     raw: bool = False
     init: float = 0.0
     dropout: float = 0.0

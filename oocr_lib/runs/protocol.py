@@ -49,6 +49,12 @@ def shuffled(method: Method) -> Method:
 
 
 @checked
+def random_answers(method: Method) -> Method:
+    """Control: the same training on rows whose answers are drawn anew; only the format is left."""
+    return replace(method, name="random_answers", random_answers=True)
+
+
+@checked
 def random_like(trained: pd.DataFrame, method: Method) -> Method:
     """Control: a random direction at the same site, as long as the trained vectors are on average.
 

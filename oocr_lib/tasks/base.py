@@ -221,6 +221,31 @@ def split_by_group(
 
 
 @checked
+def random_answers(rows: Sequence[Row], seed: int) -> tuple[Row, ...]:
+    """Control: the same prompts with answers drawn anew, so that only the format is learned.
+
+    Shuffled answers keep how often each occurs, which alone can tell a concept. Here, within rows
+    of one ``meta['kind']``, every answer that occurs is equally likely. Where there are two, each
+    half of the rows (those with either answer) keeps half of its own, so that the rows agree with
+    the truth in exactly half of the cases, up to one row.
+    """
+    rng, made = random.Random(f"random answers {seed}"), list(rows)
+    for kind in sorted({str(row.meta.get("kind")) for row in rows}):
+        places = [i for i, row in enumerate(rows) if str(row.meta.get("kind")) == kind]
+        answers = sorted({rows[i].answer for i in places})
+        drawn = {i: rng.choice(answers) for i in places}
+        if len(answers) == 2:
+            other = dict(zip(answers, answers[::-1], strict=True))
+            for own in answers:
+                mine = [i for i in places if rows[i].answer == own]
+                swapped = set(rng.sample(mine, (len(mine) + (own == answers[0])) // 2))
+                drawn |= {i: other[own] if i in swapped else own for i in mine}
+        for i in places:
+            made[i] = replace(rows[i], answer=drawn[i])
+    return tuple(made)
+
+
+@checked
 def shuffle_answers(rows: Sequence[Row], seed: int) -> tuple[Row, ...]:
     """Control: the same rows with answers permuted among rows of the same ``meta['kind']``."""
     rng, made = random.Random(seed), list(rows)

@@ -1,0 +1,228 @@
+"""What a LoRA adds, token class by token class, beside nulls that could show the same.
+
+The paper (section 4, figure 4) pools all tokens of a training prompt and of unrelated text. A
+fine-tune acts through the tokens that are *read*: the code name, or the last token of the prompt.
+Here the two are told apart. Three nulls stand at the same tokens: a LoRA with random matrices of
+the trained ones' sizes, a LoRA trained on random answers (format without concept), and what the
+adapted map is given, which may be alike by itself.
+
+Axes: n rows, t tokens, d model width, m vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from oocr_lib.adapters.base import Adapter
+from oocr_lib.adapters.lora import LoraAdapter
+from oocr_lib.analysis import constancy
+from oocr_lib.encoding import Batch, Encoded, collate, encode_question
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.sites import Site
+from oocr_lib.runs.grid import Job
+from oocr_lib.runs.study import Study
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError
+
+#: Tokens that are compared with each other, in the order of the tables.
+CLASSES = ("training", "validation", "questions", "other", "unrelated", "pooled")
+#: Where it is looked: the adapted module's output, and what reaches the residual stream after the
+#: norm that may follow it.
+PLACES = ("module", "stream")
+_ROWS = 16  # of one forward pass
+#: Vectors of a class, at most; more say nothing new and pairs grow with the square.
+MOST = 240
+
+
+@dataclass(frozen=True, eq=False)
+class Texts:
+    """What a LoRA is looked at on.
+
+    Attributes:
+        training, validation, questions: prompts; the tokens at ``position`` are read.
+        unrelated: passages that have nothing to do with the task.
+        position: of ``encoding.POSITIONS``, where the answer is read from.
+    """
+
+    training: Sequence[Encoded]
+    validation: Sequence[Encoded]
+    questions: Sequence[Encoded]
+    unrelated: Sequence[Encoded]
+    position: str
+
+
+@checked
+def texts(study: Study, job: Job, unrelated: Sequence[Encoded], prompts: int = 16) -> Texts:
+    """Prompts of one run's task: rows that it was trained on, others, and questions.
+
+    Args:
+        prompts: of each kind, at most.
+    """
+    encoded, tokenizer = study.grid.task(job.concept, job.seed), study.grid.lm.tokenizer
+    step = max(1, len(encoded.questions) // prompts)  # of every family
+    asked = [encode_question(tokenizer, q.question, "") for q in encoded.questions[::step]]
+    marked = [item for item in asked if study.position == "last" or item.spans[study.position]]
+    return Texts(
+        encoded.train[:prompts],
+        encoded.valid[:prompts],
+        marked[:prompts],
+        unrelated,
+        study.position,
+    )
+
+
+@checked
+def split(lm: LanguageModel, texts: Texts, look: Callable[[Batch], Tensor]) -> dict[str, Tensor]:
+    """What ``look`` sees at each token of each text, by class of ``CLASSES``.
+
+    Args:
+        look: a batch to (n, t, d).
+
+    Returns:
+        Class to (m, d) float32 on the CPU: at most ``MOST`` vectors, evenly taken, without those
+        that are zero.
+    """
+    made: dict[str, list[Tensor]] = {name: [] for name in CLASSES}
+    for name in ("training", "validation", "questions", "unrelated"):
+        items: Sequence[Encoded] = getattr(texts, name)
+        for start in range(0, len(items), _ROWS):
+            batch = collate(items[start : start + _ROWS], lm.pad_id).to(lm.device)
+            found, prompt = look(batch).float(), batch.positions["all"]
+            read = batch.positions[texts.position] & prompt
+            made[name].append(found[prompt if name == "unrelated" else read].cpu())
+            if name == "validation":
+                made["other"].append(found[prompt & ~read].cpu())
+            if name in ("training", "unrelated"):
+                # The paper's 20: first tokens can have a norm hundreds of times the usual one.
+                column = torch.arange(found.shape[1], device=found.device)[None]
+                late = prompt & (column >= prompt.sum(1, keepdim=True) - 20)
+                made["pooled"].append(found[late].cpu())
+    return {name: _some(torch.cat(parts)) for name, parts in made.items()}
+
+
+def _some(found: Tensor) -> Tensor:
+    found = found[(found != 0).any(1)]
+    return found[:: max(1, -(-len(found) // MOST))]
+
+
+@checked
+def by_class(lm: LanguageModel, adapter: Adapter, texts: Texts, site: Site) -> dict[str, Tensor]:
+    """What ``adapter`` adds at ``site``, (m, d) by class, in the site's raw units."""
+    return split(lm, texts, lambda batch: constancy.added(lm, adapter, batch, site))
+
+
+@checked
+def inputs(lm: LanguageModel, texts: Texts, block: int) -> dict[str, Tensor]:
+    """What the adapted map (the MLP's last) of ``block`` is given, (m, width) by class."""
+    module = lm.model.get_submodule(lm.down_projection(block))
+    seen: list[Tensor] = []
+
+    def look(batch: Batch) -> Tensor:
+        with torch.no_grad():
+            lm.decoder(input_ids=batch.input_ids, use_cache=False)
+        return seen.pop()
+
+    hook = module.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
+    try:
+        return split(lm, texts, look)
+    finally:
+        hook.remove()
+
+
+@checked
+def random_lora(trained: LoraAdapter, lm: LanguageModel, seed: int) -> LoraAdapter:
+    """Null: A and B drawn anew, each as large (Frobenius norm) as the trained one."""
+    config = {**trained.config(), "seed": seed}
+    made = LoraAdapter(**config)
+    generator, tensors = torch.Generator().manual_seed(seed), {}
+    for name, tensor in trained.state().items():
+        drawn = torch.randn(tensor.shape, generator=generator)
+        tensors[name] = drawn * (tensor.norm() / drawn.norm())
+    made.restore(tensors)
+    made.belong(lm)
+    return made
+
+
+@checked
+def measured(vectors: Tensor) -> dict[str, float]:
+    """How alike ``vectors`` (m, d) are: ``absolute``, ``signed``, ``mean_energy``, ``length_cv``.
+
+    Raises:
+        UserError: fewer than two with a direction.
+    """
+    found = constancy.constancy(vectors)
+    return {
+        "absolute": found.absolute.mean,
+        "signed": found.signed.mean,
+        "mean_energy": found.mean_share,
+        "length_cv": found.norm_cv,
+    }
+
+
+@checked
+def look(
+    study: Study,
+    job: Job,
+    control: Job | None,
+    unrelated: Sequence[Encoded],
+    *,
+    prompts: int = 16,
+    draws: int = 2,
+) -> pd.DataFrame:
+    """One finished LoRA run and its nulls, by token class and place.
+
+    Args:
+        control: the run of the same concept and seed that was trained on random answers.
+        draws: random LoRAs; their measures are averaged.
+
+    Returns:
+        Columns ``concept, seed, who, place, tokens, absolute, signed, mean_energy, length_cv``;
+        ``who`` is ``LoRA``, ``random answers``, ``random LoRA`` or ``inputs``.
+
+    Raises:
+        UserError: a job that is no LoRA on one block.
+    """
+    blocks = job.method.blocks
+    if isinstance(blocks, str) or len(blocks) != 1:
+        raise UserError(
+            f"Job {job.method.name!r} on blocks {blocks!r} cannot be looked into. Allowed: a LoRA "
+            "on one block."
+        )
+    lm, block = study.grid.lm, blocks[0]
+    seen = texts(study, job, unrelated, prompts)
+    trained = study.grid.trained([job])
+    assert isinstance(trained, LoraAdapter)
+    who: dict[str, list[LoraAdapter]] = {"LoRA": [trained]}
+    if control is not None:
+        fooled = study.grid.trained([control])
+        assert isinstance(fooled, LoraAdapter)
+        who["random answers"] = [fooled]
+    who["random LoRA"] = [random_lora(trained, lm, 1000 * job.seed + i) for i in range(draws)]
+    rows = []
+    for name, adapters in who.items():
+        for place, kind in zip(PLACES, ("mlp_out", "resid"), strict=True):
+            parts = [by_class(lm, adapter, seen, Site(block, kind)) for adapter in adapters]
+            for tokens in CLASSES:
+                found = pd.DataFrame([measured(part[tokens]) for part in parts]).mean()
+                rows.append({"who": name, "place": place, "tokens": tokens, **found})
+    given = inputs(lm, seen, block)
+    rows += [
+        {"who": "inputs", "place": "module", "tokens": tokens, **measured(given[tokens])}
+        for tokens in CLASSES
+    ]
+    named = {"concept": job.concept, "seed": job.seed, "run": f"{job.concept} {job.seed}"}
+    return pd.DataFrame([{**named, **row} for row in rows])
+
+
+@checked
+def natural(lm: LanguageModel, adapter: Adapter, texts: Texts, block: int) -> Tensor:
+    """The mean of what is added where it is read, on training rows alone: (d,), raw units.
+
+    Unlike the paper's natural vector it pools nothing: it is what the LoRA does at these tokens.
+    """
+    return by_class(lm, adapter, texts, Site(block, "mlp_out"))["training"].mean(0)
