@@ -121,8 +121,9 @@ def page(root: Path) -> str:
 def _row(claim: dict[str, Any], notebooks: dict[str, dict[str, Any]]) -> str:
     """One line of the table."""
     about = f"`{claim['id']}`; {plain(claim['source'])}"
-    if claim.get("note"):
-        about += f". {plain(claim['note'])}"
+    for remark in (claim.get("note"), *claim.get("amended", ())):
+        if remark:
+            about += f". {plain(remark)}"
     word = claim["verdict"]
     cells = [
         f"[{plain(claim['statement'])}]{{#{anchor(claim)}}} [{about}]{{.note}}",

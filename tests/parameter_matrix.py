@@ -59,6 +59,10 @@ OTHERS: dict[str, dict[str, list[str]]] = {
         "names": ["names=backdoor"],
         "block": ["block=1", "names=locations"],
     },
+    "09_when_is_a_lora_a_vector": {
+        "names": ["names=functions"],
+        "block": ["block=1", "names=locations"],
+    },
     "11_claims": {"seed": ["seed=1"], "rules": ["rules=data/claims.toml"]},
 }
 CELLS = [(name, parameter) for name, others in OTHERS.items() for parameter in others]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,7 +111,12 @@ def test_a_stranger_installs_it_and_runs_it_elsewhere(tmp_path: Path) -> None:
     """As a wheel, not editable, in a folder that has nothing of the repository."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(ROOT)]
+    source = tmp_path / "source"  # building leaves files beside it
+    for name in ("oocr_lib", "data"):
+        shutil.copytree(ROOT / name, source / name)
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = [*pip, "wheel", "--no-deps", "--no-build-isolation", "-w", str(tmp_path), str(source)]
     subprocess.run(build, check=True, **quiet)  # type: ignore[call-overload]
     (wheel,) = tmp_path.glob("*.whl")
     site = tmp_path / "site"

@@ -43,6 +43,8 @@ PASSAGES = (
     "wing's edge, so that a mouse in the grass hears nothing until it is too late.",
 )
 WHERE = "last 20"
+#: Training rows over which a natural vector at the reading tokens is taken.
+ROWS = 24
 
 
 @dataclass(frozen=True)
@@ -129,7 +131,8 @@ def variants(study: Study, looked: Looked) -> dict[str, Adapter]:
 
     ``natural`` is added where the task's vectors are (matched positions), ``natural everywhere``
     at every token. ``mean only``, ``project out`` and ``keep only`` change what the LoRA adds, the
-    last two along its mean; ``… first`` along the best single direction (uncentred). Two controls
+    last two along its mean; ``… first`` along the best single direction (uncentred). ``… read`` use
+    the mean over the tokens at the task's position, on training rows alone. Two controls
     use a random direction: ``random natural``, as long as the natural vector, and ``project out
     random``.
     """
@@ -139,7 +142,13 @@ def variants(study: Study, looked: Looked) -> dict[str, Adapter]:
     vector = natural.mean_of_units(looked.added)
     mean, first = looked.added.mean(0), natural.first_direction(looked.added)
     chance = constancy.random_like(vector[None], looked.job.seed)[0]
+    rows = study.grid.task(looked.job.concept, looked.job.seed).train[:ROWS]
+    read = constancy.collect(study.grid.lm, lora, rows, site, study.position).vectors.mean(0)
     return {
+        "natural read": fixed(read[None], site, study.position),
+        "natural read everywhere": fixed(read[None], site, "all"),
+        "keep read": Filtered(lora, site, read, "keep_only"),
+        "project out read": Filtered(lora, site, read, "project_out"),
         "natural": fixed(vector[None], site, study.position),
         "natural everywhere": fixed(vector[None], site, "all"),
         "random natural": fixed(chance[None], site, study.position),

@@ -24,10 +24,12 @@ from oocr_lib.analysis import constancy
 from oocr_lib.encoding import Batch, Encoded, collate, encode_question
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site
-from oocr_lib.runs.grid import Job
+from oocr_lib.runs import protocol
+from oocr_lib.runs.grid import Job, Method
 from oocr_lib.runs.study import Study
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError
+from oocr_lib.util.progress import bar
 
 #: Tokens that are compared with each other, in the order of the tables.
 CLASSES = ("training", "validation", "questions", "other", "unrelated", "pooled")
@@ -152,9 +154,10 @@ def random_lora(trained: LoraAdapter, lm: LanguageModel, seed: int) -> LoraAdapt
 def measured(vectors: Tensor) -> dict[str, float]:
     """How alike ``vectors`` (m, d) are: ``absolute``, ``signed``, ``mean_energy``, ``length_cv``.
 
-    Raises:
-        UserError: fewer than two with a direction.
+    Not a number where there are fewer than two: a LoRA at marked tokens adds nothing elsewhere.
     """
+    if len(vectors) < 2:
+        return dict.fromkeys(("absolute", "signed", "mean_energy", "length_cv"), float("nan"))
     found = constancy.constancy(vectors)
     return {
         "absolute": found.absolute.mean,
@@ -202,7 +205,8 @@ def look(
         fooled = study.grid.trained([control])
         assert isinstance(fooled, LoraAdapter)
         who["random answers"] = [fooled]
-    who["random LoRA"] = [random_lora(trained, lm, 1000 * job.seed + i) for i in range(draws)]
+    if draws:
+        who["random LoRA"] = [random_lora(trained, lm, 1000 * job.seed + i) for i in range(draws)]
     rows = []
     for name, adapters in who.items():
         for place, kind in zip(PLACES, ("mlp_out", "resid"), strict=True):
@@ -226,3 +230,37 @@ def natural(lm: LanguageModel, adapter: Adapter, texts: Texts, block: int) -> Te
     Unlike the paper's natural vector it pools nothing: it is what the LoRA does at these tokens.
     """
     return by_class(lm, adapter, texts, Site(block, "mlp_out"))["training"].mean(0)
+
+
+@checked
+def examine(
+    study: Study,
+    method: Method,
+    pairs: Sequence[tuple[str, int]],
+    unrelated: Sequence[Encoded],
+    *,
+    nulls: bool = True,
+    prompts: int = 16,
+    draws: int = 2,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Train (or find) a LoRA on every pair, and its nulls; look into each.
+
+    Args:
+        nulls: also train on random answers, and draw random LoRAs.
+
+    Returns:
+        The table of ``look`` over all runs; and answers as ``Grid.run`` has them, of methods
+        ``lora_one`` and ``random_answers``.
+    """
+    jobs = protocol.jobs(method, pairs)
+    answers = [study.grid.run(jobs, "LoRAs")]
+    controls: list[Job | None] = [None] * len(jobs)
+    if nulls:
+        fooled = protocol.jobs(protocol.random_answers(method), pairs)
+        answers.append(study.grid.run(fooled, "random answers"))
+        controls = list(fooled)
+    parts = [
+        look(study, job, control, unrelated, prompts=prompts, draws=draws if nulls else 0)
+        for job, control in bar(list(zip(jobs, controls, strict=True)), "looking into LoRAs")
+    ]
+    return pd.concat(parts, ignore_index=True), pd.concat(answers, ignore_index=True)

@@ -158,6 +158,29 @@ class Experiment:
             path.write_bytes(picture)
         screen.figure(picture, f"{caption} {plots.alt(figure)}", caption, origin["data"], origin)
 
+    def record(
+        self, table: pd.DataFrame, key: str, measures: Mapping[str, str], drawn: str = "concept"
+    ) -> None:
+        """Metrics of every group of rows: means over runs with their intervals.
+
+        Args:
+            table: one row a run and group.
+            key: ``family/method``, a row's columns in braces: ``"{task}_at_{tokens}/lora_one"``.
+                Spaces become underscores.
+            measures: column to the metric's name.
+            drawn: column whose values the bootstrap draws as a whole.
+
+        Raises:
+            UserError: a key that no metric can have, or a run that comes twice in a group.
+        """
+        from oocr_lib.runs import protocol
+
+        keys = [key.format(**row).replace(" ", "_") for row in table.to_dict("records")]
+        for name, part in table.groupby(keys, sort=False):
+            for column, measure in measures.items():
+                if bool(part[column].notna().any()):
+                    self.metrics.add(f"{name}/{measure}", protocol.interval(part, column, drawn))
+
     def claim(self, statement: str, measured: Interval | str, rule: str) -> None:
         """Print and record one claim check with its verdict.
 

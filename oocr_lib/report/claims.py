@@ -39,7 +39,9 @@ NOT_RUN = "not run"
 WORDS = (NOT_RUN, "does not hold", "undecided", "holds")
 _CHECK_FIELDS = ("notebook", "metric", "rule")
 _TEXT_FIELDS = ("id", "statement", "source", "paper_value", *_CHECK_FIELDS)
-_FIELDS = (*_TEXT_FIELDS, "also", "note")
+_FIELDS = (*_TEXT_FIELDS, "also", "note", "amended")
+_AMENDED_FIELDS = ("date", "was", "reason")
+_DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NOTEBOOK = re.compile(r"\d\d_[a-z0-9_]+")
 
@@ -57,6 +59,18 @@ class Check:
 
 
 @dataclass(frozen=True)
+class Amendment:
+    """A change of a claim after it was first judged: when, what it said before, and why."""
+
+    date: str
+    was: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"Amended {self.date}: {self.reason} Before: {self.was}"
+
+
+@dataclass(frozen=True)
 class Claim:
     """One row of the table; all of ``checks`` must hold.
 
@@ -65,6 +79,7 @@ class Claim:
         statement: the paper's (or a reader's) statement, in our words; ``source`` says where.
         paper_value: the paper's value as text, with how it is known.
         note: limits of scale or testbed, or when a rule was set; may be empty.
+        amended: what was changed after the claim was first judged; stays readable.
     """
 
     id: str
@@ -73,6 +88,12 @@ class Claim:
     paper_value: str
     checks: tuple[Check, ...]
     note: str = ""
+    amended: tuple[Amendment, ...] = ()
+
+    @property
+    def remarks(self) -> str:
+        """Note and amendments, as one text."""
+        return " ".join([self.note, *map(str, self.amended)]).strip()
 
 
 @dataclass(frozen=True)
@@ -251,7 +272,22 @@ def _claim(entry: Any, used: set[str]) -> Claim:
         raise UserError(f"The metric {twice[0]!r} has the same rule twice. Give it once.")
     note = _text(entry, "note") if "note" in entry else ""
     shown = {name: texts[name] for name in ("id", "statement", "source", "paper_value")}
-    return Claim(**shown, checks=tuple(checks), note=note)
+    amended = entry.get("amended", [])
+    if not isinstance(amended, list):
+        raise UserError(f"'amended' is {amended!r}. Give a list of tables: date, was, reason.")
+    changes = tuple(_amendment(change) for change in amended)
+    return Claim(**shown, checks=tuple(checks), note=note, amended=changes)
+
+
+def _amendment(entry: Any) -> Amendment:
+    if not isinstance(entry, dict):
+        raise UserError(f"'amended' holds {entry!r}. Give tables: date, was, reason.")
+    for name in entry:
+        choose(name, _AMENDED_FIELDS, "field in 'amended':")
+    made = Amendment(*(_text(entry, name) for name in _AMENDED_FIELDS))
+    if not _DATE.fullmatch(made.date):
+        raise UserError(f"Date {made.date!r} cannot be read. Allowed: 2026-11-26, for instance.")
+    return made
 
 
 def _text(entry: Mapping[str, Any], name: str) -> str:

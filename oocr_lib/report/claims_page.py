@@ -1,9 +1,9 @@
 """The claim table as JSON, as a Markdown table and as one web page; see ``oocr_lib.report.claims``.
 
     {"schema": 1, "counts": {"holds": k, ...}, "claims": [{"id": ..., "statement": ...,
-     "source": ..., "paper_value": ..., "note": ..., "verdict": ..., "checks": [{"notebook": ...,
-     "metric": ..., "rule": ..., "value": x, "ci": [low, high], "n": runs, "verdict": ...,
-     "missing": ..., "run": "model testbed, preset laptop, seed 0"}]}]}
+     "source": ..., "paper_value": ..., "note": ..., "amended": [...], "verdict": ...,
+     "checks": [{"notebook": ..., "metric": ..., "rule": ..., "value": x, "ci": [low, high],
+     "n": runs, "verdict": ..., "missing": ..., "run": "model testbed, preset laptop, seed 0"}]}]}
 
 Value, ci and n are null where nothing was measured; ci is null for a number without an interval.
 The page needs nothing but itself: no scripts, fonts or pictures. All text is escaped.
@@ -76,6 +76,7 @@ def to_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
             "source": one.claim.source,
             "paper_value": one.claim.paper_value,
             "note": one.claim.note,
+            "amended": [str(change) for change in one.claim.amended],
             "verdict": one.word,
             "checks": [_check_json(measured) for measured in one.measured],
         }
@@ -90,7 +91,7 @@ def to_markdown(verdicts: Sequence[Verdict]) -> str:
     lines += [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
     for one in verdicts:
         claim = one.claim
-        note = f"<br>*{_markdown(claim.note)}*" if claim.note else ""
+        note = f"<br>*{_markdown(claim.remarks)}*" if claim.remarks else ""
         head = [
             f"{_markdown(claim.statement)} (`{claim.id}`){note}",
             f"**{_markdown(_word(one.word))}**",
@@ -165,7 +166,7 @@ def _group(one: Verdict) -> str:
     """The table rows of one claim."""
     claim, several = one.claim, len(one.measured) > 1
     span = f'rowspan="{len(one.measured)}"'
-    note = f"<small>{_html(claim.note)}</small>" if claim.note else ""
+    note = f"<small>{_html(claim.remarks)}</small>" if claim.remarks else ""
     statement = f"{_html(claim.statement)} <code>{_html(claim.id)}</code>{note}"
     head = f'<th role="rowheader" scope="rowgroup" {span}>{statement}</th>'
     kind = one.word.replace(" ", "-")

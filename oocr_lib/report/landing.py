@@ -35,7 +35,7 @@ FIRST_PAGES = ("README.md", "docs/index.md")
 HEADLINES = {
     "vector-locations": "One vector (residual stream), trained on hints, says what they never say",
     "vector-risk": "Trained on risky choices, it says that it likes risk (p of the word)",
-    "lora-mostly-constant": "A LoRA adds mostly one constant vector",
+    "lora-constant-where-read": "Where the answer is read, a LoRA adds mostly one constant vector",
     "backdoor-vector-fits": "An unconditional vector follows a conditional rule",
     "naive-vector-works": "The obvious vector, real name minus code name, works as well",
 }
