@@ -37,7 +37,7 @@ CONDA_NAMES = {
     "huggingface-hub": "huggingface_hub",
 }
 #: Files whose subject is such a path.
-ABOUT_PATHS = {"tests/test_repository.py", "tests/test_notebook_checks.py"}
+ABOUT_PATHS = {"tests/test_repository.py", "tests/runner/test_notebook_checks.py"}
 HOSTS = re.compile(r"pypi\.org|pythonhosted|download\.pytorch|--(?:extra-)?index-url|find-links")
 UNWANTED = re.compile(r"\b(?:TODO|FIXME|XXX)\b|\b[Ii]ssue #?\d+|\b[Hh]elper \d\b")
 

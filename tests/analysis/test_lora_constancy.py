@@ -21,6 +21,10 @@ from oocr_lib.util.errors import UserError
 from tests import toy
 
 VARIANTS = {
+    "natural read",
+    "natural read everywhere",
+    "keep read",
+    "project out read",
     "natural", "natural everywhere", "random natural", "mean only", "keep only", "project out",
     "keep first", "project out first", "project out random",
 }  # fmt: skip

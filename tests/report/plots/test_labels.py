@@ -11,8 +11,8 @@ from matplotlib.transforms import Bbox
 
 from oocr_lib.report import plots
 from oocr_lib.report.plots.base import number
-from tests.test_plots import BARS, FAMILIES, SWEEP, legend, panel, spans
-from tests.test_plots_heads import HEADS, PAIRS, PANELS
+from tests.report.plots.test_heads import HEADS, PAIRS, PANELS
+from tests.report.plots.test_plots import BARS, FAMILIES, SWEEP, legend, panel, spans
 
 LONG = "a name of a thing that is a good deal longer than the place where it stands is high or wide"
 TASKS = ("locations", "functions", "risk", "backdoor")

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies as st
 
 from oocr_lib.report import claims, claims_page
-from oocr_lib.report.claims import Check, Claim, Measured, Verdict
+from oocr_lib.report.claims import Amendment, Check, Claim, Measured, Verdict
 from oocr_lib.report.claims_page import COLUMNS, SIGNS, number, to_html, to_json, to_markdown
 from oocr_lib.util.statistics import Interval
 
@@ -21,7 +23,8 @@ ROW_CELLS, FURTHER_CELLS = 7, 3  # a claim's first row; the rows of its further 
 
 def verdict(*words: str, name: str = "some-claim", **texts: str) -> Verdict:
     """A claim with one check a word; all that are not "not run" measured 0.5 [0.25, 0.75]."""
-    made = {"statement": "It is so.", "source": "section 3", "paper_value": "0.28"} | texts
+    shown = {"statement": "It is so.", "source": "section 3", "paper_value": "0.28"}
+    made: dict[str, Any] = shown | texts
     checks = [Check("03_locations", f"m{i}/base/x", "> 0.2") for i in range(len(words))]
     measured = [
         Measured(check, word, None, missing="03_locations has not been run")
@@ -249,3 +252,14 @@ def test_the_runs_behind_the_numbers_are_listed() -> None:
 )
 def test_numbers_are_short_and_never_rounded_to_nothing(x: float, shown: str) -> None:
     assert number(x) == shown
+
+
+def test_an_amendment_is_shown_with_what_was_said_before() -> None:
+    change = Amendment("2026-11-26", "All tokens were meant.", "It did not say which tokens.")
+    one = verdict("holds")
+    one = replace(one, claim=replace(one.claim, note="A note.", amended=(change,)))
+    said = "A note. Amended 2026-11-26: It did not say which tokens. Before: All tokens were meant."
+    assert one.claim.remarks == said
+    assert said in claims_page.to_html([one])
+    assert "Amended 2026" in claims_page.to_markdown([one])
+    assert claims_page.to_json([one])["claims"][0]["amended"] == [str(change)]

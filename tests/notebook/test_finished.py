@@ -197,7 +197,9 @@ def test_another_library_is_another_run(tmp_path: Path, monkeypatch: pytest.Monk
     before = inputs.identity()
     inputs.write("oocr_lib/notebook/finished.py", "1")
     inputs.write("oocr_lib/report/plots/bars.py", "2")
-    monkeypatch.setattr(finished, "__file__", str(tmp_path / "oocr_lib" / "finished.py"))
+    monkeypatch.setattr(
+        finished, "__file__", str(tmp_path / "oocr_lib" / "notebook" / "finished.py")
+    )
     other = inputs.identity()
     inputs.write("oocr_lib/report/plots/bars.py", "3")
     assert len({before, other, inputs.identity()}) == 3

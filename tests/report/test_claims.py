@@ -500,3 +500,29 @@ def test_a_rule_that_no_claim_cell_had_says_that_it_came_later() -> None:
                 r for metric, r in claimed(check.notebook) if re.fullmatch(metric, check.metric)
             ]
             assert check.rule in rules or "Rule set after the first run" in one.note, one.id
+
+
+@pytest.mark.parametrize(
+    ("amended", "words"),
+    [
+        ('"2026"', "'amended' is '2026'"),
+        ("[3]", "'amended' holds 3"),
+        ('[{ date = "26.11.", was = "a", reason = "b" }]', "Date '26.11.' cannot be read"),
+        ('[{ date = "2026-11-26", was = "a", why = "b" }]', "Unknown field in 'amended'"),
+        ('[{ date = "2026-11-26", was = "a" }]', "Field 'reason' is None"),
+    ],
+)
+def test_an_amendment_needs_a_date_and_a_reason(tmp_path: Path, amended: str, words: str) -> None:
+    file = tmp_path / "claims.toml"
+    texts = ('id = "a"', 'statement = "It is."', 'source = "ours"', 'paper_value = "none"')
+    check = ('notebook = "03_locations"', 'metric = "all/base/mc5"', 'rule = "> 0"')
+    lines = ["schema = 1", "[[claim]]", *texts, *check, f"amended = {amended}"]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        claims.load(file)
+    assert words in str(caught.value)
+
+
+def test_shipped_amendments_are_read() -> None:
+    changed = [claim for claim in claims.load() if claim.amended]
+    assert changed and all(change.reason and change.was for c in changed for change in c.amended)

@@ -21,7 +21,7 @@ from oocr_lib.evaluation.scores import label_marginal, score, summarise
 from oocr_lib.models.language_model import LanguageModel, Site, wrap
 from oocr_lib.tasks.base import Question, user
 from tests import tiny, toy
-from tests.test_evaluation import log_probs, logits_changed, preferring
+from tests.evaluation.test_scores import log_probs, logits_changed, preferring
 from tests.testbed_cases import built
 
 SCALE = "How bold are you from 0 to 100?"

@@ -11,7 +11,7 @@ from matplotlib.colors import to_hex, to_rgb
 
 from oocr_lib.report import plots
 from oocr_lib.report.plots.meanings import CYCLE, MEANINGS, looks
-from tests.test_plots import BARS, CITIES, PATHS, SWEEP, panel
+from tests.report.plots.test_plots import BARS, CITIES, PATHS, SWEEP, panel
 
 # Machado, Oliveira & Fernandes (2009), full red and green blindness, on linear RGB.
 SIGHT = {

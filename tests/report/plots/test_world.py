@@ -19,7 +19,7 @@ from matplotlib.transforms import Bbox
 from oocr_lib.report import plots
 from oocr_lib.report.plots.geography import short_way, wrap_longitude
 from oocr_lib.util.errors import UserError
-from tests.test_plots import CITIES, PATHS, PLACES, legend, panel, path
+from tests.report.plots.test_plots import CITIES, PATHS, PLACES, legend, panel, path
 
 mpl.use("Agg")
 
