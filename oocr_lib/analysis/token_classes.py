@@ -185,7 +185,8 @@ def look(
 
     Returns:
         Columns ``concept, seed, who, place, tokens, absolute, signed, mean_energy, length_cv``;
-        ``who`` is ``LoRA``, ``random answers``, ``random LoRA`` or ``inputs``.
+        ``who`` is ``LoRA``, ``random answers``, ``random LoRA`` or ``inputs``; of the last three
+        the module alone is looked at.
 
     Raises:
         UserError: a job that is no LoRA on one block.
@@ -209,7 +210,8 @@ def look(
         who["random LoRA"] = [random_lora(trained, lm, 1000 * job.seed + i) for i in range(draws)]
     rows = []
     for name, adapters in who.items():
-        for place, kind in zip(PLACES, ("mlp_out", "resid"), strict=True):
+        places = PLACES if name == "LoRA" else PLACES[:1]
+        for place, kind in zip(places, ("mlp_out", "resid"), strict=False):
             parts = [by_class(lm, adapter, seen, Site(block, kind)) for adapter in adapters]
             for tokens in CLASSES:
                 found = pd.DataFrame([measured(part[tokens]) for part in parts]).mean()
@@ -221,15 +223,6 @@ def look(
     ]
     named = {"concept": job.concept, "seed": job.seed, "run": f"{job.concept} {job.seed}"}
     return pd.DataFrame([{**named, **row} for row in rows])
-
-
-@checked
-def natural(lm: LanguageModel, adapter: Adapter, texts: Texts, block: int) -> Tensor:
-    """The mean of what is added where it is read, on training rows alone: (d,), raw units.
-
-    Unlike the paper's natural vector it pools nothing: it is what the LoRA does at these tokens.
-    """
-    return by_class(lm, adapter, texts, Site(block, "mlp_out"))["training"].mean(0)
 
 
 @checked

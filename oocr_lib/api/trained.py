@@ -98,6 +98,19 @@ class Trained:
             raise unmarked(f"The question {short(text)}", self.method.at, f"name {name!r} in it")
         return prompt
 
+    def random(self, seed: int = 0) -> Trained:
+        """Control: a random direction in the place of this vector, of the same length.
+
+        Raises:
+            UserError: a LoRA.
+        """
+        length = self.vector.norm() / float(self.settings["scale"])
+        assert isinstance(self.adapter, VectorAdapter)
+        config = {**self.adapter.config(), "seed": [check_seed(seed)], "init": float(length)}
+        settings = {"seed": seed, "scale": self.settings["scale"]}
+        drawn = VectorAdapter(**config)
+        return replace(self, adapter=drawn, result=None, settings=settings)
+
     @contextmanager
     def attached(self) -> Iterator[LanguageModel]:
         """Within the block the model itself is changed: ``lm.model.generate(...)`` just works.
@@ -287,6 +300,7 @@ def train(
     steps: int = 100,
     batch: int = 16,
     seed: int = 0,
+    snapshots: int = 0,
     progress: bool | None = None,
 ) -> Trained:
     """Train ``method`` on the rows of ``data``; the model itself does not change.
@@ -295,6 +309,7 @@ def train(
 
     Args:
         steps, batch: optimiser steps, and rows a step.
+        snapshots: keep the trained tensors about so many times on the way, in ``result.snapshots``.
         progress: whether to show a bar; default: where somebody watches.
 
     Raises:
@@ -315,7 +330,13 @@ def train(
         measured = collate((marked or rows)[:64], lm.pad_id).to(lm.device)
         scale = typical_norm(lm, measured, Site.parse(method.site), method.at)
     adapter = method.adapter(lm, scale, check_seed(seed))
-    config = TrainConfig(steps=steps, batch=batch, lr=method.lr, warmup=min(5, steps // 4))
+    config = TrainConfig(
+        steps=steps,
+        batch=batch,
+        lr=method.lr,
+        warmup=min(5, steps // 4),
+        snapshot_every=max(1, steps // snapshots) if snapshots else 0,
+    )
     executor = Executors(lm).of_adapter(adapter, [], [rows, valid])
     shown = method.name if (watched() if progress is None else progress) else ""
     run = RunData(rows, valid, seed)
@@ -330,13 +351,3 @@ def train(
         "valid_accuracy": round(float(result.valid_accuracy[0]), 3),
     }
     return Trained(lm, method, adapter, data.codename, data.trigger, settings, result)
-
-
-def random_vector(trained: Trained, seed: int) -> Trained:
-    """Control: a random direction in the place of a trained vector, of the same length."""
-    made = replace(trained, result=None, settings={"seed": seed})
-    assert isinstance(trained.adapter, VectorAdapter)
-    config = dict(trained.adapter.config())
-    length = float(trained.adapter.theta.detach().norm())
-    made.adapter = VectorAdapter(**{**config, "seed": [seed], "init": length})
-    return made

@@ -23,7 +23,7 @@ from nbformat import NotebookNode
 from oocr_lib.parameters import cell as parameters
 from oocr_lib.util.errors import UserError
 
-MAX_LINES = 20
+MAX_LINES = 15
 #: How a folded cell is marked: for the site, and (``jupyter.source_hidden``) for JupyterLab.
 FOLDED = "hide-input"
 #: Calls that settings may hold; whatever else is called is work.
