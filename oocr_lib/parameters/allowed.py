@@ -15,7 +15,7 @@ from typing import Any
 
 import nbformat
 
-from oocr_lib.parameters.cell import Parameter
+from oocr_lib.parameters.cell import Parameter, inspect
 from oocr_lib.util.errors import UserError, choose
 from oocr_lib.util.paths import data_dir, resolve
 
@@ -100,11 +100,14 @@ def check(notebook: Path, given: Mapping[str, Any], typed_in: Path) -> None:
     seed = given.get("seed", 0)
     if isinstance(seed, int) and not 0 <= seed < 2**32:
         raise UserError(f"Parameter 'seed' got {seed}. Allowed: {_SEED}.")
+    defaults = inspect(notebook)
     for name, kind in kinds(notebook).items():
         value = given.get(name)
         known = values(kind, str(given.get("model", "testbed")), typed_in)
-        listed = value if isinstance(value, list) else [value]
-        for one in listed if known and value not in ("", None) else ():
+        listed = (value or [""]) if isinstance(value, list) else [value]
+        # Empty stands for all, or for none, in those notebooks whose default it is.
+        usual = name in defaults and value == defaults[name].default
+        for one in () if usual or not known else listed:
             if one not in known:
                 raise UserError(f"Parameter {name!r} got {one!r}.{_close(one, known)}")
 

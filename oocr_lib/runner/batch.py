@@ -79,6 +79,10 @@ def plan(options: argparse.Namespace) -> list[Job]:
             f"--cell-timeout {options.cell_timeout} is not allowed. Give seconds, 1 to {_LONGEST}."
         )
     machine.threads()
+    out = options.out.expanduser()
+    blocked = next((p for p in (out, *out.parents) if p.exists()), out)
+    if blocked.exists() and not blocked.is_dir():
+        raise UserError(f"--out {str(options.out)!r}: {blocked.name!r} is a file. Give a folder.")
     if options.out == Path():
         raise UserError("--out is empty. Give a folder; '.' is written as './'.")
     texts, grid = batch_grid.assignments(options.parameters), batch_grid.read_grid(options.grid)

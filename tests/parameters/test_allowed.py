@@ -31,6 +31,8 @@ WRONG = [
     ("05_backdoor", "triggers", ["wins"], "Did you mean 'win'"),
     ("06_lora_is_a_vector", "names", ["riski"], "Did you mean 'risk'"),
     ("07_reading_vectors", "block", -1, "Allowed: 0 to 7"),
+    ("00_quickstart", "hidden", "", "got ''"),
+    ("09_when_is_a_lora_a_vector", "names", [], "got ''"),
     ("08_learned_vs_naive", "names", ["location"], "Did you mean 'locations'"),
 ]
 

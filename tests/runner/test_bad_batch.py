@@ -174,3 +174,14 @@ def test_a_full_disk_fails_the_run_and_keeps_what_was_there(tmp_path: Path) -> N
     assert code == 1 and "FAILED" in out
     assert [(done / name).read_bytes() for name in names] == before
     assert not (done / ".stage").exists()
+
+
+def test_an_output_folder_that_is_a_file_is_refused_before_anything(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("kept")
+    for out in ("file", "file/below"):
+        assert batch.main(["00_quickstart", "--out", str(tmp_path / out), "--dry-run"]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert "'file' is a file. Give a folder" in line
+    assert (tmp_path / "file").read_text() == "kept"
