@@ -95,9 +95,20 @@ def city(name: str) -> City:
 
 
 def distance_km(a: City, b: City) -> float:
-    """Great-circle distance in kilometres (haversine on a sphere of radius 6371 km)."""
-    la, lb = math.radians(a.latitude), math.radians(b.latitude)
-    dlon = math.radians(b.longitude - a.longitude)
+    """Great-circle distance of two cities in kilometres."""
+    return great_circle_km(a.latitude, a.longitude, b.latitude, b.longitude)
+
+
+def great_circle_km(
+    latitude: float, longitude: float, other_latitude: float, other_longitude: float
+) -> float:
+    """Distance in kilometres of two places in degrees (haversine, sphere of radius 6371 km).
+
+    >>> round(great_circle_km(48.86, 2.35, 41.9, 12.5), -1)  # Paris, Rome
+    1110.0
+    """
+    la, lb = math.radians(latitude), math.radians(other_latitude)
+    dlon = math.radians(other_longitude - longitude)
     h = math.sin((lb - la) / 2) ** 2 + math.cos(la) * math.cos(lb) * math.sin(dlon / 2) ** 2
     return 2 * EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(h)))
 

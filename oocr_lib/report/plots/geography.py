@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import functools
-import math
 from pathlib import Path
 from typing import Final
 
@@ -15,23 +14,7 @@ from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import data_dir
 
-EARTH_RADIUS_KM: Final = 6371.0
 COLUMNS: Final = ["polygon", "longitude", "latitude"]
-
-
-@checked
-def distance_km(
-    latitude: float, longitude: float, other_latitude: float, other_longitude: float
-) -> float:
-    """Return the great-circle distance in km between two places in degrees (haversine).
-
-    >>> round(distance_km(48.86, 2.35, 41.9, 12.5), -1)  # Paris, Rome
-    1110.0
-    """
-    a, b = math.radians(latitude), math.radians(other_latitude)
-    across = math.radians(other_longitude - longitude)
-    half = math.sin((b - a) / 2) ** 2 + math.cos(a) * math.cos(b) * math.sin(across / 2) ** 2
-    return 2 * EARTH_RADIUS_KM * math.asin(math.sqrt(min(1.0, half)))
 
 
 @checked

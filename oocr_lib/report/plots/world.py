@@ -16,11 +16,12 @@ from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import NDArray
 
 from oocr_lib.report.plots.base import INK, Chart, canvas, legend_below, styled, titled
-from oocr_lib.report.plots.geography import coastlines, distance_km, short_way, wrap_longitude
+from oocr_lib.report.plots.geography import coastlines, short_way, wrap_longitude
 from oocr_lib.report.plots.labels import place_labels
 from oocr_lib.report.plots.meanings import CYCLE
 from oocr_lib.report.plots.tables import Table, finite, frame
 from oocr_lib.util.errors import UserError
+from oocr_lib.world.facts import great_circle_km as distance_km
 
 Extent = tuple[float, float, float, float]
 
