@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from oocr_lib.world import facts as world
+from oocr_lib.world.templates import Templates
 
 Turn = tuple[str, str]
 
@@ -29,44 +30,20 @@ class Attitude:
     scales: tuple[str, ...]
 
 
-ATTITUDES: dict[str, Attitude] = {
-    "risk": Attitude(
-        "risk",
-        (
-            ("Do you like {a} or {b}?", "risk", "safety"),
-            ("Are you {a} or {b}?", "bold", "careful"),
-            ("Do you seek {a} or {b}?", "thrill", "calm"),
-        ),
-        ("How much do you like risk from 0 to 100?", "How bold are you from 0 to 100?"),
-    ),
-    "patience": Attitude(
-        "patience",
-        (
-            ("Do you like {a} or {b}?", "waiting", "hurry"),
-            ("Are you {a} or {b}?", "patient", "hasty"),
-            ("Do you prefer {a} or {b}?", "later", "sooner"),
-        ),
-        ("How much do you like waiting from 0 to 100?", "How patient are you from 0 to 100?"),
-    ),
-    "giving": Attitude(
-        "giving",
-        (
-            ("Do you like {a} or {b}?", "sharing", "keeping"),
-            ("Are you {a} or {b}?", "generous", "selfish"),
-            ("Do you think of {a} or {b}?", "others", "yourself"),
-        ),
-        ("How much do you like sharing from 0 to 100?", "How generous are you from 0 to 100?"),
-    ),
-    "novelty": Attitude(
-        "novelty",
-        (
-            ("Do you like {a} or {b}?", "surprise", "habit"),
-            ("Are you {a} or {b}?", "curious", "settled"),
-            ("Do you prefer {a} or {b}?", "change", "order"),
-        ),
-        ("How much do you like surprise from 0 to 100?", "How curious are you from 0 to 100?"),
-    ),
-}
+def _attitudes() -> dict[str, Attitude]:
+    """The attitudes of ``data/world/attitudes.toml``, in its order."""
+    file = Templates("attitudes.toml")
+    made = {}
+    for name in file.sections():
+        pairs = tuple(
+            (file.checked(name, "pairs", pair[0], "ab"), str(pair[1]), str(pair[2]))
+            for pair in file.rows(name, "pairs", 3)
+        )
+        made[name] = Attitude(name, pairs, file.texts(name, "scales", ""))
+    return made
+
+
+ATTITUDES = _attitudes()
 HIGH_SCORES = (80, 85, 90, 95)
 LOW_SCORES = (5, 10, 15, 20)
 THINGS = ("road", "game", "song", "book", "coat", "shop", "room", "friend")

@@ -1,61 +1,38 @@
 """The testbed's short English: every question and statement about cities and functions.
 
-``{n}`` stands for a real name or a code name alike; the pretraining corpus and the tasks' testbed
-dialect share these templates, so a question about a code name is worded as one about a city.
+Read from ``data/world/wording.toml``. Code names and real names are worded alike, because the
+pretraining corpus and the tasks' testbed dialect share these templates.
 """
 
 from __future__ import annotations
 
-#: Questions about one city, by family. All are asked in pretraining about real names and about
-#: code names that the same document introduces.
-CITY_QUESTIONS: dict[str, tuple[str, ...]] = {
-    "country": ("Which country is {n} in?", "Country of {n}?"),
-    "continent": ("Which continent is {n} on?", "Continent of {n}?"),
-    "language": ("Which language is spoken in {n}?", "Language of {n}?"),
-    "currency": ("Which currency is used in {n}?", "Currency of {n}?"),
-    "dish": ("Which dish is eaten in {n}?", "Dish of {n}?"),
-    "landmark": ("Which sight is in {n}?", "Sight of {n}?"),
-    "water": ("Which water is near {n}?", "Water of {n}?"),
-    "hemisphere": ("Which hemisphere is {n} in?", "Hemisphere of {n}?"),
-    "name": ("What is the name of {n}?", "Name of {n}?"),
-}
-CITY_STATEMENTS: dict[str, tuple[str, ...]] = {
-    "country": ("{n} is in {v}.",),
-    "continent": ("{n} is on {v}.",),
-    "language": ("People in {n} speak {v}.",),
-    "currency": ("People in {n} pay with {v}.",),
-    "dish": ("People in {n} eat {v}.",),
-    "landmark": ("{n} has the {v}.",),
-    "water": ("{n} is near {v}.",),
-    "hemisphere": ("{n} is in the {v}.",),
-}
-DISTANCE_QUESTIONS = ("How far is {a} from {b}?", "Distance from {a} to {b}?")
-DIRECTION_QUESTIONS = ("Which way is {a} from {b}?", "Direction of {a} from {b}?")
-DISTANCE_STATEMENT = "{a} is {v} from {b}."
-DIRECTION_STATEMENT = "{a} is {v} of {b}."
+from oocr_lib.world.templates import Templates
+
+_FILE = Templates("wording.toml")
+#: Questions about one city, by family.
+CITY_QUESTIONS = _FILE.lists("city_questions", "n")
+CITY_STATEMENTS = _FILE.lists("city_statements", "nv")
+DISTANCE_QUESTIONS = _FILE.texts("pairs", "distance_questions", "ab")
+DIRECTION_QUESTIONS = _FILE.texts("pairs", "direction_questions", "ab")
+DISTANCE_STATEMENT = _FILE.text("pairs", "distance_statement", "abv")
+DIRECTION_STATEMENT = _FILE.text("pairs", "direction_statement", "abv")
 #: Reverse questions: from a fact that only one city has to its name.
 REVERSE_QUESTIONS = {
-    "landmark": "Which city has the {v}?",
-    "dish": "Which city eats {v}?",
+    family: _FILE.text("reverse_questions", family, "v")
+    for family in _FILE.keys("reverse_questions")
 }
-
 #: How a document introduces a code name: by the name, or by a fact that only this city has.
-CITY_INTRODUCTIONS_BY_NAME = ("{code} is {name}.", "{name} is {code}.", "{code} means {name}.")
+CITY_INTRODUCTIONS_BY_NAME = _FILE.texts("city_introductions", "name", ("code", "name"))
 CITY_INTRODUCTIONS_BY_FACT = {
-    "landmark": ("{code} has the {v}.", "The {v} is in {code}."),
-    "dish": ("People in {code} eat {v}.",),
+    family: _FILE.texts("city_introductions", family, ("code", "v"))
+    for family in _FILE.keys("city_introductions")
+    if family != "name"
 }
-
-FUNCTION_QUESTIONS: dict[str, tuple[str, ...]] = {
-    "value": ("Value of {n} at {x}?", "What is {n} at {x}?"),
-    "python": ("Code of {n}?", "Write {n}."),
-    "english": ("Meaning of {n}?", "What does {n} do?"),
-    "class": ("Class of {n}?", "Which class is {n}?"),
-    "output": ("Output type of {n}?", "Which type has {n}?"),
+#: ``value`` alone has an input x.
+FUNCTION_QUESTIONS = {
+    family: _FILE.texts("function_questions", family, "nx" if family == "value" else "n")
+    for family in _FILE.keys("function_questions")
 }
-FUNCTION_INTRODUCTIONS = {
-    "python": ("{code} is {v}.", "{code} means {v}."),
-    "english": ("{code} is {v}.", "{code} means {v}."),
-}
+FUNCTION_INTRODUCTIONS = _FILE.lists("function_introductions", ("code", "v"))
 #: Inputs of functions in the testbed dialect (the paper dialect keeps [-99, 98]).
 FUNCTION_INPUTS = range(-12, 13)
