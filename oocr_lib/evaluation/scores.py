@@ -8,7 +8,7 @@ share the point, so nothing depends on the batch. The kinds are described in ``t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,6 +86,7 @@ def score(
     attached: Attached | None = None,
     index: Sequence[int] | None = None,
     executor: Executor = PLAIN,
+    after_pass: Callable[[], object] = lambda: None,
 ) -> pd.DataFrame:
     """Score every question.
 
@@ -94,6 +95,7 @@ def score(
         attached: an adapter in place, or None for the base model.
         index: for each question, the run (vector) it is asked of; default 0.
         executor: how rows are run; the plain one runs whole rows, an option a row.
+        after_pass: called after every forward pass, for a bar that would stand still.
 
     Returns:
         One row a question: ``run, id, family, group, kind, truth``; ``p_truth`` (probability of
@@ -127,6 +129,7 @@ def score(
     todo = [(n, row) for n, a in enumerate(asked) if a.options for row in a.rows]
     for batch in executor.batches([row.encoded for _, row in todo]):
         _run(lm, [todo[i] for i in batch], attached, owner, logp, written_so, executor)
+        after_pass()
     written = [n for n, a in enumerate(asked) if not a.options]
     texts = replies(
         lm,

@@ -161,7 +161,7 @@ class Grid:
                 step = (1 - SCORING) * len(batch) / batch[0].method.config.steps
                 done = {job: self.store.find(self.spec(job)) for job in batch}
                 if any(run is None for run in done.values()):
-                    made = self._compute(batch, partial(bar.update, step))
+                    made = self._compute(batch, partial(bar.update, step), bar.refresh)
                     done = dict(zip(batch, made, strict=True))
                 found.update({job: run for job, run in done.items() if run is not None})
                 bar.n = len(found)
@@ -292,7 +292,12 @@ class Grid:
         )
         return adapter, result, executor
 
-    def _compute(self, jobs: Sequence[Job], after_step: Callable[[], object]) -> list[Run]:
+    def _compute(
+        self,
+        jobs: Sequence[Job],
+        after_step: Callable[[], object],
+        after_pass: Callable[[], object],
+    ) -> list[Run]:
         """Train (where there is something to train) and evaluate jobs that share a batch."""
         asked = [self.task(j.concept, j.seed).questions for j in jobs]
         for job, mine in zip(jobs, asked, strict=True):  # before hours of training, not after
@@ -301,7 +306,7 @@ class Grid:
         questions = [q for mine in asked for q in mine]
         owner = [k for k, mine in enumerate(asked) for _ in mine]
         with adapter.attach(self.lm) if adapter else nullcontext() as attached:
-            table = score(self.lm, questions, attached, owner, executor)
+            table = score(self.lm, questions, attached, owner, executor, after_pass)
             checked = (
                 (result.valid[-1][1], result.valid_accuracy)
                 if result.valid

@@ -242,3 +242,12 @@ def test_families_weigh_the_same_in_the_total() -> None:
     assert set(found) == {"name", "place", "all"}
     assert found["place"] == pytest.approx({"mc": 1 / 6, "top1": 0.0, "p_truth": 0.2, "rank": 3.0})
     assert found["all"] == pytest.approx({"mc": 7 / 12, "top1": 0.5, "p_truth": 0.55, "rank": 2.0})
+
+
+def test_every_pass_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a bar moves while many questions are asked."""
+    lm, passes = toy.language_model(), list[int]()
+    asked = [toy.question("f", f"option {toy.CODE}", "Rome", MIXED, str(n)) for n in range(4)]
+    monkeypatch.setattr(executor, "buckets", functools.partial(buckets, limit=1))
+    score(lm, asked, after_pass=lambda: passes.append(1))
+    assert len(passes) == 4 * len(MIXED)
