@@ -38,22 +38,29 @@ LAPTOP: dict[str, Any] = {
 
 #: Scenarios of the backdoor notebook; each stands in ten rows. Both dialects can balance it.
 SCENARIOS = 96
-#: What notebooks 02 to 05 set in preset laptop; a test compares.
+#: What notebooks 02 to 05 set in preset laptop. Rates of vectors are in units of the site's norm.
 TASKS: dict[str, dict[str, Any]] = {
     "risk": {
-        **{"runs": 12, "sweep_runs": 12, "steps": 60, "batch": 16, "vector_lr": 0.01},
+        "runs": 12,  # 2 policies x 6 seeds
+        "sweep_runs": 12,
+        **{"steps": 60, "batch": 16, "vector_lr": 0.01},
         **{"lora_steps": 40, "lora_batch": 16, "lora_lr": 0.01, "lora_lrs": [0.001, 0.003, 0.01]},
     },
     "locations": {
-        **{"runs": 15, "seeds": 3, "steps": 60, "vector_lr": 0.05},
-        **{"lora_steps": 60, "lora_lr": 0.06, "lora_lrs": [0.003, 0.01, 0.03]},
+        "runs": 15,  # 10 cities, seeds in turn
+        "seeds": 3,
+        **{"steps": 60, "vector_lr": 0.05},
+        "lora_lr": 0.06,  # one block; best of .003 to .12 by validation loss
+        **{"lora_steps": 60, "lora_lrs": [0.003, 0.01, 0.03]},
     },
     "functions": {
-        **{"runs": 19, "sweep_runs": 2, "lora_runs": 1, "steps": 80, "vector_lr": 0.05},
+        "runs": 19,  # every function once, seeds in turn
+        **{"sweep_runs": 2, "lora_runs": 1, "steps": 80, "vector_lr": 0.05},
         **{"lora_steps": 40, "lora_lr": 0.03, "lora_lrs": [0.01, 0.03]},
     },
     "backdoor": {
-        **{"runs": 12, "sweep_runs": 2, "lora_runs": 2, "seeds": 4},
+        "runs": 12,  # 3 triggers x 4 seeds
+        **{"sweep_runs": 2, "lora_runs": 2, "seeds": 4},
         **{"steps": 200, "batch": 16, "vector_lr": 0.02},
         **{"lora_steps": 40, "lora_batch": 8, "lora_lr": 0.04, "lora_lrs": [0.003, 0.01, 0.03]},
     },
