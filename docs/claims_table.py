@@ -121,9 +121,11 @@ def page(root: Path) -> str:
 def _row(claim: dict[str, Any], notebooks: dict[str, dict[str, Any]]) -> str:
     """One line of the table."""
     about = f"`{claim['id']}`; {plain(claim['source'])}"
-    for remark in (claim.get("note"), *claim.get("amended", ())):
-        if remark:
-            about += f". {plain(remark)}"
+    if claim.get("note"):
+        about += f". {plain(claim['note'])}"
+    for change in claim.get("amended", ()):
+        about += f". Amended {change['date']}: {plain(change['reason'])}"
+        about += f" Before: {plain(change['was'])}"
     word = claim["verdict"]
     cells = [
         f"[{plain(claim['statement'])}]{{#{anchor(claim)}}} [{about}]{{.note}}",

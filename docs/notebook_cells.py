@@ -10,6 +10,7 @@ import ast
 import base64
 import json
 import re
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,13 +39,14 @@ def load(root: Path) -> dict[str, dict[str, Any]]:
 def maker(notebook: dict[str, Any], metric: str) -> str | None:
     """The id of the cell that adds a metric; None if no cell adds any.
 
-    Names are often put together in a loop, ``f"{task}/{method}/accuracy"``. The cell wins whose
-    f-string fits with the most letters of its own, then the one that mentions most of the name's
+    Names are often put together, in a loop (``f"{task}/{method}/accuracy"``) or by ``exp.record``
+    (``"{task}/{method}"``, and the measure after it). The cell wins whose text fits with the most
+    letters of its own, then the one that mentions most of the name's
     parts, then the first.
     """
     best, scored = None, (0, 0)
     for cell in _code(notebook):
-        if "metrics.add(" in cell["source"]:
+        if "metrics.add(" in cell["source"] or "exp.record(" in cell["source"]:
             texts = list(_texts(cell["source"]))
             fits = [own for pattern, own in texts if re.fullmatch(pattern, metric)]
             words = {word for pattern, _ in texts for word in _WORD.findall(pattern)}
@@ -83,10 +85,22 @@ def _texts(source: str) -> Iterator[tuple[str, int]]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield re.escape(node.value), len(node.value)
+            if "{" in node.value:  # a key of exp.record
+                parts = [(text, name is not None) for text, name, _, _ in _template(node.value)]
+                pattern = "".join(re.escape(text) + ".+" * filled for text, filled in parts)
+                yield f"{pattern}(/[^/]+)?", sum(len(text) for text, _ in parts)
         elif isinstance(node, ast.JoinedStr):
             own = [part.value if isinstance(part, ast.Constant) else None for part in node.values]
             pattern = "".join(".+" if text is None else re.escape(str(text)) for text in own)
             yield pattern, sum(len(str(text)) for text in own if text is not None)
+
+
+def _template(text: str) -> list[tuple[str, str | None, str | None, str | None]]:
+    """Letters and places of a text with places in braces; none where it is no such text."""
+    try:
+        return list(string.Formatter().parse(text))
+    except ValueError:
+        return []
 
 
 def _figure_names(source: str) -> list[str]:

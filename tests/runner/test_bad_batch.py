@@ -62,7 +62,7 @@ REFUSED = [
     (["good", "--table", "x.xlsx"], "Allowed: .csv, .parquet"),
     (["good", "--in-place", "-p", "seed=1"], "--in-place commits defaults"),
     (["good", "--in-place", "--preset", "smoke"], "--in-place commits defaults"),
-    (["good", "--out", "{here}/good.ipynb"], "Cannot write to"),
+    (["good", "--out", "{here}/good.ipynb"], "is a file. Give a folder"),
     (["good", "--out", "/proc/none"], "Cannot write to"),
 ]
 

@@ -137,7 +137,7 @@ def no_finish(nb: NotebookNode) -> None:
 
 
 def untold_parameter(nb: NotebookNode) -> None:
-    nb.cells[2].source = "experiment.start('a', seed=seed, params={'rate': rate, 'fast': fast})"
+    nb.cells[2].source = "session.start('a', seed=seed, params={'rate': rate, 'fast': fast})"
 
 
 def bare_value(nb: NotebookNode) -> None:
@@ -253,7 +253,7 @@ def test_nothing_to_run_is_not_finished() -> None:
             "laptop = presets.laptop(runs=2)\nlaptop |= {'a': 1}\ntwo = dict.fromkeys(laptop, 2)",
             True,
         ),
-        ("exp = experiment.start('a', seed=seed)\ns = exp.settings", True),
+        ("exp = session.start('a', seed=seed)\ns = exp.settings", True),
         ("table = compare.bars(found)\nexp.figure(plots.bars(table), 'a', 'A.')", True),
         ("rows = [encode(row) for row in task.train]", False),
         ("import json\nprint(1)", False),
