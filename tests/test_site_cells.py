@@ -79,7 +79,7 @@ def test_every_committed_claim_has_a_cell_that_makes_its_metric(cells: ModuleTyp
     for metric, part in {
         "lowest/base/accuracy": "lowest/base/accuracy",
         "risk_best_block/vector_resid/p_risky": "_best_block/",
-        "all/vector_mlp_out/mc5": "family_intervals",
+        "all/vector_mlp_out/mc5": "exp.record(runs",
         "fitted/vector_resid/triggers": "fitted/",
         "patch_pattern/vector_resid/effect_share": "patch_pattern",
         "locations_keep_only/lora_one/accuracy": "/accuracy",
