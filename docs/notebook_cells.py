@@ -40,17 +40,18 @@ def maker(notebook: dict[str, Any], metric: str) -> str | None:
     """The id of the cell that adds a metric; None if no cell adds any.
 
     Names are often put together, in a loop (``f"{task}/{method}/accuracy"``) or by ``exp.record``
-    (``"{task}/{method}"``, and the measure after it). The cell wins whose text fits with the most
-    letters of its own, then the one that mentions most of the name's
-    parts, then the first.
+    (``"{task}/{method}"``, and the measure after it). Cells that name the measure come first; of
+    them wins the one whose text fits with the most letters of its own, then the one that mentions
+    most of the name's parts, then the first.
     """
-    best, scored = None, (0, 0)
+    best, scored = None, (False, -1, 0)
     for cell in _code(notebook):
         if "metrics.add(" in cell["source"] or "exp.record(" in cell["source"]:
             texts = list(_texts(cell["source"]))
             fits = [own for pattern, own in texts if re.fullmatch(pattern, metric)]
             words = {word for pattern, _ in texts for word in _WORD.findall(pattern)}
-            score = (max(fits, default=0), len(words.intersection(metric.split("/"))))
+            parts = metric.split("/")
+            score = (parts[-1] in words, max(fits, default=-1), len(words.intersection(parts)))
             if best is None or score > scored:
                 best, scored = str(cell["id"]), score
     return best

@@ -82,7 +82,7 @@ def test_every_committed_claim_has_a_cell_that_makes_its_metric(cells: ModuleTyp
         "all/vector_mlp_out/mc5": "exp.record(runs",
         "fitted/vector_resid/triggers": "fitted/",
         "patch_pattern/vector_resid/effect_share": "patch_pattern",
-        "locations_keep_only/lora_one/accuracy": "/accuracy",
+        "locations_keep_only/lora_one/accuracy": "exp.record(scores",
         "locations/vector_resid/distance_correlation": "distance_correlation",
     }.items():
         assert part in made[metric], metric
