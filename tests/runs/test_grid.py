@@ -503,7 +503,10 @@ def test_steps_move_the_bar_and_it_ends_full(
 
     monkeypatch.setattr(module, "tqdm", Bar)
     make(lm, tmp_path, progress=True).run(cross([VECTOR], ["Paris", "Rome"], [0]))
-    assert seen == pytest.approx([0, 2 * 0.8 / 3, 4 * 0.8 / 3, 6 * 0.8 / 3, 2.0])
+    # While questions are asked it is drawn again where it stands.
+    moved = [n for n, before in zip(seen, [None, *seen], strict=False) if n != before]
+    assert moved == pytest.approx([0, 2 * 0.8 / 3, 4 * 0.8 / 3, 6 * 0.8 / 3, 2.0])
+    assert len(seen) > len(moved)
 
 
 def test_an_adapter_left_attached_is_not_taken_for_the_model(grid: Grid) -> None:
