@@ -14,7 +14,6 @@ own there, named by what differs (``defaults``). A failed run stays beside it as
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -29,6 +28,7 @@ from oocr_lib.parameters import allowed, cell as parameters, defaults, named, va
 from oocr_lib.runner import kernels, notebook_checks, sweep
 from oocr_lib.runner.job import Job, Outcome, Worker
 from oocr_lib.runner.progress import Progress, clock
+from oocr_lib.runner.utf8 import in_utf8
 from oocr_lib.runs.presets import PRESETS
 from oocr_lib.util import files as store, machine
 from oocr_lib.util.errors import UserError, choose
@@ -302,18 +302,13 @@ def main(
     print(report(outcomes, time.monotonic() - start))
     # Where a run failed there may be an older one: it counts if it would come out the same today.
     good = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome.ok]
-    for line in sweep.write_tables(good, options.table):
-        print(line)
+    try:
+        for line in sweep.write_tables(good, options.table):
+            print(line)
+    except UserError as error:  # the file that was asked for is not there
+        print(error, file=sys.stderr)
+        return 1
     return 0 if all(outcome.ok for outcome in outcomes) else 1
-
-
-def in_utf8() -> None:
-    """Start again in Python's UTF-8 mode where the locale has another encoding.
-
-    Names of files, the notebooks' texts and all that the child processes say are UTF-8.
-    """
-    if os.name == "posix" and sys.getfilesystemencoding() != "utf-8":
-        os.execv(sys.executable, [sys.orig_argv[0], "-X", "utf8", *sys.orig_argv[1:]])
 
 
 if __name__ == "__main__":
