@@ -43,7 +43,7 @@ REFUSED = [
     (["good", "-p", "out_dir=x"], "set by the option --out"),
     (["good", "--grid", "{here}/none.yaml"], "No such file"),
     (["good", "--grid", "{here}/broken.yaml"], "is not YAML"),
-    (["good", "--grid", "{here}/list.yaml"], "holds list"),
+    (["good", "--grid", "{here}/list.yaml"], "holds a list"),
     (["good", "--grid", "{here}/typo.yaml"], "Did you mean 'seed'"),
     (["good", "--label", "a/b"], "cannot be a folder"),
     (["good", "--label", "a", "-p", "seed=1,2"], "names one run"),
