@@ -111,7 +111,8 @@ def _check_model(model: str, typed_in: Path) -> None:
     if offline or (close and "/" not in model):
         guess = " Did you mean 'testbed'?" if close else ""
         why = "neither a folder nor in the local cache"
-        why += ", and HF_HUB_OFFLINE is set" if offline else ""
+        if offline:  # `oocr` sets it, so the reader may never have
+            why += ", and HF_HUB_OFFLINE is set (HF_HUB_OFFLINE=0 lets it be fetched)"
         raise UserError(f"Model {model!r} is {why}.{guess} {allowed}.")
 
 

@@ -68,6 +68,7 @@ def test_what_is_there_passes(folder: Path, values: dict[str, Any]) -> None:
         ({"model": "a/b/c"}, "There is no model"),
         ({"model": ""}, "There is no model ''"),
         ({"model": "other/model"}, "not in the local cache, and HF_HUB_OFFLINE"),
+        ({"model": "other/model"}, "HF_HUB_OFFLINE=0 lets it be fetched"),
     ],
 )
 def test_what_is_not_there_is_one_line(folder: Path, values: dict[str, Any], words: str) -> None:
