@@ -25,6 +25,7 @@ import nbformat
 
 from oocr_lib.notebook import finished
 from oocr_lib.parameters import allowed, cell as parameters, defaults, named, values as batch_grid
+from oocr_lib.report import claims
 from oocr_lib.runner import kernels, notebook_checks, sweep
 from oocr_lib.runner.job import Job, Outcome, Worker
 from oocr_lib.runner.progress import Progress, clock
@@ -32,9 +33,11 @@ from oocr_lib.runner.utf8 import in_utf8
 from oocr_lib.runs.presets import PRESETS
 from oocr_lib.util import files as store, machine
 from oocr_lib.util.errors import UserError, choose
-from oocr_lib.util.paths import ROOT
+from oocr_lib.util.paths import ROOT, resolve
 
 NOTEBOOKS = ROOT / "notebooks"
+#: The notebook that reads a claim file.
+_CLAIMS = "11_claims"
 #: Seconds of --cell-timeout: more than a hundred days is a slip of the finger.
 _LONGEST = 10_000_000
 
@@ -121,6 +124,8 @@ def _jobs(
     for values in made:
         named.check(own | values, Path.cwd())
         allowed.check(path, own | values, Path.cwd())
+        if path.stem == _CLAIMS and (rules := (own | values).get("rules")):
+            claims.load(resolve(rules, Path.cwd()))  # a claim file that its cells would refuse
         label = options.label or defaults.label(own | values, usual)
         jobs.append(Job(path, known, preset | values, out, label, kernel, note))
     return jobs

@@ -182,8 +182,7 @@ def _refuse_none(results: Path, model: str, seed: int) -> None:
 @click.option("--fresh", is_flag=True, help="throw your copies away and begin with new ones")
 def lab(fresh: bool) -> None:
     """Open JupyterLab on working copies, so that reading changes nothing in the repository."""
-    if importlib.util.find_spec("jupyterlab") is None:
-        raise UserError("JupyterLab is not here. Run pip install -e '.[lab]' in the repository.")
+    _need("jupyterlab", "lab")
     try:
         folder = copies(ROOT, fresh)
     except OSError as error:
@@ -196,6 +195,15 @@ def lab(fresh: bool) -> None:
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}"]
     click.echo(f"Your copies of the notebooks are in {folder}; `oocr lab --fresh` renews them.")
     sys.exit(subprocess.call([*command, f"--LabApp.default_url={start}"], env=environment))
+
+
+def _need(package: str, extra: str) -> None:
+    """Raise UserError if a package of an extra is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise UserError(
+            f"'oocr {extra}' needs {package}, which is not installed. Run pip install -e "
+            f"'.[{extra}]' in the repository."
+        )
 
 
 def copies(root: Path, fresh: bool = False) -> Path:
@@ -213,6 +221,7 @@ def copies(root: Path, fresh: bool = False) -> Path:
 @main.command()
 def book() -> None:
     """Build the offline website of all notebooks and pages in build/book/html."""
+    _need("sphinx", "book")
     sys.exit(subprocess.call([sys.executable, str(ROOT / "docs" / "build.py")]))
 
 

@@ -148,10 +148,15 @@ def test_claims_of_no_run_leave_the_table_alone(judged_once: Path, asked: tuple[
     assert (judged_once / "claims.json").stat().st_mtime_ns == before.st_mtime_ns
 
 
-def test_lab_without_jupyterlab_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("command", "package"), [("lab", "jupyterlab"), ("book", "sphinx")])
+def test_what_is_not_installed_is_named_with_its_extra(
+    monkeypatch: pytest.MonkeyPatch, command: str, package: str
+) -> None:
     monkeypatch.setattr(cli.importlib.util, "find_spec", lambda name: None)
-    out = call("lab")
-    assert isinstance(out.exception, UserError) and "pip install" in str(out.exception)
+    monkeypatch.setattr(cli.subprocess, "call", lambda *_, **__: pytest.fail("it was started"))
+    out = call(command)
+    assert isinstance(out.exception, UserError) and package in str(out.exception)
+    assert f"pip install -e '.[{command}]'" in str(out.exception)
 
 
 def test_lab_where_a_file_has_the_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
