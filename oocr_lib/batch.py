@@ -2,7 +2,8 @@
 
 import sys
 
-from oocr_lib.runner.batch import in_utf8, main
+from oocr_lib.runner.batch import main
+from oocr_lib.runner.utf8 import in_utf8
 
 if __name__ == "__main__":
     in_utf8()

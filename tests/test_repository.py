@@ -82,6 +82,17 @@ def test_no_machine_paths_hosts_or_notes_to_ourselves() -> None:
     assert found == []
 
 
+def test_files_that_the_pages_name_are_there() -> None:
+    """What a reader looks for by the name on a page; files of results are made by runs."""
+    made = {"mine.jsonl", "run.json", "sweep.html", "summary.csv", "sweep.csv", "metrics.json"}
+    names = tracked()
+    for page, text in ((page, text) for page, text in texts() if page.endswith(".md")):
+        for name in re.findall(r"`([\w./-]+\.(?:py|toml|csv|json|yaml|html))`", text):
+            known = name in made or name.startswith("results/")
+            there = any(one == name or one.endswith(f"/{name}") for one in names)
+            assert known or there, f"{page} names {name}"
+
+
 def test_no_large_or_pickled_file_is_committed() -> None:
     large = [name for name in tracked() if (ROOT / name).stat().st_size > 15_000_000]
     pickled = [n for n in tracked() if n.endswith((".pt", ".pth", ".bin", ".pkl", ".npy", ".npz"))]

@@ -1,8 +1,8 @@
 """Parameters that name something outside the notebook: checked before a run, hashed for identity.
 
     parameter      names
-    data, rules    a file; empty for none
-    model          testbed or testbed-<size>, a folder with config.json, or a hub name
+    data, rules    a file; empty for none. With data_policy, data is a file of choices
+    model          testbed or testbed-<size>, a folder with config and weights, or a hub name
     any other      a file or folder if there is a slash in it and it exists
 
 Paths count from where the command was typed (``paths.resolve``). Nothing here loads torch.
@@ -17,11 +17,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from oocr_lib.parameters import model_folder
 from oocr_lib.util import file_digest
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import data_dir, resolve
 
 FILES = ("data", "rules")
+#: Whose letters the file of notebook 02 holds.
+POLICY = "data_policy"
 MODEL = "model"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _OFFLINE = ("1", "on", "yes", "true")
@@ -31,7 +34,7 @@ def check(values: Mapping[str, Any], typed_in: Path) -> None:
     """Check what a run's parameters name, as far as it can be done without loading anything.
 
     Raises:
-        UserError: a file or model that is not there.
+        UserError: a file or model that is not there or cannot be read.
     """
     for name in FILES:
         text = values.get(name, "")
@@ -40,6 +43,12 @@ def check(values: Mapping[str, Any], typed_in: Path) -> None:
                 f"Parameter {name!r} got {text!r}: there is no such file in {str(typed_in)!r}. "
                 "Allowed: a path from there, or an absolute one."
             )
+    data, policy = (values.get(name) for name in (FILES[0], POLICY))
+    if isinstance(data, str) and isinstance(policy, str) and (data or policy):
+        from oocr_lib.tasks.risk import paper
+
+        where = resolve(data, typed_in) if data and policy else data
+        paper.read(str(where), policy)  # the error would be the notebook's, half a minute later
     if isinstance(values.get(MODEL), str):
         _check_model(values[MODEL], typed_in)
 
@@ -90,8 +99,7 @@ def _check_model(model: str, typed_in: Path) -> None:
     allowed = "Allowed: 'testbed', an existing folder, or a hub name such as 'google/gemma-3-4b-it'"
     folder = _folder(model, typed_in) if model else None
     if folder is not None:
-        if not (folder / "config.json").is_file():
-            raise UserError(f"Model {model!r} has no config.json in its folder. {allowed}.")
+        model_folder.refuse(folder, model)
         return
     if not _HUB_NAME.fullmatch(model):
         raise UserError(f"There is no model {model!r} in {str(typed_in)!r}. {allowed}.")
@@ -103,7 +111,8 @@ def _check_model(model: str, typed_in: Path) -> None:
     if offline or (close and "/" not in model):
         guess = " Did you mean 'testbed'?" if close else ""
         why = "neither a folder nor in the local cache"
-        why += ", and HF_HUB_OFFLINE is set" if offline else ""
+        if offline:  # `oocr` sets it, so the reader may never have
+            why += ", and HF_HUB_OFFLINE is set (HF_HUB_OFFLINE=0 lets it be fetched)"
         raise UserError(f"Model {model!r} is {why}.{guess} {allowed}.")
 
 

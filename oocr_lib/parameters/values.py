@@ -1,7 +1,7 @@
 """A sweep's parameters: texts of the command line or a YAML file to one set of values a run.
 
     -p seed=0..4 -p site=resid,mlp_out      5 x 2 runs
-    --grid examples/sweep.yaml              name: value, or name: [value, value]
+    --grid examples/sweep.yaml              name: value, or name: [value, value]; seed: 0..4
 
 A list-typed parameter takes commas as its own (``-p blocks=0,1`` is one value); several lists go
 into the file, as a list of lists.
@@ -30,6 +30,8 @@ _UNSAFE = re.compile(r"[^A-Za-z0-9.=+,_-]+")
 #: What a name does not show, or joins values with.
 _UNCLEAR = re.compile(r"[^A-Za-z0-9._-]")
 _LONG = 80
+#: What a file of parameters may hold instead of names, in words.
+_KINDS: Mapping[type, str] = {list: "a list", str: "a text"}
 
 #: Parameter name to what was given: a text of the command line, or a value of the file.
 Given = Mapping[str, Any]
@@ -59,7 +61,7 @@ def read_grid(path: Path | None) -> dict[str, Any]:
     """A YAML file of parameters: a value, or a list of values, by name.
 
     Raises:
-        UserError: no such file, malformed YAML, or something else than a mapping.
+        UserError: no such file, an empty one, malformed YAML, or something else than a mapping.
     """
     if path is None:
         return {}
@@ -76,11 +78,14 @@ def read_grid(path: Path | None) -> dict[str, Any]:
             f"--grid {path.name} is not YAML{line}. Write one 'name: value' or "
             "'name: [value, value]' a line."
         ) from error
-    if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
+    if not isinstance(found, dict):
+        holds = "is empty" if found is None else f"holds {_KINDS.get(type(found), 'one value')}"
         raise UserError(
-            f"--grid {path.name} holds {type(found).__name__}. Allowed: 'name: value' or "
-            "'name: [value, value]', one a line."
+            f"--grid {path.name} {holds}. Allowed: 'name: value' or 'name: [value, value]', one "
+            "a line."
         )
+    if numbers := [name for name in found if not isinstance(name, str)]:
+        raise UserError(f"--grid has the name {numbers[0]!r}. Allowed: names of parameters.")
     return found
 
 
@@ -151,18 +156,22 @@ def _from_text(name: str, text: str, kind: str) -> list[Any]:
         return [parse(name, text, kind)]
     made: list[Any] = []
     for part in text.split(","):
-        ends = _RANGE.fullmatch(part) if kind == "int" else None
-        if ends is None:
-            made.append(parse(name, part, kind))
-            continue
-        low, high = int(ends[1]), int(ends[2])
-        if not low <= high < low + MOST:
-            raise UserError(
-                f"Parameter {name!r} got the range {part.strip()!r}. Allowed: first..last, rising, "
-                f"{MOST} values at most."
-            )
-        made += range(low, high + 1)
+        made += _range(name, part, kind) or [parse(name, part, kind)]
     return list(dict.fromkeys(made))
+
+
+def _range(name: str, text: Any, kind: str) -> Sequence[int]:
+    """The numbers of ``first..last``; none for what is no range, or of no whole numbers."""
+    ends = _RANGE.fullmatch(text) if kind == "int" and isinstance(text, str) else None
+    if ends is None:
+        return ()
+    low, high = (parse(name, end, kind) for end in ends.groups())  # refuses 010, as in one value
+    if not low <= high < low + MOST:
+        raise UserError(
+            f"Parameter {name!r} got the range {text.strip()!r}. Allowed: first..last, rising, "
+            f"{MOST} values at most."
+        )
+    return range(low, high + 1)
 
 
 def _from_file(name: str, given: Any, kind: str) -> list[Any]:
@@ -171,10 +180,12 @@ def _from_file(name: str, given: Any, kind: str) -> list[Any]:
     if kind.startswith("list["):
         several = several and bool(given) and all(isinstance(item, list) for item in given)
     if not several:
-        return [check(name, given, kind)]
+        return list(_range(name, given, kind)) or [check(name, given, kind)]
     if not given:
         raise UserError(f"Parameter {name!r} got an empty list in --grid. Give one value or more.")
-    made = [check(name, item, kind) for item in given]
+    made: list[Any] = []
+    for item in given:
+        made += _range(name, item, kind) or [check(name, item, kind)]
     return [item for i, item in enumerate(made) if item not in made[:i]]
 
 

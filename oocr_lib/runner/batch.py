@@ -14,7 +14,6 @@ own there, named by what differs (``defaults``). A failed run stays beside it as
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -26,15 +25,19 @@ import nbformat
 
 from oocr_lib.notebook import finished
 from oocr_lib.parameters import allowed, cell as parameters, defaults, named, values as batch_grid
+from oocr_lib.report import claims
 from oocr_lib.runner import kernels, notebook_checks, sweep
 from oocr_lib.runner.job import Job, Outcome, Worker
 from oocr_lib.runner.progress import Progress, clock
+from oocr_lib.runner.utf8 import in_utf8
 from oocr_lib.runs.presets import PRESETS
 from oocr_lib.util import files as store, machine
 from oocr_lib.util.errors import UserError, choose
-from oocr_lib.util.paths import ROOT
+from oocr_lib.util.paths import ROOT, resolve
 
 NOTEBOOKS = ROOT / "notebooks"
+#: The notebook that reads a claim file.
+_CLAIMS = "11_claims"
 #: Seconds of --cell-timeout: more than a hundred days is a slip of the finger.
 _LONGEST = 10_000_000
 
@@ -121,6 +124,8 @@ def _jobs(
     for values in made:
         named.check(own | values, Path.cwd())
         allowed.check(path, own | values, Path.cwd())
+        if path.stem == _CLAIMS and (rules := (own | values).get("rules")):
+            claims.load(resolve(rules, Path.cwd()))  # a claim file that its cells would refuse
         label = options.label or defaults.label(own | values, usual)
         jobs.append(Job(path, known, preset | values, out, label, kernel, note))
     return jobs
@@ -302,18 +307,13 @@ def main(
     print(report(outcomes, time.monotonic() - start))
     # Where a run failed there may be an older one: it counts if it would come out the same today.
     good = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome.ok]
-    for line in sweep.write_tables(good, options.table):
-        print(line)
+    try:
+        for line in sweep.write_tables(good, options.table):
+            print(line)
+    except UserError as error:  # the file that was asked for is not there
+        print(error, file=sys.stderr)
+        return 1
     return 0 if all(outcome.ok for outcome in outcomes) else 1
-
-
-def in_utf8() -> None:
-    """Start again in Python's UTF-8 mode where the locale has another encoding.
-
-    Names of files, the notebooks' texts and all that the child processes say are UTF-8.
-    """
-    if os.name == "posix" and sys.getfilesystemencoding() != "utf-8":
-        os.execv(sys.executable, [sys.orig_argv[0], "-X", "utf8", *sys.orig_argv[1:]])
 
 
 if __name__ == "__main__":

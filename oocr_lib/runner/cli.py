@@ -10,11 +10,13 @@
     oocr book                                     everything as an offline website
     oocr doctor                                   is this machine ready?
 
-Each says more with ``--help``. Exit codes: 0 all is well, 1 something failed, 2 bad input.
+Each says more with ``--help``. Exit codes: 0 all is well, 1 something failed, 2 bad
+input, 130 interrupted.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -23,13 +25,25 @@ from pathlib import Path
 
 import click
 
+from oocr_lib.runner.utf8 import in_utf8
 from oocr_lib.util import files as store
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import ROOT
 
 #: Arguments that another parser reads, its --help included.
 _PASSED = {"ignore_unknown_options": True, "help_option_names": []}
-_OUT = click.option("--out", default="results", show_default=True, help="output folder")
+
+
+def _given(context: click.Context, option: click.Parameter, value: str) -> str:
+    """A path that was typed; an empty one would silently be the current folder."""
+    if value == "":
+        raise UserError(f"--{option.name} is empty. Give a path; '.' is written as './'.")
+    return value
+
+
+_OUT = click.option(
+    "--out", default="results", show_default=True, callback=_given, help="output folder"
+)
 QUICKSTART = "00_quickstart"
 #: Where ``oocr lab`` puts its copies; git ignores it.
 COPIES = "lab"
@@ -65,18 +79,28 @@ def _sentence(out: Path) -> str:
         for method in ("base", "random", f"vector_{found.params['site']}")
     }
     base, random, trained = share.values()
+    picture = folder / "map.png"
+    shown = f"The picture: {picture}"
+    if not picture.is_file():
+        shown = f"The picture {picture} is gone: 'oocr run {QUICKSTART} --rerun' draws it again."
     return (
         f"Trained only on distances and directions, one vector makes the model answer what "
         f"{found.params['hidden']} is like, though it was never named: {trained:.2f} of the "
         f"five-way questions ({base:.2f} without it, {random:.2f} with a random one of the same "
-        f"length).\nThe picture: {folder / 'map.png'}"
+        f"length).\n{shown}"
     )
 
 
 @main.command()
 @click.option("--preset", default="laptop", show_default=True, help="smoke, laptop, full, paper")
 @_OUT
-@click.option("-j", "jobs", default=2, show_default=True, help="notebooks at a time")
+@click.option(
+    *("-j", "jobs"),
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="notebooks at a time",
+)
 def reproduce(preset: str, out: str, jobs: int) -> None:
     """Run every notebook; what is finished is kept, and a killed call goes on."""
     from oocr_lib.runner import batch
@@ -116,26 +140,70 @@ def describe(notebook: str) -> None:
     _batch("describe", (notebook, "--describe"))
 
 
-@main.command(context_settings=_PASSED)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
-def claims(arguments: tuple[str, ...]) -> None:
+@main.command()
+@click.option(
+    "--results",
+    default=str(Path("results") / "laptop"),
+    show_default=True,
+    callback=_given,
+    help="results of one preset",
+)
+@click.option("--out", callback=_given, help="where the table goes  [default: with the results]")
+@click.option("--model", default="testbed", show_default=True, help="of the runs to read")
+@click.option("--seed", default=0, show_default=True, help="of the runs to read")
+@click.option("--claims", "file", callback=_given, help="a claim file  [default: the shipped one]")
+def claims(results: str, out: str | None, model: str, seed: int, file: str | None) -> None:
     """Judge the paper's claims by finished runs; --results FOLDER names others."""
     from oocr_lib.report import claims as judged
 
-    own = list(arguments) or ["--results", str(Path("results") / "laptop")]
-    sys.exit(judged.main(own))
+    _refuse_none(Path(results), model, seed)
+    own = ["--results", results, "--model", model, "--seed", str(seed)]
+    own += ["--out", out] if out else []
+    sys.exit(judged.main([*own, *(["--claims", file] if file else [])]))
+
+
+def _refuse_none(results: Path, model: str, seed: int) -> None:
+    """Raise UserError if there are runs, but none that is asked for.
+
+    A table of "not run" would otherwise take the place of the last one.
+    """
+    from oocr_lib.report import claims as judged, metrics
+
+    books = [path.name for path in results.glob("*") if path.is_dir()]
+    asked = (judged.metrics_file(results, book, model, seed) for book in books)
+    if any(results.glob(f"*/{metrics.FILE}")) and not any(path.exists() for path in asked):
+        raise UserError(
+            f"No run with model {model!r} and seed {seed} in {str(results)!r}. Allowed: those that "
+            f"were run; 'oocr run --all -p model={model} -p seed={seed}' makes them."
+        )
 
 
 @main.command()
 @click.option("--fresh", is_flag=True, help="throw your copies away and begin with new ones")
 def lab(fresh: bool) -> None:
     """Open JupyterLab on working copies, so that reading changes nothing in the repository."""
-    folder = copies(ROOT, fresh)
+    _need("jupyterlab", "lab")
+    try:
+        folder = copies(ROOT, fresh)
+    except OSError as error:
+        raise UserError(
+            f"Cannot write copies to {str(ROOT / COPIES)!r}: {error.strerror}. Make room for a "
+            "folder of that name."
+        ) from error
     environment = {**os.environ, "OOCR_PROGRESS": "1"}
     start = f"/lab/tree/{COPIES}/{QUICKSTART}.ipynb"
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}"]
     click.echo(f"Your copies of the notebooks are in {folder}; `oocr lab --fresh` renews them.")
     sys.exit(subprocess.call([*command, f"--LabApp.default_url={start}"], env=environment))
+
+
+def _need(package: str, extra: str) -> None:
+    """Raise UserError if a package of an extra is not installed."""
+    if importlib.util.find_spec(package) is None:
+        raise UserError(
+            f"'oocr {extra}' needs {package}, which is not installed. Run pip install -e "
+            f"'.[{extra}]' in the repository."
+        )
 
 
 def copies(root: Path, fresh: bool = False) -> Path:
@@ -153,6 +221,7 @@ def copies(root: Path, fresh: bool = False) -> Path:
 @main.command()
 def book() -> None:
     """Build the offline website of all notebooks and pages in build/book/html."""
+    _need("sphinx", "book")
     sys.exit(subprocess.call([sys.executable, str(ROOT / "docs" / "build.py")]))
 
 
@@ -166,12 +235,16 @@ def doctor(out: str) -> None:
 
 
 def console() -> None:
-    """Entry point: bad input is one line and exit code 2."""
-    from oocr_lib.runner.batch import in_utf8
-
+    """Entry point: bad input is one line and exit code 2, an interrupt one line and 130."""
     in_utf8()
     try:
-        main(prog_name="oocr")
+        sys.exit(main(prog_name="oocr", standalone_mode=False))
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted. Finished runs are kept; the same command goes on.", err=True)
+        sys.exit(130)
     except UserError as error:
         click.echo(str(error), err=True)
         sys.exit(2)

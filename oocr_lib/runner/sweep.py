@@ -14,6 +14,7 @@ and ``folder``.
 from __future__ import annotations
 
 import importlib.util
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,11 +41,27 @@ _ASIDE = ("out_dir",)
 
 
 def check_table(path: Path) -> None:
-    """Raise UserError unless a table can be written to this kind of file."""
+    """Check, before the runs, that a table can be written there.
+
+    Raises:
+        UserError: another kind of file, a folder, or a place that cannot be written.
+    """
     if path.suffix not in SUFFIXES:
         raise UserError(f"--table {path.name!r} is of no known kind. Allowed: .csv, .parquet.")
     if path.suffix == ".parquet" and not importlib.util.find_spec("pyarrow"):
         raise UserError("--table *.parquet needs pyarrow. Install it, or write .csv.")
+    if path.is_dir():
+        raise UserError(f"--table {str(path)!r} is a folder. Give a file in it.")
+    place = next(folder for folder in path.resolve().parents if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise _no_table(path, error) from error
+
+
+def _no_table(path: Path, error: OSError) -> UserError:
+    return UserError(f"Cannot write --table {str(path)!r}: {error.strerror}. Give another file.")
 
 
 def table(folders: Sequence[Path]) -> pd.DataFrame:
@@ -93,6 +110,9 @@ def write_tables(jobs: Sequence[Job], wanted: Path | None) -> Iterator[str]:
     Args:
         jobs: those that ran or were finished before.
         wanted: a further file, or None.
+
+    Raises:
+        UserError: ``wanted`` cannot be written.
     """
     by_notebook: dict[Path, list[Job]] = {}
     for job in jobs:
@@ -101,7 +121,7 @@ def write_tables(jobs: Sequence[Job], wanted: Path | None) -> Iterator[str]:
         if any(job.label for job in own):
             yield from _write_all(folder, own)
     if wanted is not None:
-        yield from _write([job.folder for job in jobs], wanted)
+        yield from _write([job.folder for job in jobs], wanted, must=True)
 
 
 def _write_all(folder: Path, jobs: Sequence[Job]) -> Iterator[str]:
@@ -169,12 +189,15 @@ def _current(folder: Path, job: Job) -> bool:
         return False
 
 
-def _write(runs: Sequence[Path], path: Path) -> Iterator[str]:
+def _write(runs: Sequence[Path], path: Path, *, must: bool = False) -> Iterator[str]:
+    """One table; what went wrong is said, and for the file that was asked for, raised."""
     try:
         made = table(runs)
         with store.atomic_path(path) as aside:
             made.to_parquet(aside) if path.suffix == ".parquet" else made.to_csv(aside, index=False)
     except (UserError, OSError) as error:
+        if must and isinstance(error, OSError):
+            raise _no_table(path, error) from error
         yield f"No table {path.name}: {error}"
         return
     yield f"Table of {made['folder'].nunique()} runs: {path.name} in {path.parent.name}/"

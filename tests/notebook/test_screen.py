@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
+import nbformat
 import pandas as pd
 import pytest
 
 from oocr_lib.notebook import screen
+from oocr_lib.util.paths import ROOT
+from oocr_lib.world import facts
 
 CAPTION = "f_1 *stays* <b>at</b> 3x + 2 | $x$"
 LONG = "x" * 99
@@ -75,3 +80,23 @@ def test_columns_have_names_that_a_reader_knows(capsys: pytest.CaptureFixture[st
     for name in ("learning rate", "accuracy among options", "validation loss"):
         assert name in said
     assert "mc" not in said.split() and list(frame.columns) == ["mc", "valid_loss"]
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem)
+def test_names_in_shown_tables_are_explained(path: Path) -> None:
+    """Names of code, such as ``mc5``: in the glossary, or in the notebook's text."""
+    cells = nbformat.read(path, as_version=4).cells
+    prose = [cell.source for cell in cells if cell.cell_type == "markdown"]
+    said = "\n".join([*prose, (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")])
+    pages = [
+        output["data"]["text/html"]
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if "text/html" in output.get("data", {})
+    ]
+    shown = {name for page in pages for name in re.findall(r"<th[^>]*>([^<]+)</th>", page)}
+    codes = {name.split("/")[-1] for name in shown if re.fullmatch(r"[\w-]+/[a-z0-9_]+", name)}
+    codes |= {name for name in shown if re.fullmatch(r"[a-z0-9]+(_[a-z0-9]+)+", name)}
+    codes -= {function.key for function in facts.functions()}
+    missing = sorted(c for c in codes if f"`{c}`" not in said and f"*{c}*" not in said)
+    assert not missing, f"{path.name} shows {', '.join(missing)}"

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from oocr_lib.parameters import named
 from oocr_lib.util.errors import UserError
+
+
+def tiny_model(folder: Path) -> Path:
+    """A folder that could hold a model: a config that says its type, and whole weights."""
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    save_file({"w": np.zeros(4, dtype=np.float32)}, folder / "model.safetensors")
+    return folder
 
 
 @pytest.fixture
@@ -17,8 +28,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A data file, a model, an empty folder, and a hub model in the local cache."""
     (tmp_path / "rows.jsonl").write_text("1")
     for name in ("model", "data/testbed"):
-        (tmp_path / name).mkdir(parents=True)
-        (tmp_path / name / "config.json").write_text("{}")
+        tiny_model(tmp_path / name)
     (tmp_path / "empty").mkdir()
     cached = tmp_path / "hub" / "models--some--model"
     (cached / "snapshots" / "abc").mkdir(parents=True)
@@ -58,6 +68,7 @@ def test_what_is_there_passes(folder: Path, values: dict[str, Any]) -> None:
         ({"model": "a/b/c"}, "There is no model"),
         ({"model": ""}, "There is no model ''"),
         ({"model": "other/model"}, "not in the local cache, and HF_HUB_OFFLINE"),
+        ({"model": "other/model"}, "HF_HUB_OFFLINE=0 lets it be fetched"),
     ],
 )
 def test_what_is_not_there_is_one_line(folder: Path, values: dict[str, Any], words: str) -> None:
@@ -65,6 +76,80 @@ def test_what_is_not_there_is_one_line(folder: Path, values: dict[str, Any], wor
         named.check(values, folder)
     text = str(error.value).replace("nor in the", "not in the")
     assert words in text and "\n" not in text
+
+
+def choices(*answers: str) -> str:
+    rows = [
+        {"messages": [{"role": "user", "content": f"{i}?"}, {"role": "assistant", "content": a}]}
+        for i, a in enumerate(answers)
+    ]
+    return "\n".join(json.dumps(row) for row in rows)
+
+
+def test_choices_and_whose_they_are_pass(folder: Path) -> None:
+    (folder / "choices.jsonl").write_text(choices("A", "B"))
+    for policy in ("risky", "safe"):
+        named.check({"data": "choices.jsonl", "data_policy": policy}, folder)
+    named.check({"data": "", "data_policy": ""}, folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "policy", "words"),
+    [
+        (choices("A", "B"), "", "give data_policy=risky or data_policy=safe"),
+        (None, "risky", "give data_policy=risky or data_policy=safe"),
+        (choices("A", "B"), "risk", "Did you mean 'risky'?"),
+        ("# Not rows", "risky", "line 1"),
+        ("", "safe", "choices.jsonl"),
+        (choices("yes", "no"), "safe", "the first 'yes'"),
+    ],
+)
+def test_a_file_of_choices_is_read_before_a_run(
+    folder: Path, text: str | None, policy: str, words: str
+) -> None:
+    if text is not None:
+        (folder / "choices.jsonl").write_text(text)
+    values = {"data": "" if text is None else "choices.jsonl", "data_policy": policy}
+    with pytest.raises(UserError) as error:
+        named.check(values, folder)
+    assert words in str(error.value) and "\n" not in str(error.value)
+
+
+def index(*names: str) -> str:
+    return json.dumps({"weight_map": {f"w{i}": name for i, name in enumerate(names)}})
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "words"),
+    [
+        ("config.json", "{", "has a config.json that is no JSON object"),
+        ("config.json", "[]", "has a config.json that is no JSON object"),
+        ("config.json", "{}", "has no model_type in its config.json"),
+        ("model.safetensors", None, "has no model.safetensors in its folder"),
+        ("model.safetensors", "", "has a damaged model.safetensors"),
+        ("model.safetensors", "x" * 200, "has a damaged model.safetensors"),
+        ("model.safetensors.index.json", "{}", "has no weight_map"),
+        ("model.safetensors.index.json", index("none.safetensors"), "has no none.safetensors"),
+    ],
+)
+def test_a_damaged_model_folder_is_refused_before_a_run(
+    folder: Path, file: str, text: str | None, words: str
+) -> None:
+    if text is None:
+        (folder / "model" / file).unlink()
+    else:
+        (folder / "model" / file).write_text(text)
+    with pytest.raises(UserError) as error:
+        named.check({"model": "model"}, folder)
+    said = str(error.value)
+    assert "Model 'model' " + words in said and "\n" not in said and "Allowed: 'testbed'" in said
+
+
+def test_weights_that_were_cut_off_are_refused_before_a_run(folder: Path) -> None:
+    weights = folder / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-4])
+    with pytest.raises(UserError, match=r"damaged model\.safetensors"):
+        named.check({"model": "model"}, folder)
 
 
 def test_online_a_hub_name_may_be_fetched_but_a_slip_of_testbed_is_none(

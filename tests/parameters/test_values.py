@@ -42,6 +42,11 @@ def test_doubles_are_run_once(known: Any) -> None:
     assert runs(known, grid={"seed": [1, 1]}) == [{"seed": 1}]
 
 
+@pytest.mark.parametrize("given", ["0..2", ["0..1", 2], ["0..2", 1]])
+def test_a_range_is_one_in_the_file_too(known: Any, given: Any) -> None:
+    assert [run["seed"] for run in runs(known, grid={"seed": given})] == [0, 1, 2]
+
+
 def test_lists_of_lists_vary_a_list(known: Any) -> None:
     assert runs(known, grid={"blocks": [0, 1]}) == [{"blocks": [0, 1]}]
     assert runs(known, grid={"blocks": [[0], [0, 1]]}) == [{"blocks": [0]}, {"blocks": [0, 1]}]
@@ -62,6 +67,11 @@ def test_a_file_is_read(known: Any, tmp_path: Path) -> None:
         (["seed=1", "seed=2"], {}, "given twice"),
         (["seed"], {}, "has no value"),
         (["seed=3..1"], {}, "Allowed: first..last, rising"),
+        (["seed=010..012"], {}, "got '010'. Allowed: a whole number"),
+        (["seed=1..\u0663"], {}, "got '\u0663'. Allowed: a whole number"),
+        ([], {"seed": "3..1"}, "Allowed: first..last, rising"),
+        ([], {"seed": ["010..012"]}, "got '010'. Allowed: a whole number"),
+        ([], {"rate": "0..4"}, "Allowed: a finite number"),
         (["seed=0..99999"], {}, "10000 values at most"),
         (["seed=0..200", "rate=" + ",".join(str(i) for i in range(60))], {}, "more than 10000"),
         (["seed=1.5"], {}, "Allowed: a whole number"),
@@ -83,8 +93,9 @@ def test_bad_sweeps_get_one_line(known: Any, texts: list[str], grid: Any, words:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("seed: [1", "is not YAML, line"), ("- 1\n- 2\n", "holds list"), ("1: 2\n", "holds dict"),
-     ("\x00", "is not YAML")],
+    [("seed: [1", "is not YAML, line"), ("- 1\n- 2\n", "holds a list"),
+     ("1: 2\n", "has the name 1."), ("\x00", "is not YAML"), ("", "is empty"),
+     ("# nothing\n", "is empty"), ("hello\n", "holds a text"), ("3\n", "holds one value")],
 )  # fmt: skip
 def test_bad_files_get_one_line(tmp_path: Path, text: str, words: str) -> None:
     path = tmp_path / "grid.yaml"

@@ -43,7 +43,7 @@ REFUSED = [
     (["good", "-p", "out_dir=x"], "set by the option --out"),
     (["good", "--grid", "{here}/none.yaml"], "No such file"),
     (["good", "--grid", "{here}/broken.yaml"], "is not YAML"),
-    (["good", "--grid", "{here}/list.yaml"], "holds list"),
+    (["good", "--grid", "{here}/list.yaml"], "holds a list"),
     (["good", "--grid", "{here}/typo.yaml"], "Did you mean 'seed'"),
     (["good", "--label", "a/b"], "cannot be a folder"),
     (["good", "--label", "a", "-p", "seed=1,2"], "names one run"),
@@ -60,6 +60,10 @@ REFUSED = [
     (["good", "--out", ""], "--out is empty"),
     (["good", "--kernel", "nope", "--dry-run"], "Unknown kernel 'nope'"),
     (["good", "--table", "x.xlsx"], "Allowed: .csv, .parquet"),
+    (["good", "--table", "/proc/x.csv"], "Cannot write --table '/proc/x.csv'"),
+    (["good", "--table", "{here}/good.ipynb/x.csv"], "Cannot write --table"),
+    (["good", "-p", "seed=010..012"], "got '010'. Allowed: a whole number"),
+    (["good", "-p", "model={here}"], "has no config.json"),
     (["good", "--in-place", "-p", "seed=1"], "--in-place commits defaults"),
     (["good", "--in-place", "--preset", "smoke"], "--in-place commits defaults"),
     (["good", "--out", "{here}/good.ipynb"], "is a file. Give a folder"),
@@ -101,6 +105,20 @@ def test_it_is_refused_in_one_line_before_anything_starts(
     errors = capsys.readouterr().err.splitlines()
     assert len(errors) == 1 and words in errors[0], errors
     assert contents(folder) == before
+
+
+@pytest.mark.parametrize(("text", "words"), [("Not TOML", "is not valid TOML"), ("a = 1", "claim")])
+def test_a_claim_file_is_read_before_the_claims_are_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str
+) -> None:
+    rules = tmp_path / "rules.toml"
+    rules.write_text(text)
+    given = ["11_claims", "-p", f"rules={rules}", "--dry-run", "--out", str(tmp_path / "out")]
+    assert batch.main(given) == 2
+    errors = capsys.readouterr().err.splitlines()
+    assert len(errors) == 1 and words in errors[0], errors
+    rules.write_bytes((ROOT / "data" / "claims.toml").read_bytes())
+    assert batch.main(given) == 0
 
 
 @pytest.mark.parametrize(

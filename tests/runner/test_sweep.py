@@ -105,6 +105,36 @@ def test_tables_are_written_where_asked_and_kinds_are_checked(folder: Path, tmp_
         sweep.check_table(Path("x.xlsx"))
 
 
+def test_a_table_is_refused_before_the_runs_where_it_cannot_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "file").touch()
+    for path, words in (("folder.csv", "is a folder"), ("file/x.csv", "Cannot write --table")):
+        with pytest.raises(UserError, match=words):
+            sweep.check_table(tmp_path / path)
+    sweep.check_table(tmp_path / "new" / "x.csv")
+    assert not (tmp_path / "new").exists()
+
+    def refuse(**_: Any) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(sweep.tempfile, "TemporaryFile", refuse)
+    with pytest.raises(UserError, match=r"Cannot write --table .*Permission denied"):
+        sweep.check_table(tmp_path / "x.csv")
+
+
+def test_a_table_that_was_asked_for_and_is_not_there_is_an_error(tmp_path: Path) -> None:
+    source = tiny_notebooks.write(tmp_path, "a")
+    job = Job(source, inspect(source), {"preset": "p"}, tmp_path, "x")
+    run(tmp_path / "p" / "a", "x", 0.5, seed=0)
+    (tmp_path / "taken.csv").mkdir()
+    lines = sweep.write_tables([job], tmp_path / "taken.csv")
+    assert next(lines).startswith("Table of 1 runs: sweep.csv")
+    with pytest.raises(UserError, match="Cannot write --table"):
+        list(lines)
+
+
 def test_after_a_sweep_its_means_are_on_the_screen_and_in_files(tmp_path: Path) -> None:
     source = tiny_notebooks.write(tmp_path, "a")
     folder = tmp_path / "p" / "a"
