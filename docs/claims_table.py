@@ -20,7 +20,7 @@ NOTEBOOK = "11_claims"
 RULES = "data/claims.toml"
 NUMBERS = "data/reference/laptop/claims.json"
 #: Each verdict has a sign and words, so that colour is never needed to read it.
-SIGNS = {"holds": "✓", "does not hold": "✗", "undecided": "?", "not run": "–"}
+SIGNS = {"holds": "✓", "does not hold": "✗", "undecided": "?", "not run": "–", "withdrawn": "⊘"}
 NO_BREAK = "\N{NO-BREAK SPACE}"
 #: Metrics that count something end so; they have no interval.
 COUNTS = ("count", "triggers")
@@ -91,6 +91,7 @@ def _judged(claim: dict[str, Any], known: dict[str, Any] | None) -> dict[str, An
     return claim | {
         "checks": checks,
         "verdict": known["verdict"] if known and complete else "not run",
+        "by_rule": known.get("by_rule", known["verdict"]) if known and complete else "not run",
     }
 
 
@@ -126,6 +127,8 @@ def _row(claim: dict[str, Any], notebooks: dict[str, dict[str, Any]]) -> str:
     for change in claim.get("amended", ()):
         about += f". Amended {change['date']}: {plain(change['reason'])}"
         about += f" Before: {plain(change['was'])}"
+    if gone := claim.get("withdrawn"):
+        about += f". Withdrawn {gone['date']}: {plain(gone['reason'])} Rule: {claim['by_rule']}"
     word = claim["verdict"]
     cells = [
         f"[{plain(claim['statement'])}]{{#{anchor(claim)}}} [{about}]{{.note}}",

@@ -35,12 +35,14 @@ from oocr_lib.util.statistics import Interval, verdict
 SCHEMA = 1  # of the file of claims
 FILE = "claims.toml"
 NOT_RUN = "not run"
+WITHDRAWN = "withdrawn"  # of a claim, never of a check
 #: All verdicts, the one that decides a claim of several checks first.
 WORDS = (NOT_RUN, "does not hold", "undecided", "holds")
 _CHECK_FIELDS = ("notebook", "metric", "rule")
 _TEXT_FIELDS = ("id", "statement", "source", "paper_value", *_CHECK_FIELDS)
-_FIELDS = (*_TEXT_FIELDS, "also", "note", "amended")
+_FIELDS = (*_TEXT_FIELDS, "also", "note", "amended", "withdrawn")
 _AMENDED_FIELDS = ("date", "was", "reason")
+_WITHDRAWN_FIELDS = ("date", "reason")
 _DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NOTEBOOK = re.compile(r"\d\d_[a-z0-9_]+")
@@ -71,6 +73,20 @@ class Amendment:
 
 
 @dataclass(frozen=True)
+class Withdrawal:
+    """A claim that was asked wrongly: since when it counts no longer, and why.
+
+    Its checks go on being judged, and the verdict of its rule stays readable.
+    """
+
+    date: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"Withdrawn {self.date}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class Claim:
     """One row of the table; all of ``checks`` must hold.
 
@@ -80,6 +96,7 @@ class Claim:
         paper_value: the paper's value as text, with how it is known.
         note: limits of scale or testbed, or when a rule was set; may be empty.
         amended: what was changed after the claim was first judged; stays readable.
+        withdrawn: why it counts no longer, if so.
     """
 
     id: str
@@ -89,11 +106,13 @@ class Claim:
     checks: tuple[Check, ...]
     note: str = ""
     amended: tuple[Amendment, ...] = ()
+    withdrawn: Withdrawal | None = None
 
     @property
     def remarks(self) -> str:
-        """Note and amendments, as one text."""
-        return " ".join([self.note, *map(str, self.amended)]).strip()
+        """Note, amendments and withdrawal, as one text."""
+        last = [] if self.withdrawn is None else [self.withdrawn]
+        return " ".join([self.note, *map(str, (*self.amended, *last))]).strip()
 
 
 @dataclass(frozen=True)
@@ -124,6 +143,11 @@ class Verdict:
 
     @property
     def word(self) -> str:
+        """``withdrawn``, or what the rule says."""
+        return self.by_rule if self.claim.withdrawn is None else WITHDRAWN
+
+    @property
+    def by_rule(self) -> str:
         """The worst verdict among the checks: the first of ``WORDS`` that occurs."""
         return min((one.verdict for one in self.measured), key=WORDS.index)
 
@@ -276,18 +300,25 @@ def _claim(entry: Any, used: set[str]) -> Claim:
     if not isinstance(amended, list):
         raise UserError(f"'amended' is {amended!r}. Give a list of tables: date, was, reason.")
     changes = tuple(_amendment(change) for change in amended)
-    return Claim(**shown, checks=tuple(checks), note=note, amended=changes)
+    gone = Withdrawal(*_dated(entry["withdrawn"], "withdrawn")) if "withdrawn" in entry else None
+    return Claim(**shown, checks=tuple(checks), note=note, amended=changes, withdrawn=gone)
 
 
 def _amendment(entry: Any) -> Amendment:
+    return Amendment(*_dated(entry, "amended"))
+
+
+def _dated(entry: Any, field: str) -> list[str]:
+    """The texts of a table in ``amended`` or ``withdrawn``, in order; the first is a date."""
+    fields = _AMENDED_FIELDS if field == "amended" else _WITHDRAWN_FIELDS
     if not isinstance(entry, dict):
-        raise UserError(f"'amended' holds {entry!r}. Give tables: date, was, reason.")
+        raise UserError(f"{field!r} holds {entry!r}. Give tables: {', '.join(fields)}.")
     for name in entry:
-        choose(name, _AMENDED_FIELDS, "field in 'amended':")
-    made = Amendment(*(_text(entry, name) for name in _AMENDED_FIELDS))
-    if not _DATE.fullmatch(made.date):
-        raise UserError(f"Date {made.date!r} cannot be read. Allowed: 2026-11-26, for instance.")
-    return made
+        choose(name, fields, f"field in {field!r}:")
+    texts = [_text(entry, name) for name in fields]
+    if not _DATE.fullmatch(texts[0]):
+        raise UserError(f"Date {texts[0]!r} cannot be read. Allowed: 2026-11-26, for instance.")
+    return texts
 
 
 def _text(entry: Mapping[str, Any], name: str) -> str:

@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -526,3 +527,41 @@ def test_an_amendment_needs_a_date_and_a_reason(tmp_path: Path, amended: str, wo
 def test_shipped_amendments_are_read() -> None:
     changed = [claim for claim in claims.load() if claim.amended]
     assert changed and all(change.reason and change.was for c in changed for change in c.amended)
+
+
+def test_a_withdrawn_claim_stays_and_says_what_its_rule_says(tmp_path: Path) -> None:
+    own = claim(("first", "> 0"))
+    gone = replace(own, withdrawn=claims.Withdrawal("2026-11-26", "It asked at the wrong tokens."))
+    measured = claims.Measured(own.checks[0], "holds", Interval(0.5, 0.25, 0.75, 12))
+    kept, taken = (claims.Verdict(one, (measured,)) for one in (own, gone))
+    assert (kept.word, kept.by_rule) == ("holds", "holds")
+    assert (taken.word, taken.by_rule) == ("withdrawn", "holds")
+    paths = claims.write(tmp_path, [kept, taken])
+    content = json.loads(paths[0].read_text(encoding="utf-8"))
+    first, second = content["claims"]
+    assert content["counts"]["withdrawn"] == content["counts"]["holds"] == 1
+    assert (first["withdrawn"], second["verdict"], second["by_rule"]) == ("", "withdrawn", "holds")
+    for path in paths[1:]:
+        text = path.read_text(encoding="utf-8")
+        assert "⊘ withdrawn; rule: ✓ holds at this scale" in text
+        assert "Withdrawn 2026-11-26: It asked at the wrong tokens." in text
+
+
+@pytest.mark.parametrize(
+    ("withdrawn", "words"),
+    [
+        ('"2026"', "'withdrawn' holds '2026'"),
+        ('{ date = "26.11.", reason = "b" }', "Date '26.11.' cannot be read"),
+        ('{ date = "2026-11-26", was = "b" }', "Unknown field in 'withdrawn'"),
+        ('{ date = "2026-11-26" }', "Field 'reason' is None"),
+    ],
+)
+def test_a_withdrawal_needs_a_date_and_a_reason(tmp_path: Path, withdrawn: str, words: str) -> None:
+    file = tmp_path / "claims.toml"
+    texts = ('id = "a"', 'statement = "It is."', 'source = "ours"', 'paper_value = "none"')
+    check = ('notebook = "03_locations"', 'metric = "all/base/mc5"', 'rule = "> 0"')
+    lines = ["schema = 1", "[[claim]]", *texts, *check, f"withdrawn = {withdrawn}"]
+    file.write_text("\n".join(lines), encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        claims.load(file)
+    assert words in str(caught.value)
