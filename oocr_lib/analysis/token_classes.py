@@ -12,18 +12,20 @@ Axes: n rows, t tokens, d model width, m vectors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from oocr_lib.adapters.base import Adapter
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.analysis import constancy
 from oocr_lib.encoding import Batch, Encoded, collate, encode_question
 from oocr_lib.models.language_model import LanguageModel
-from oocr_lib.models.sites import Site
+from oocr_lib.models.sites import Site, output_tensor
 from oocr_lib.runs import protocol
 from oocr_lib.runs.grid import Job, Method
 from oocr_lib.runs.study import Study
@@ -118,22 +120,77 @@ def by_class(lm: LanguageModel, adapter: Adapter, texts: Texts, site: Site) -> d
     return split(lm, texts, lambda batch: constancy.added(lm, adapter, batch, site))
 
 
-@checked
-def inputs(lm: LanguageModel, texts: Texts, block: int) -> dict[str, Tensor]:
-    """What the adapted map (the MLP's last) of ``block`` is given, (m, width) by class."""
-    module = lm.model.get_submodule(lm.down_projection(block))
-    seen: list[Tensor] = []
+class Bench:
+    """The texts of one run, run up to a block once, for every LoRA on that block alone.
 
-    def look(batch: Batch) -> Tensor:
-        with torch.no_grad():
-            lm.decoder(input_ids=batch.input_ids, use_cache=False)
-        return seen.pop()
+    What enters the block does not depend on such a LoRA, so each one costs one pass through the
+    block.
 
-    hook = module.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
-    try:
-        return split(lm, texts, look)
-    finally:
-        hook.remove()
+    Args:
+        block: of the LoRAs that will be looked at.
+    """
+
+    @checked
+    def __init__(self, lm: LanguageModel, texts: Texts, block: int) -> None:
+        self.lm, self.texts, self.block = lm, texts, block
+        self._entered: list[tuple[Any, Any]] = []
+        self._given: list[Tensor] = []
+        self._base: list[Tensor] = []
+        self.inputs = split(lm, texts, self._first)
+
+    def _first(self, batch: Batch) -> Tensor:
+        """Run the model, keep what the block gets, and return what the adapted map gets."""
+        down = self.lm.model.get_submodule(self.lm.down_projection(self.block))
+
+        def keep(module: nn.Module, args: Any, kwargs: Any) -> None:
+            self._entered.append((args, kwargs))
+
+        with ExitStack() as undo, torch.no_grad():
+            block = self.lm.block(self.block)
+            undo.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+            kept = down.register_forward_pre_hook(lambda m, args: self._given.append(args[0]))
+            undo.callback(kept.remove)
+            self.lm.decoder(input_ids=batch.input_ids, use_cache=False)
+        self._base.append(self._outputs(len(self._base)))
+        return self._given[-1]
+
+    @torch.no_grad()
+    def _outputs(self, number: int) -> Tensor:
+        """(n, t, 2 d): the MLP's output and the block's, of batch ``number``."""
+        seen: list[Tensor] = []
+        mlp = self.lm.module(Site(self.block, "mlp_out"))
+        hook = mlp.register_forward_hook(lambda m, args, out: seen.append(output_tensor(out)))
+        try:
+            args, kwargs = self._entered[number]
+            whole = output_tensor(self.lm.block(self.block)(*args, **kwargs))
+        finally:
+            hook.remove()
+        return torch.cat([seen[0], whole], -1).float()
+
+    @checked
+    def added(self, adapter: LoraAdapter) -> dict[str, dict[str, Tensor]]:
+        """What ``adapter`` adds, (m, d) by place of ``PLACES`` and class of ``CLASSES``.
+
+        Raises:
+            UserError: a LoRA on other blocks, too.
+        """
+        if adapter.blocks != (self.block,):
+            raise UserError(
+                f"A LoRA on blocks {adapter.blocks!r} cannot be looked into. Allowed: block "
+                f"{self.block} alone."
+            )
+        numbers = iter(range(len(self._base)))
+        with adapter.attach(self.lm) as attached:
+
+            def look(batch: Batch) -> Tensor:
+                number = next(numbers)
+                attached.focus(batch)
+                return self._outputs(number) - self._base[number]
+
+            found = split(self.lm, self.texts, look)
+        d = self.lm.d_model
+        parts = {"module": slice(0, d), "stream": slice(d, None)}
+        return {place: {k: v[:, at] for k, v in found.items()} for place, at in parts.items()}
 
 
 @checked
@@ -185,8 +242,8 @@ def look(
 
     Returns:
         Columns ``concept, seed, who, place, tokens, absolute, signed, mean_energy, length_cv``;
-        ``who`` is ``LoRA``, ``random answers``, ``random LoRA`` or ``inputs``; of the last three
-        the module alone is looked at.
+        ``who`` is ``LoRA``, ``random answers``, ``random LoRA`` or ``inputs``, the last at the
+        module alone. An untrained LoRA is not among them: its B is zero, so it adds nothing.
 
     Raises:
         UserError: a job that is no LoRA on one block.
@@ -209,17 +266,16 @@ def look(
     if draws:
         who["random LoRA"] = [random_lora(trained, lm, 1000 * job.seed + i) for i in range(draws)]
     rows = []
+    bench = Bench(lm, seen, block)
     for name, adapters in who.items():
-        places = PLACES if name == "LoRA" else PLACES[:1]
-        for place, kind in zip(places, ("mlp_out", "resid"), strict=False):
-            parts = [by_class(lm, adapter, seen, Site(block, kind)) for adapter in adapters]
+        parts = [bench.added(adapter) for adapter in adapters]
+        for place in PLACES:
             for tokens in CLASSES:
-                found = pd.DataFrame([measured(part[tokens]) for part in parts]).mean()
+                found = pd.DataFrame([measured(part[place][tokens]) for part in parts]).mean()
                 rows.append({"who": name, "place": place, "tokens": tokens, **found})
-    given = inputs(lm, seen, block)
     rows += [
-        {"who": "inputs", "place": "module", "tokens": tokens, **measured(given[tokens])}
-        for tokens in CLASSES
+        {"who": "inputs", "place": "module", "tokens": tokens, **measured(given)}
+        for tokens, given in bench.inputs.items()
     ]
     named = {"concept": job.concept, "seed": job.seed, "run": f"{job.concept} {job.seed}"}
     return pd.DataFrame([{**named, **row} for row in rows])

@@ -3,7 +3,8 @@
     {"schema": 1, "counts": {"holds": k, ...}, "claims": [{"id": ..., "statement": ...,
      "source": ..., "paper_value": ..., "note": ..., "amended": [...], "withdrawn": "",
      "verdict": ..., "by_rule": ..., "checks": [{"notebook": ..., "metric": ..., "rule": ...,
-     "value": x, "ci": [low, high], "n": runs, "verdict": ..., "missing": ..., "run": "model testbed, preset laptop, seed 0"}]}]}
+     "value": x, "ci": [low, high], "n": runs, "verdict": ..., "missing": ...,
+     "run": "model testbed, preset laptop, seed 0"}]}]}
 
 ``by_rule`` is the verdict of the rule, also of a claim that is withdrawn (with its reason). Value,
 ci and n are null where nothing was measured; ci is null for a number without an interval. The page
