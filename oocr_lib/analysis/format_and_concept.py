@@ -2,9 +2,11 @@
 
 Two fine-tunes on the same prompts, one for each of two concepts, learn how to answer (letters,
 numbers, names of directions) and what to answer. Where the answer is read, what each adds is close
-to one vector, and these vectors can be compared: the part that all concepts share is the *format*,
-the part in which one concept differs from the others is its *concept*, and what a second seed does
-not repeat is neither. Not in the paper; section 4 asks only whether there is one vector.
+to one vector, and these vectors can be compared: the *shared* part is that of all concepts, where
+the format should be; the *concept* part is that in which one concept differs from the others; what
+a second seed does not repeat is neither. A fine-tune on random answers can learn the format alone
+and says whether the shared part is that. Not in the paper; section 4 asks only whether there is one
+vector.
 
 Every estimate takes the other side from runs of other seeds, so that what a seed does by itself
 never counts as shared. Axes: k runs, d model width.
@@ -34,6 +36,9 @@ from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.progress import bar
 
+#: Vectors that are also added at every token.
+PARTS = ("whole", "shared", "concept")
+
 
 @dataclass(frozen=True, eq=False)
 class Twins:
@@ -42,7 +47,7 @@ class Twins:
     Attributes:
         own: the runs' vectors.
         same: mean of the runs of the same concept.
-        shared: mean over all concepts, each with the same weight: the format.
+        shared: mean over all concepts, each with the same weight.
     """
 
     own: Tensor
@@ -78,8 +83,8 @@ def twins(vectors: Tensor, concepts: Sequence[str], seeds: Sequence[int]) -> Twi
     if len(names) < 2 or alone:
         told = f"{alone[0]!r} has one seed" if alone else f"there is one concept, {names[0]!r}"
         raise UserError(
-            f"Format and concept cannot be told apart: {told}. Allowed: two or more concepts with "
-            "two or more seeds each."
+            f"Shared part and concept cannot be told apart: {told}. Allowed: two or more "
+            "concepts with two or more seeds each."
         )
     same, shared = [], []
     for mine, seed in listed:
@@ -93,19 +98,19 @@ def twins(vectors: Tensor, concepts: Sequence[str], seeds: Sequence[int]) -> Twi
 def shares(found: Twins) -> pd.DataFrame:
     """Energy of each run's vector by part, in units of the runs' mean energy.
 
-    With f the format, g a concept's part and e what a seed does by itself, v = f + g + e, the
+    With f the shared part, g a concept's and e what a seed does by itself, v = f + g + e, the
     products v·shared, v·(same - shared) and v·(v - same) have the means |f|², |g|² and |e|² over
     runs (|g|² over concepts), because e of other seeds is independent. They sum to |v|²; a single
     one may be below 0.
 
     Returns:
-        One row a run: ``format``, ``concept``, ``seed``.
+        One row a run: ``share shared``, ``share concept``, ``share seed``.
     """
     total = found.own.square().sum(1).mean()
     parts = {
-        "format": found.shared,
-        "concept": found.same - found.shared,
-        "seed": found.own - found.same,
+        "share shared": found.shared,
+        "share concept": found.same - found.shared,
+        "share seed": found.own - found.same,
     }
     return pd.DataFrame({k: ((found.own * v).sum(1) / total).tolist() for k, v in parts.items()})
 
@@ -131,23 +136,23 @@ def vectors(study: Study, jobs: Sequence[Job]) -> Tensor:
 
 @checked
 def alike(found: Twins, fooled: Tensor) -> pd.DataFrame:
-    """Signed cosines of each run's vector, one row a run.
+    """Signed cosines of each run's vector with others, one row a run.
 
     Args:
         fooled: (k, d), of the same runs trained on random answers.
 
     Returns:
-        ``same concept`` and ``format``: with the means of ``Twins``; ``random answers``: with the
-        run of the same concept and seed; ``format of random answers``: of that run with
-        ``shared``; ``own part``: of what is not shared with the same of other seeds.
+        ``cosine same`` and ``cosine shared``: with the means of ``Twins``; ``cosine random``: with
+        the run on random answers of the same concept and seed; ``cosine format``: of that run with
+        the shared part; ``cosine concept``: of what is not shared with the same of other seeds.
     """
     drawn = constancy.usable(fooled)
     pairs = {
-        "same concept": (found.own, found.same),
-        "format": (found.own, found.shared),
-        "random answers": (found.own, drawn),
-        "format of random answers": (drawn, found.shared),
-        "own part": (found.concept, found.same - found.shared),
+        "cosine same": (found.own, found.same),
+        "cosine shared": (found.own, found.shared),
+        "cosine random": (found.own, drawn),
+        "cosine format": (drawn, found.shared),
+        "cosine concept": (found.concept, found.same - found.shared),
     }
     return pd.DataFrame({name: cosine_similarity(*pair).tolist() for name, pair in pairs.items()})
 
@@ -156,8 +161,8 @@ def alike(found: Twins, fooled: Tensor) -> pd.DataFrame:
 def added(found: Twins, fooled: Tensor, jobs: Sequence[Job]) -> dict[str, Tensor]:
     """Vectors to add instead of the fine-tune, by name, (k, d) float32 each.
 
-    ``whole`` is the run's own, ``format`` and ``concept`` its two parts. Controls: ``other
-    concept`` (format with the part of another concept), ``random part`` (format with a random
+    ``whole`` is the run's own, ``shared`` and ``concept`` its two parts. Controls: ``other
+    concept`` (the shared part with the concept part of another), ``random part`` (with a random
     direction as long as the concept's), ``random answers``.
     """
     names, concept = list(dict.fromkeys(job.concept for job in jobs)), found.concept
@@ -170,7 +175,7 @@ def added(found: Twins, fooled: Tensor, jobs: Sequence[Job]) -> dict[str, Tensor
     drawn = constancy.random_like(concept, seed=1)
     made = {
         "whole": found.own,
-        "format": found.shared,
+        "shared": found.shared,
         "concept": concept,
         "other concept": found.shared + concept[[another(job) for job in jobs]],
         "random part": found.shared + drawn,
@@ -199,9 +204,9 @@ def examine(
 
     Returns:
         One row a run with the columns of ``shares`` and ``alike``; and answers as ``Grid.run``
-        has them, one row a run, method and family: ``base``, the method itself, ``… everywhere``
-        for parts at every token instead of those that are read, and, of a LoRA, ``only …`` and
-        ``without …`` for what it adds at every token, along one part and without it.
+        has them, one row a run, method and family: ``base``, the method itself, the vectors of
+        ``added`` where the answer is read and, of ``PARTS``, ``… everywhere``; and, of a LoRA,
+        ``only …`` and ``without …``: what it adds at every token, along one part and without it.
     """
     grid, jobs = study.grid, protocol.jobs(method, study.pairs)
     control = protocol.jobs(protocol.random_answers(method), study.pairs)
@@ -212,18 +217,19 @@ def examine(
     found = twins(vectors(study, jobs), [j.concept for j in jobs], [j.seed for j in jobs])
     site = site_of(jobs[0]) if method.kind == "lora" else Site.parse(method.site)
     for name, given in added(found, fooled, jobs).items():
-        for where, position in (("", study.position), (" everywhere", "all")):
-            adapter = fixed(given, site, position)
-            answers.append(ask(grid, name + where, adapter, jobs, families, validation=True))
+        read = fixed(given, site, study.position)
+        answers.append(ask(grid, name, read, jobs, families, validation=True))
+        if name in PARTS:
+            everywhere = fixed(given, site, "all")
+            answers.append(ask(grid, f"{name} everywhere", everywhere, jobs, families))
     for k, job in enumerate(bar(jobs, "parts of LoRAs") if method.kind == "lora" else ()):
         lora = grid.trained([job])
         assert isinstance(lora, LoraAdapter)
-        parts = {"format": found.shared[k].float(), "concept": found.concept[k].float()}
+        parts = {"shared": found.shared[k].float(), "concept": found.concept[k].float()}
         for name, one in _filtered(lora, site, parts).items():
             answers.append(ask(grid, name, one, [job], families))
     named = [{"concept": j.concept, "seed": j.seed, "run": f"{j.concept} {j.seed}"} for j in jobs]
-    measures = shares(found).rename(columns={"concept": "concept part"})
-    table = pd.concat([pd.DataFrame(named), measures, alike(found, fooled)], axis=1)
+    table = pd.concat([pd.DataFrame(named), shares(found), alike(found, fooled)], axis=1)
     told = pd.concat(answers, ignore_index=True)
     told["run"] = told["method"] + " " + told["concept"] + " " + told["seed"].astype(str)
     return table, told

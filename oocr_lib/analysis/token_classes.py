@@ -68,8 +68,10 @@ def texts(study: Study, job: Job, unrelated: Sequence[Encoded], prompts: int = 1
         prompts: of each kind, at most.
     """
     encoded, tokenizer = study.grid.task(job.concept, job.seed), study.grid.lm.tokenizer
-    step = max(1, len(encoded.questions) // prompts)  # of every family
-    asked = [encode_question(tokenizer, q.question, "") for q in encoded.questions[::step]]
+    last = len(encoded.questions) - 1  # evenly, so that every family is there
+    places = sorted({round(i * last / max(1, prompts - 1)) for i in range(prompts)})
+    chosen = [encoded.questions[i].question for i in places]
+    asked = [encode_question(tokenizer, question, "") for question in chosen]
     marked = [item for item in asked if study.position == "last" or item.spans[study.position]]
     return Texts(
         encoded.train[:prompts],
@@ -232,13 +234,15 @@ def look(
     unrelated: Sequence[Encoded],
     *,
     prompts: int = 16,
-    draws: int = 2,
+    draws: int = 3,
+    seen: Texts | None = None,
 ) -> pd.DataFrame:
     """One finished LoRA run and its nulls, by token class and place.
 
     Args:
         control: the run of the same concept and seed that was trained on random answers.
         draws: random LoRAs; their measures are averaged.
+        seen: what to look at it on; default ``texts`` of the run.
 
     Returns:
         Columns ``concept, seed, who, place, tokens, absolute, signed, mean_energy, length_cv``;
@@ -255,7 +259,7 @@ def look(
             "on one block."
         )
     lm, block = study.grid.lm, blocks[0]
-    seen = texts(study, job, unrelated, prompts)
+    seen = seen or texts(study, job, unrelated, prompts)
     trained = study.grid.trained([job])
     assert isinstance(trained, LoraAdapter)
     who: dict[str, list[LoraAdapter]] = {"LoRA": [trained]}
@@ -290,12 +294,15 @@ def examine(
     *,
     nulls: bool = True,
     prompts: int = 16,
-    draws: int = 2,
+    draws: int = 3,
+    of: Study | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Train (or find) a LoRA on every pair, and its nulls; look into each.
 
     Args:
-        nulls: also train on random answers, and draw random LoRAs.
+        nulls: also train on random answers.
+        draws: random LoRAs a run.
+        of: a study with as many pairs, whose texts the LoRAs are looked at on; default the same.
 
     Returns:
         The table of ``look`` over all runs; and answers as ``Grid.run`` has them, of methods
@@ -308,8 +315,10 @@ def examine(
         fooled = protocol.jobs(protocol.random_answers(method), pairs)
         answers.append(study.grid.run(fooled, "random answers"))
         controls = list(fooled)
-    parts = [
-        look(study, job, control, unrelated, prompts=prompts, draws=draws if nulls else 0)
-        for job, control in bar(list(zip(jobs, controls, strict=True)), "looking into LoRAs")
-    ]
+    parts, other = [], of or study
+    shown = protocol.jobs(method, other.pairs[: len(jobs)] if of else pairs)
+    listed = list(zip(jobs, controls, shown, strict=True))
+    for job, control, asked in bar(listed, "looking into LoRAs"):
+        seen = texts(other, asked, unrelated, prompts)
+        parts.append(look(study, job, control, unrelated, draws=draws, seen=seen))
     return pd.concat(parts, ignore_index=True), pd.concat(answers, ignore_index=True)
