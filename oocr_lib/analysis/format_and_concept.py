@@ -37,7 +37,7 @@ from oocr_lib.util.errors import UserError
 from oocr_lib.util.progress import bar
 
 #: Vectors that are also added at every token.
-PARTS = ("whole", "shared", "concept")
+PARTS = ("whole", "shared part", "concept part")
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,35 +135,35 @@ def vectors(study: Study, jobs: Sequence[Job]) -> Tensor:
 
 
 @checked
-def alike(found: Twins, fooled: Tensor) -> pd.DataFrame:
+def alike(found: Twins, fooled: Tensor | None) -> pd.DataFrame:
     """Signed cosines of each run's vector with others, one row a run.
 
     Args:
-        fooled: (k, d), of the same runs trained on random answers.
+        fooled: (k, d), of the same runs trained on random answers, if there are any.
 
     Returns:
         ``cosine same`` and ``cosine shared``: with the means of ``Twins``; ``cosine random``: with
         the run on random answers of the same concept and seed; ``cosine format``: of that run with
         the shared part; ``cosine concept``: of what is not shared with the same of other seeds.
     """
-    drawn = constancy.usable(fooled)
     pairs = {
         "cosine same": (found.own, found.same),
         "cosine shared": (found.own, found.shared),
-        "cosine random": (found.own, drawn),
-        "cosine format": (drawn, found.shared),
         "cosine concept": (found.concept, found.same - found.shared),
     }
+    if fooled is not None:
+        drawn = constancy.usable(fooled)
+        pairs |= {"cosine random": (found.own, drawn), "cosine format": (drawn, found.shared)}
     return pd.DataFrame({name: cosine_similarity(*pair).tolist() for name, pair in pairs.items()})
 
 
 @checked
-def added(found: Twins, fooled: Tensor, jobs: Sequence[Job]) -> dict[str, Tensor]:
+def added(found: Twins, fooled: Tensor | None, jobs: Sequence[Job]) -> dict[str, Tensor]:
     """Vectors to add instead of the fine-tune, by name, (k, d) float32 each.
 
-    ``whole`` is the run's own, ``shared`` and ``concept`` its two parts. Controls: ``other
-    concept`` (the shared part with the concept part of another), ``random part`` (with a random
-    direction as long as the concept's), ``random answers``.
+    ``whole`` is the run's own, ``shared part`` and ``concept part`` sum to it. Controls: ``other
+    part`` (the shared part with the concept part of another concept), ``random part`` (with a
+    random direction as long as the concept's), and ``random answers`` where there are any.
     """
     names, concept = list(dict.fromkeys(job.concept for job in jobs)), found.concept
 
@@ -175,12 +175,12 @@ def added(found: Twins, fooled: Tensor, jobs: Sequence[Job]) -> dict[str, Tensor
     drawn = constancy.random_like(concept, seed=1)
     made = {
         "whole": found.own,
-        "shared": found.shared,
-        "concept": concept,
-        "other concept": found.shared + concept[[another(job) for job in jobs]],
+        "shared part": found.shared,
+        "concept part": concept,
+        "other part": found.shared + concept[[another(job) for job in jobs]],
         "random part": found.shared + drawn,
-        "random answers": fooled,
     }
+    made |= {} if fooled is None else {"random answers": fooled}
     return {name: given.float() for name, given in made.items()}
 
 
@@ -194,13 +194,14 @@ def _filtered(lora: LoraAdapter, site: Site, parts: dict[str, Tensor]) -> dict[s
 
 @checked
 def examine(
-    study: Study, method: Method, families: Collection[str] | None = None
+    study: Study, method: Method, families: Collection[str] | None = None, control: bool = True
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train (or find) a method and its random-answer control on all pairs; take them apart.
+    """Train (or find) a method on all pairs, with its random-answer control; take them apart.
 
     Args:
         method: a LoRA on one block, or a vector.
         families: question families that the parts are asked; default all.
+        control: whether to train on random answers, too.
 
     Returns:
         One row a run with the columns of ``shares`` and ``alike``; and answers as ``Grid.run``
@@ -209,11 +210,13 @@ def examine(
         ``only …`` and ``without …``: what it adds at every token, along one part and without it.
     """
     grid, jobs = study.grid, protocol.jobs(method, study.pairs)
-    control = protocol.jobs(protocol.random_answers(method), study.pairs)
     base = protocol.jobs(Method("base", "base"), study.pairs)
     answers = [grid.run(base, "base"), grid.run(jobs, method.name)]
-    _ = grid.run(control, "random answers")
-    fooled = vectors(study, control)
+    fooled = None
+    if control:
+        drawn = protocol.jobs(protocol.random_answers(method), study.pairs)
+        _ = grid.run(drawn, "random answers")
+        fooled = vectors(study, drawn)
     found = twins(vectors(study, jobs), [j.concept for j in jobs], [j.seed for j in jobs])
     site = site_of(jobs[0]) if method.kind == "lora" else Site.parse(method.site)
     for name, given in added(found, fooled, jobs).items():
@@ -225,7 +228,7 @@ def examine(
     for k, job in enumerate(bar(jobs, "parts of LoRAs") if method.kind == "lora" else ()):
         lora = grid.trained([job])
         assert isinstance(lora, LoraAdapter)
-        parts = {"shared": found.shared[k].float(), "concept": found.concept[k].float()}
+        parts = {"shared part": found.shared[k].float(), "concept part": found.concept[k].float()}
         for name, one in _filtered(lora, site, parts).items():
             answers.append(ask(grid, name, one, [job], families))
     named = [{"concept": j.concept, "seed": j.seed, "run": f"{j.concept} {j.seed}"} for j in jobs]

@@ -57,7 +57,7 @@ def conditions(
     made += [Condition("block", b, study.lora(b), nulls=True) for b in sorted({*blocks, block})]
     made.append(Condition("tokens", "every token", usual))
     made.append(Condition("tokens", "where read", replace(usual, lora_position=study.position)))
-    made.append(Condition("batch", 4 * config.batch, with_config(usual, batch=4 * config.batch)))
+    made.append(Condition("batch", 2 * config.batch, with_config(usual, batch=2 * config.batch)))
     made.append(Condition("decay", 1.0, with_config(usual, weight_decay=1.0)))
     return made
 

@@ -96,13 +96,13 @@ def test_vectors_to_add_and_their_controls() -> None:
     jobs = [Job(Method("lora_one", "lora", blocks=(0,)), n, s) for n, s in pairs]
     found, fooled = planted(2, 1, 0.1), drawn(12, 7)
     made = parts.added(found, fooled, jobs)
-    assert torch.allclose(made["shared"] + made["concept"], made["whole"], atol=1e-5)
+    assert torch.allclose(made["shared part"] + made["concept part"], made["whole"], atol=1e-5)
     for k, job in enumerate(jobs):
         other = jobs.index(Job(job.method, NAMES[(NAMES.index(job.concept) + 1) % 4], job.seed))
-        expected = made["shared"][k] + made["concept"][other]
-        assert torch.allclose(made["other concept"][k], expected, atol=1e-5)
-    length = (made["random part"] - made["shared"]).norm(dim=1)
-    assert torch.allclose(length, made["concept"].norm(dim=1), atol=1e-4)
+        expected = made["shared part"][k] + made["concept part"][other]
+        assert torch.allclose(made["other part"][k], expected, atol=1e-5)
+    length = (made["random part"] - made["shared part"]).norm(dim=1)
+    assert torch.allclose(length, made["concept part"].norm(dim=1), atol=1e-4)
     assert torch.equal(made["random answers"], fooled)
 
 
@@ -113,12 +113,25 @@ def test_a_method_is_taken_apart_on_every_run(tmp_path: Path, kind: str) -> None
     pairs = [(c, s) for c in ("Rome", "Oslo") for s in (0, 1)]
     study = Study(grid, Settings({**LAPTOP, **few}), [0, 1], pairs, "codename")
     method = study.lora(0) if kind == "lora" else study.vector("resid", 0)
-    table, told = parts.examine(study, method, ("name",))
+    table, told = parts.examine(study, method, ("name",), control=kind == "lora")
     assert len(table) == 4 and table.select_dtypes("number").notna().all(axis=None)
-    names = ["base", method.name, "whole", "whole everywhere", "shared", "shared everywhere"]
-    names += ["concept", "concept everywhere", "other concept", "random part", "random answers"]
+    names = [
+        "base",
+        method.name,
+        "whole",
+        "whole everywhere",
+        "shared part",
+        "shared part everywhere",
+    ]
+    names += ["concept part", "concept part everywhere", "other part", "random part"]
     if kind == "lora":
-        names += ["only shared", "only concept", "without shared", "without concept"]
+        names += [
+            "random answers",
+            "only shared part",
+            "only concept part",
+            "without shared part",
+            "without concept part",
+        ]
     assert set(told["method"]) == set(names)
     asked = told[told.family == "name"]
     assert len(asked) == 4 * len(names) and not asked["run"].duplicated().any()
