@@ -41,7 +41,7 @@ WORDS = (NOT_RUN, "does not hold", "undecided", "holds")
 _CHECK_FIELDS = ("notebook", "metric", "rule")
 _TEXT_FIELDS = ("id", "statement", "source", "paper_value", *_CHECK_FIELDS)
 _FIELDS = (*_TEXT_FIELDS, "also", "note", "amended", "withdrawn")
-_AMENDED_FIELDS = ("date", "was", "reason")
+_AMENDED_FIELDS = ("date", "was", "reason")  # and "rules", where these were others
 _WITHDRAWN_FIELDS = ("date", "reason")
 _DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -62,11 +62,16 @@ class Check:
 
 @dataclass(frozen=True)
 class Amendment:
-    """A change of a claim after it was first judged: when, what it said before, and why."""
+    """A change of a claim after it was first judged: when, what it said before, and why.
+
+    ``rules`` are those of its checks before, in their order, where they were others; then the
+    verdict that they give stays readable.
+    """
 
     date: str
     was: str
     reason: str
+    rules: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"Amended {self.date}: {self.reason} Before: {self.was}"
@@ -108,12 +113,6 @@ class Claim:
     amended: tuple[Amendment, ...] = ()
     withdrawn: Withdrawal | None = None
 
-    @property
-    def remarks(self) -> str:
-        """Note, amendments and withdrawal, as one text."""
-        last = [] if self.withdrawn is None else [self.withdrawn]
-        return " ".join([self.note, *map(str, (*self.amended, *last))]).strip()
-
 
 @dataclass(frozen=True)
 class Measured:
@@ -150,6 +149,28 @@ class Verdict:
     def by_rule(self) -> str:
         """The worst verdict among the checks: the first of ``WORDS`` that occurs."""
         return min((one.verdict for one in self.measured), key=WORDS.index)
+
+    def earlier(self, change: Amendment) -> str:
+        """What the rules before an amendment say of today's numbers; empty where none changed."""
+        if not change.rules:
+            return ""
+        words = [
+            NOT_RUN if one.interval is None else verdict(one.interval, rule)
+            for one, rule in zip(self.measured, change.rules, strict=True)
+        ]
+        return min(words, key=WORDS.index)
+
+    @property
+    def changes(self) -> list[str]:
+        """Every amendment as text, with the verdict of the rules before it."""
+        earlier = [(change, self.earlier(change)) for change in self.claim.amended]
+        return [f"{a} By the rules then: {word}." if word else str(a) for a, word in earlier]
+
+    @property
+    def remarks(self) -> str:
+        """Note, amendments and withdrawal, as one text."""
+        last = [] if self.claim.withdrawn is None else [str(self.claim.withdrawn)]
+        return " ".join([self.claim.note, *self.changes, *last]).strip()
 
 
 @checked
@@ -299,13 +320,25 @@ def _claim(entry: Any, used: set[str]) -> Claim:
     amended = entry.get("amended", [])
     if not isinstance(amended, list):
         raise UserError(f"'amended' is {amended!r}. Give a list of tables: date, was, reason.")
-    changes = tuple(_amendment(change) for change in amended)
-    gone = Withdrawal(*_dated(entry["withdrawn"], "withdrawn")) if "withdrawn" in entry else None
+    changes = tuple(_amendment(change, len(checks)) for change in amended)
+    gone = _withdrawal(entry["withdrawn"]) if "withdrawn" in entry else None
     return Claim(**shown, checks=tuple(checks), note=note, amended=changes, withdrawn=gone)
 
 
-def _amendment(entry: Any) -> Amendment:
-    return Amendment(*_dated(entry, "amended"))
+def _amendment(entry: Any, checks: int) -> Amendment:
+    rules = entry.get("rules", []) if isinstance(entry, dict) else []
+    if not isinstance(rules, list) or len(rules) not in (0, checks):
+        raise UserError(f"'rules' is {rules!r}. Give one rule for each of the {checks} checks.")
+    for rule in rules:
+        verdict(Interval(0.0, 0.0, 0.0, 1), _text({"rules": rule}, "rules"))
+    kept = {k: v for k, v in entry.items() if k != "rules"} if isinstance(entry, dict) else entry
+    date, was, reason = _dated(kept, "amended")
+    return Amendment(date, was, reason, tuple(rules))
+
+
+def _withdrawal(entry: Any) -> Withdrawal:
+    date, reason = _dated(entry, "withdrawn")
+    return Withdrawal(date, reason)
 
 
 def _dated(entry: Any, field: str) -> list[str]:

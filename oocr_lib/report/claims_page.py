@@ -80,7 +80,7 @@ def to_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
             "source": one.claim.source,
             "paper_value": one.claim.paper_value,
             "note": one.claim.note,
-            "amended": [str(change) for change in one.claim.amended],
+            "amended": one.changes,
             "withdrawn": str(one.claim.withdrawn or ""),
             "verdict": one.word,
             "by_rule": one.by_rule,
@@ -97,7 +97,7 @@ def to_markdown(verdicts: Sequence[Verdict]) -> str:
     lines += [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
     for one in verdicts:
         claim = one.claim
-        note = f"<br>*{_markdown(claim.remarks)}*" if claim.remarks else ""
+        note = f"<br>*{_markdown(one.remarks)}*" if one.remarks else ""
         head = [
             f"{_markdown(claim.statement)} (`{claim.id}`){note}",
             f"**{_markdown(_word(one))}**",
@@ -172,7 +172,7 @@ def _group(one: Verdict) -> str:
     """The table rows of one claim."""
     claim, several = one.claim, len(one.measured) > 1
     span = f'rowspan="{len(one.measured)}"'
-    note = f"<small>{_html(claim.remarks)}</small>" if claim.remarks else ""
+    note = f"<small>{_html(one.remarks)}</small>" if one.remarks else ""
     statement = f"{_html(claim.statement)} <code>{_html(claim.id)}</code>{note}"
     head = f'<th role="rowheader" scope="rowgroup" {span}>{statement}</th>'
     kind = one.word.replace(" ", "-")

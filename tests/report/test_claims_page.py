@@ -259,7 +259,7 @@ def test_an_amendment_is_shown_with_what_was_said_before() -> None:
     one = verdict("holds")
     one = replace(one, claim=replace(one.claim, note="A note.", amended=(change,)))
     said = "A note. Amended 2026-11-26: It did not say which tokens. Before: All tokens were meant."
-    assert one.claim.remarks == said
+    assert one.remarks == said
     assert said in claims_page.to_html([one])
     assert "Amended 2026" in claims_page.to_markdown([one])
     assert claims_page.to_json([one])["claims"][0]["amended"] == [str(change)]
