@@ -206,7 +206,7 @@ def examine(
     Returns:
         One row a run with the columns of ``shares`` and ``alike``; and answers as ``Grid.run``
         has them, one row a run, method and family: ``base``, the method itself, the vectors of
-        ``added`` where the answer is read and, of ``PARTS``, ``… everywhere``; and, of a LoRA,
+        ``added`` where the answer is read; and, of a LoRA, ``… everywhere`` of ``PARTS``, and
         ``only …`` and ``without …``: what it adds at every token, along one part and without it.
     """
     grid, jobs = study.grid, protocol.jobs(method, study.pairs)
@@ -221,8 +221,8 @@ def examine(
     site = site_of(jobs[0]) if method.kind == "lora" else Site.parse(method.site)
     for name, given in added(found, fooled, jobs).items():
         read = fixed(given, site, study.position)
-        answers.append(ask(grid, name, read, jobs, families, validation=True))
-        if name in PARTS:
+        answers.append(ask(grid, name, read, jobs, families))
+        if name in PARTS and method.kind == "lora":
             everywhere = fixed(given, site, "all")
             answers.append(ask(grid, f"{name} everywhere", everywhere, jobs, families))
     for k, job in enumerate(bar(jobs, "parts of LoRAs") if method.kind == "lora" else ()):

@@ -115,16 +115,10 @@ def test_a_method_is_taken_apart_on_every_run(tmp_path: Path, kind: str) -> None
     method = study.lora(0) if kind == "lora" else study.vector("resid", 0)
     table, told = parts.examine(study, method, ("name",), control=kind == "lora")
     assert len(table) == 4 and table.select_dtypes("number").notna().all(axis=None)
-    names = [
-        "base",
-        method.name,
-        "whole",
-        "whole everywhere",
-        "shared part",
-        "shared part everywhere",
-    ]
-    names += ["concept part", "concept part everywhere", "other part", "random part"]
+    names = ["base", method.name, "whole", "shared part", "concept part", "other part"]
+    names.append("random part")
     if kind == "lora":
+        names += [f"{name} everywhere" for name in parts.PARTS]
         names += [
             "random answers",
             "only shared part",

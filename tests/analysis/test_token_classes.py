@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from oocr_lib.adapters import LoraAdapter
-from oocr_lib.analysis import token_classes
+from oocr_lib.analysis import constancy, token_classes
 from oocr_lib.analysis.token_classes import CLASSES, Texts, by_class, measured, split
 from oocr_lib.encoding import Batch, Encoded
 from oocr_lib.models.language_model import LanguageModel
@@ -67,6 +67,13 @@ def test_one_direction_with_the_sign_of_the_answer() -> None:
     found = measured(sign * torch.randn(D, generator=torch.Generator().manual_seed(0)))
     assert found["absolute"] == pytest.approx(1)
     assert abs(found["signed"]) < 0.05 and found["mean_energy"] < 0.01
+
+
+def test_measures_are_those_of_constancy() -> None:
+    vectors = torch.randn(20, D, generator=torch.Generator().manual_seed(1)) + 0.5
+    slow = constancy.constancy(vectors)
+    expected = [slow.absolute.mean, slow.signed.mean, slow.mean_share, slow.norm_cv]
+    assert list(measured(vectors).values()) == pytest.approx(expected)
 
 
 def test_classes_hold_the_tokens_that_they_name() -> None:
