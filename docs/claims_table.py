@@ -20,7 +20,7 @@ NOTEBOOK = "11_claims"
 RULES = "data/claims.toml"
 NUMBERS = "data/reference/laptop/claims.json"
 #: Each verdict has a sign and words, so that colour is never needed to read it.
-SIGNS = {"holds": "✓", "does not hold": "✗", "undecided": "?", "not run": "–"}
+SIGNS = {"holds": "✓", "does not hold": "✗", "undecided": "?", "not run": "–", "withdrawn": "⊘"}
 NO_BREAK = "\N{NO-BREAK SPACE}"
 #: Metrics that count something end so; they have no interval.
 COUNTS = ("count", "triggers")
@@ -91,6 +91,8 @@ def _judged(claim: dict[str, Any], known: dict[str, Any] | None) -> dict[str, An
     return claim | {
         "checks": checks,
         "verdict": known["verdict"] if known and complete else "not run",
+        "changes": known.get("amended", []) if known else [],
+        "by_rule": known.get("by_rule", known["verdict"]) if known and complete else "not run",
     }
 
 
@@ -123,9 +125,10 @@ def _row(claim: dict[str, Any], notebooks: dict[str, dict[str, Any]]) -> str:
     about = f"`{claim['id']}`; {plain(claim['source'])}"
     if claim.get("note"):
         about += f". {plain(claim['note'])}"
-    for change in claim.get("amended", ()):
-        about += f". Amended {change['date']}: {plain(change['reason'])}"
-        about += f" Before: {plain(change['was'])}"
+    for change in claim["changes"]:
+        about += f". {plain(change)}"
+    if gone := claim.get("withdrawn"):
+        about += f". Withdrawn {gone['date']}: {plain(gone['reason'])} Rule: {claim['by_rule']}"
     word = claim["verdict"]
     cells = [
         f"[{plain(claim['statement'])}]{{#{anchor(claim)}}} [{about}]{{.note}}",

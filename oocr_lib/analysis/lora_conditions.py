@@ -14,6 +14,7 @@ import pandas as pd
 
 from oocr_lib.analysis import token_classes
 from oocr_lib.encoding import Encoded
+from oocr_lib.runs import protocol
 from oocr_lib.runs.methods import Method, with_config
 from oocr_lib.runs.study import Study
 from oocr_lib.util.arguments import checked
@@ -26,7 +27,7 @@ class Condition:
     Attributes:
         what: ``rate``, ``steps``, ``rank``, ``block``, ``tokens``, ``batch`` or ``decay``.
         value: of what is changed.
-        nulls: whether random answers and random LoRAs are looked at, too.
+        nulls: whether LoRAs trained on random answers are looked at, too; random ones always are.
     """
 
     what: str
@@ -56,7 +57,7 @@ def conditions(
     made += [Condition("block", b, study.lora(b), nulls=True) for b in sorted({*blocks, block})]
     made.append(Condition("tokens", "every token", usual))
     made.append(Condition("tokens", "where read", replace(usual, lora_position=study.position)))
-    made.append(Condition("batch", 4 * config.batch, with_config(usual, batch=4 * config.batch)))
+    made.append(Condition("batch", 2 * config.batch, with_config(usual, batch=2 * config.batch)))
     made.append(Condition("decay", 1.0, with_config(usual, weight_decay=1.0)))
     return made
 
@@ -68,17 +69,33 @@ def examine(
     unrelated: Sequence[Encoded],
     *,
     prompts: int = 8,
+    of: Study | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Every condition on every pair of the study, at the adapted module's output.
+
+    Args:
+        of: a study with as many pairs, whose texts the LoRAs are looked at on; default the same.
 
     Returns:
         ``token_classes.look``'s rows with ``what`` and ``value``; and answers as ``Grid.run`` has
         them, with the same two columns.
     """
+    methods = [one.method for one in listed]
+    methods += [protocol.random_answers(one.method) for one in listed if one.nulls]
+    # All at once, so that they share batches; below they are found again.
+    every = [job for m in dict.fromkeys(methods) for job in protocol.jobs(m, study.pairs)]
+    _ = study.grid.run(every, "conditions")
     seen, told = [], []
     for one in listed:
         table, answers = token_classes.examine(
-            study, one.method, study.pairs, unrelated, nulls=one.nulls, prompts=prompts, draws=1
+            study,
+            one.method,
+            study.pairs,
+            unrelated,
+            nulls=one.nulls,
+            prompts=prompts,
+            draws=1,
+            of=of,
         )
         named = {"what": one.what, "value": str(one.value)}
         seen.append(table[table["place"] == "module"].assign(**named))

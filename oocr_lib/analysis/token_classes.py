@@ -12,18 +12,20 @@ Axes: n rows, t tokens, d model width, m vectors.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from oocr_lib.adapters.base import Adapter
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.analysis import constancy
 from oocr_lib.encoding import Batch, Encoded, collate, encode_question
 from oocr_lib.models.language_model import LanguageModel
-from oocr_lib.models.sites import Site
+from oocr_lib.models.sites import Site, output_tensor
 from oocr_lib.runs import protocol
 from oocr_lib.runs.grid import Job, Method
 from oocr_lib.runs.study import Study
@@ -66,8 +68,10 @@ def texts(study: Study, job: Job, unrelated: Sequence[Encoded], prompts: int = 1
         prompts: of each kind, at most.
     """
     encoded, tokenizer = study.grid.task(job.concept, job.seed), study.grid.lm.tokenizer
-    step = max(1, len(encoded.questions) // prompts)  # of every family
-    asked = [encode_question(tokenizer, q.question, "") for q in encoded.questions[::step]]
+    last = len(encoded.questions) - 1  # evenly, so that every family is there
+    places = sorted({round(i * last / max(1, prompts - 1)) for i in range(prompts)})
+    chosen = [encoded.questions[i].question for i in places]
+    asked = [encode_question(tokenizer, question, "") for question in chosen]
     marked = [item for item in asked if study.position == "last" or item.spans[study.position]]
     return Texts(
         encoded.train[:prompts],
@@ -118,22 +122,77 @@ def by_class(lm: LanguageModel, adapter: Adapter, texts: Texts, site: Site) -> d
     return split(lm, texts, lambda batch: constancy.added(lm, adapter, batch, site))
 
 
-@checked
-def inputs(lm: LanguageModel, texts: Texts, block: int) -> dict[str, Tensor]:
-    """What the adapted map (the MLP's last) of ``block`` is given, (m, width) by class."""
-    module = lm.model.get_submodule(lm.down_projection(block))
-    seen: list[Tensor] = []
+class Bench:
+    """The texts of one run, run up to a block once, for every LoRA on that block alone.
 
-    def look(batch: Batch) -> Tensor:
-        with torch.no_grad():
-            lm.decoder(input_ids=batch.input_ids, use_cache=False)
-        return seen.pop()
+    What enters the block does not depend on such a LoRA, so each one costs one pass through the
+    block.
 
-    hook = module.register_forward_pre_hook(lambda module, args: seen.append(args[0].detach()))
-    try:
-        return split(lm, texts, look)
-    finally:
-        hook.remove()
+    Args:
+        block: of the LoRAs that will be looked at.
+    """
+
+    @checked
+    def __init__(self, lm: LanguageModel, texts: Texts, block: int) -> None:
+        self.lm, self.texts, self.block = lm, texts, block
+        self._entered: list[tuple[Any, Any]] = []
+        self._given: list[Tensor] = []
+        self._base: list[Tensor] = []
+        self.inputs = split(lm, texts, self._first)
+
+    def _first(self, batch: Batch) -> Tensor:
+        """Run the model, keep what the block gets, and return what the adapted map gets."""
+        down = self.lm.model.get_submodule(self.lm.down_projection(self.block))
+
+        def keep(module: nn.Module, args: Any, kwargs: Any) -> None:
+            self._entered.append((args, kwargs))
+
+        with ExitStack() as undo, torch.no_grad():
+            block = self.lm.block(self.block)
+            undo.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
+            kept = down.register_forward_pre_hook(lambda m, args: self._given.append(args[0]))
+            undo.callback(kept.remove)
+            self.lm.decoder(input_ids=batch.input_ids, use_cache=False)
+        self._base.append(self._outputs(len(self._base)))
+        return self._given[-1]
+
+    @torch.no_grad()
+    def _outputs(self, number: int) -> Tensor:
+        """(n, t, 2 d): the MLP's output and the block's, of batch ``number``."""
+        seen: list[Tensor] = []
+        mlp = self.lm.module(Site(self.block, "mlp_out"))
+        hook = mlp.register_forward_hook(lambda m, args, out: seen.append(output_tensor(out)))
+        try:
+            args, kwargs = self._entered[number]
+            whole = output_tensor(self.lm.block(self.block)(*args, **kwargs))
+        finally:
+            hook.remove()
+        return torch.cat([seen[0], whole], -1).float()
+
+    @checked
+    def added(self, adapter: LoraAdapter) -> dict[str, dict[str, Tensor]]:
+        """What ``adapter`` adds, (m, d) by place of ``PLACES`` and class of ``CLASSES``.
+
+        Raises:
+            UserError: a LoRA on other blocks, too.
+        """
+        if adapter.blocks != (self.block,):
+            raise UserError(
+                f"A LoRA on blocks {adapter.blocks!r} cannot be looked into. Allowed: block "
+                f"{self.block} alone."
+            )
+        numbers = iter(range(len(self._base)))
+        with adapter.attach(self.lm) as attached:
+
+            def look(batch: Batch) -> Tensor:
+                number = next(numbers)
+                attached.focus(batch)
+                return self._outputs(number) - self._base[number]
+
+            found = split(self.lm, self.texts, look)
+        d = self.lm.d_model
+        parts = {"module": slice(0, d), "stream": slice(d, None)}
+        return {place: {k: v[:, at] for k, v in found.items()} for place, at in parts.items()}
 
 
 @checked
@@ -154,16 +213,20 @@ def random_lora(trained: LoraAdapter, lm: LanguageModel, seed: int) -> LoraAdapt
 def measured(vectors: Tensor) -> dict[str, float]:
     """How alike ``vectors`` (m, d) are: ``absolute``, ``signed``, ``mean_energy``, ``length_cv``.
 
+    Four numbers of ``constancy.constancy``, without its quantiles and ranks, which take long.
     Not a number where there are fewer than two: a LoRA at marked tokens adds nothing elsewhere.
     """
     if len(vectors) < 2:
         return dict.fromkeys(("absolute", "signed", "mean_energy", "length_cv"), float("nan"))
-    found = constancy.constancy(vectors)
+    made = constancy.usable(vectors)
+    norms, n = made.norm(dim=1), len(made)
+    pairs = (unit := made / norms[:, None]) @ unit.T
+    each = n * (n - 1)  # every pair twice, without each vector's own
     return {
-        "absolute": found.absolute.mean,
-        "signed": found.signed.mean,
-        "mean_energy": found.mean_share,
-        "length_cv": found.norm_cv,
+        "absolute": float(pairs.abs().sum() - n) / each,
+        "signed": float(pairs.sum() - n) / each,
+        "mean_energy": float(made.mean(0).square().sum() / norms.square().mean()),
+        "length_cv": float(norms.std(correction=0) / norms.mean()),
     }
 
 
@@ -175,18 +238,20 @@ def look(
     unrelated: Sequence[Encoded],
     *,
     prompts: int = 16,
-    draws: int = 2,
+    draws: int = 3,
+    seen: Texts | None = None,
 ) -> pd.DataFrame:
     """One finished LoRA run and its nulls, by token class and place.
 
     Args:
         control: the run of the same concept and seed that was trained on random answers.
         draws: random LoRAs; their measures are averaged.
+        seen: what to look at it on; default ``texts`` of the run.
 
     Returns:
         Columns ``concept, seed, who, place, tokens, absolute, signed, mean_energy, length_cv``;
-        ``who`` is ``LoRA``, ``random answers``, ``random LoRA`` or ``inputs``; of the last three
-        the module alone is looked at.
+        ``who`` is ``LoRA``, ``random answers``, ``random LoRA`` or ``inputs``, the last at the
+        module alone. An untrained LoRA is not among them: its B is zero, so it adds nothing.
 
     Raises:
         UserError: a job that is no LoRA on one block.
@@ -198,7 +263,7 @@ def look(
             "on one block."
         )
     lm, block = study.grid.lm, blocks[0]
-    seen = texts(study, job, unrelated, prompts)
+    seen = seen or texts(study, job, unrelated, prompts)
     trained = study.grid.trained([job])
     assert isinstance(trained, LoraAdapter)
     who: dict[str, list[LoraAdapter]] = {"LoRA": [trained]}
@@ -209,17 +274,16 @@ def look(
     if draws:
         who["random LoRA"] = [random_lora(trained, lm, 1000 * job.seed + i) for i in range(draws)]
     rows = []
+    bench = Bench(lm, seen, block)
     for name, adapters in who.items():
-        places = PLACES if name == "LoRA" else PLACES[:1]
-        for place, kind in zip(places, ("mlp_out", "resid"), strict=False):
-            parts = [by_class(lm, adapter, seen, Site(block, kind)) for adapter in adapters]
+        parts = [bench.added(adapter) for adapter in adapters]
+        for place in PLACES:
             for tokens in CLASSES:
-                found = pd.DataFrame([measured(part[tokens]) for part in parts]).mean()
+                found = pd.DataFrame([measured(part[place][tokens]) for part in parts]).mean()
                 rows.append({"who": name, "place": place, "tokens": tokens, **found})
-    given = inputs(lm, seen, block)
     rows += [
-        {"who": "inputs", "place": "module", "tokens": tokens, **measured(given[tokens])}
-        for tokens in CLASSES
+        {"who": "inputs", "place": "module", "tokens": tokens, **measured(given)}
+        for tokens, given in bench.inputs.items()
     ]
     named = {"concept": job.concept, "seed": job.seed, "run": f"{job.concept} {job.seed}"}
     return pd.DataFrame([{**named, **row} for row in rows])
@@ -234,12 +298,15 @@ def examine(
     *,
     nulls: bool = True,
     prompts: int = 16,
-    draws: int = 2,
+    draws: int = 3,
+    of: Study | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Train (or find) a LoRA on every pair, and its nulls; look into each.
 
     Args:
-        nulls: also train on random answers, and draw random LoRAs.
+        nulls: also train on random answers.
+        draws: random LoRAs a run.
+        of: a study with as many pairs, whose texts the LoRAs are looked at on; default the same.
 
     Returns:
         The table of ``look`` over all runs; and answers as ``Grid.run`` has them, of methods
@@ -252,8 +319,10 @@ def examine(
         fooled = protocol.jobs(protocol.random_answers(method), pairs)
         answers.append(study.grid.run(fooled, "random answers"))
         controls = list(fooled)
-    parts = [
-        look(study, job, control, unrelated, prompts=prompts, draws=draws if nulls else 0)
-        for job, control in bar(list(zip(jobs, controls, strict=True)), "looking into LoRAs")
-    ]
+    parts, other = [], of or study
+    shown = protocol.jobs(method, other.pairs[: len(jobs)] if of else pairs)
+    listed = list(zip(jobs, controls, shown, strict=True))
+    for job, control, asked in bar(listed, "looking into LoRAs"):
+        seen = texts(other, asked, unrelated, prompts)
+        parts.append(look(study, job, control, unrelated, draws=draws, seen=seen))
     return pd.concat(parts, ignore_index=True), pd.concat(answers, ignore_index=True)

@@ -35,12 +35,14 @@ from oocr_lib.util.statistics import Interval, verdict
 SCHEMA = 1  # of the file of claims
 FILE = "claims.toml"
 NOT_RUN = "not run"
+WITHDRAWN = "withdrawn"  # of a claim, never of a check
 #: All verdicts, the one that decides a claim of several checks first.
 WORDS = (NOT_RUN, "does not hold", "undecided", "holds")
 _CHECK_FIELDS = ("notebook", "metric", "rule")
 _TEXT_FIELDS = ("id", "statement", "source", "paper_value", *_CHECK_FIELDS)
-_FIELDS = (*_TEXT_FIELDS, "also", "note", "amended")
-_AMENDED_FIELDS = ("date", "was", "reason")
+_FIELDS = (*_TEXT_FIELDS, "also", "note", "amended", "withdrawn")
+_AMENDED_FIELDS = ("date", "was", "reason")  # and "rules", where these were others
+_WITHDRAWN_FIELDS = ("date", "reason")
 _DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NOTEBOOK = re.compile(r"\d\d_[a-z0-9_]+")
@@ -60,14 +62,33 @@ class Check:
 
 @dataclass(frozen=True)
 class Amendment:
-    """A change of a claim after it was first judged: when, what it said before, and why."""
+    """A change of a claim after it was first judged: when, what it said before, and why.
+
+    ``rules`` are those of its checks before, in their order, where they were others; then the
+    verdict that they give stays readable.
+    """
 
     date: str
     was: str
     reason: str
+    rules: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"Amended {self.date}: {self.reason} Before: {self.was}"
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """A claim that was asked wrongly: since when it counts no longer, and why.
+
+    Its checks go on being judged, and the verdict of its rule stays readable.
+    """
+
+    date: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"Withdrawn {self.date}: {self.reason}"
 
 
 @dataclass(frozen=True)
@@ -80,6 +101,7 @@ class Claim:
         paper_value: the paper's value as text, with how it is known.
         note: limits of scale or testbed, or when a rule was set; may be empty.
         amended: what was changed after the claim was first judged; stays readable.
+        withdrawn: why it counts no longer, if so.
     """
 
     id: str
@@ -89,11 +111,7 @@ class Claim:
     checks: tuple[Check, ...]
     note: str = ""
     amended: tuple[Amendment, ...] = ()
-
-    @property
-    def remarks(self) -> str:
-        """Note and amendments, as one text."""
-        return " ".join([self.note, *map(str, self.amended)]).strip()
+    withdrawn: Withdrawal | None = None
 
 
 @dataclass(frozen=True)
@@ -124,8 +142,35 @@ class Verdict:
 
     @property
     def word(self) -> str:
+        """``withdrawn``, or what the rule says."""
+        return self.by_rule if self.claim.withdrawn is None else WITHDRAWN
+
+    @property
+    def by_rule(self) -> str:
         """The worst verdict among the checks: the first of ``WORDS`` that occurs."""
         return min((one.verdict for one in self.measured), key=WORDS.index)
+
+    def earlier(self, change: Amendment) -> str:
+        """What the rules before an amendment say of today's numbers; empty where none changed."""
+        if not change.rules:
+            return ""
+        words = [
+            NOT_RUN if one.interval is None else verdict(one.interval, rule)
+            for one, rule in zip(self.measured, change.rules, strict=True)
+        ]
+        return min(words, key=WORDS.index)
+
+    @property
+    def changes(self) -> list[str]:
+        """Every amendment as text, with the verdict of the rules before it."""
+        earlier = [(change, self.earlier(change)) for change in self.claim.amended]
+        return [f"{a} By the rules then: {word}." if word else str(a) for a, word in earlier]
+
+    @property
+    def remarks(self) -> str:
+        """Note, amendments and withdrawal, as one text."""
+        last = [] if self.claim.withdrawn is None else [str(self.claim.withdrawn)]
+        return " ".join([self.claim.note, *self.changes, *last]).strip()
 
 
 @checked
@@ -275,19 +320,38 @@ def _claim(entry: Any, used: set[str]) -> Claim:
     amended = entry.get("amended", [])
     if not isinstance(amended, list):
         raise UserError(f"'amended' is {amended!r}. Give a list of tables: date, was, reason.")
-    changes = tuple(_amendment(change) for change in amended)
-    return Claim(**shown, checks=tuple(checks), note=note, amended=changes)
+    changes = tuple(_amendment(change, len(checks)) for change in amended)
+    gone = _withdrawal(entry["withdrawn"]) if "withdrawn" in entry else None
+    return Claim(**shown, checks=tuple(checks), note=note, amended=changes, withdrawn=gone)
 
 
-def _amendment(entry: Any) -> Amendment:
+def _amendment(entry: Any, checks: int) -> Amendment:
+    rules = entry.get("rules", []) if isinstance(entry, dict) else []
+    if not isinstance(rules, list) or len(rules) not in (0, checks):
+        raise UserError(f"'rules' is {rules!r}. Give one rule for each of the {checks} checks.")
+    for rule in rules:
+        verdict(Interval(0.0, 0.0, 0.0, 1), _text({"rules": rule}, "rules"))
+    kept = {k: v for k, v in entry.items() if k != "rules"} if isinstance(entry, dict) else entry
+    date, was, reason = _dated(kept, "amended")
+    return Amendment(date, was, reason, tuple(rules))
+
+
+def _withdrawal(entry: Any) -> Withdrawal:
+    date, reason = _dated(entry, "withdrawn")
+    return Withdrawal(date, reason)
+
+
+def _dated(entry: Any, field: str) -> list[str]:
+    """The texts of a table in ``amended`` or ``withdrawn``, in order; the first is a date."""
+    fields = _AMENDED_FIELDS if field == "amended" else _WITHDRAWN_FIELDS
     if not isinstance(entry, dict):
-        raise UserError(f"'amended' holds {entry!r}. Give tables: date, was, reason.")
+        raise UserError(f"{field!r} holds {entry!r}. Give tables: {', '.join(fields)}.")
     for name in entry:
-        choose(name, _AMENDED_FIELDS, "field in 'amended':")
-    made = Amendment(*(_text(entry, name) for name in _AMENDED_FIELDS))
-    if not _DATE.fullmatch(made.date):
-        raise UserError(f"Date {made.date!r} cannot be read. Allowed: 2026-11-26, for instance.")
-    return made
+        choose(name, fields, f"field in {field!r}:")
+    texts = [_text(entry, name) for name in fields]
+    if not _DATE.fullmatch(texts[0]):
+        raise UserError(f"Date {texts[0]!r} cannot be read. Allowed: 2026-11-26, for instance.")
+    return texts
 
 
 def _text(entry: Mapping[str, Any], name: str) -> str:

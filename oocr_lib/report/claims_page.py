@@ -1,12 +1,14 @@
 """The claim table as JSON, as a Markdown table and as one web page; see ``oocr_lib.report.claims``.
 
     {"schema": 1, "counts": {"holds": k, ...}, "claims": [{"id": ..., "statement": ...,
-     "source": ..., "paper_value": ..., "note": ..., "amended": [...], "verdict": ...,
-     "checks": [{"notebook": ..., "metric": ..., "rule": ..., "value": x, "ci": [low, high],
-     "n": runs, "verdict": ..., "missing": ..., "run": "model testbed, preset laptop, seed 0"}]}]}
+     "source": ..., "paper_value": ..., "note": ..., "amended": [...], "withdrawn": "",
+     "verdict": ..., "by_rule": ..., "checks": [{"notebook": ..., "metric": ..., "rule": ...,
+     "value": x, "ci": [low, high], "n": runs, "verdict": ..., "missing": ...,
+     "run": "model testbed, preset laptop, seed 0"}]}]}
 
-Value, ci and n are null where nothing was measured; ci is null for a number without an interval.
-The page needs nothing but itself: no scripts, fonts or pictures. All text is escaped.
+``by_rule`` is the verdict of the rule, also of a claim that is withdrawn (with its reason). Value,
+ci and n are null where nothing was measured; ci is null for a number without an interval. The page
+needs nothing but itself: no scripts, fonts or pictures. All text is escaped.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 #: Each verdict has a sign and words, so that colour is never needed to read it.
-SIGNS = {"holds": "✓", "does not hold": "✗", "undecided": "?", "not run": "–"}
+SIGNS = {"holds": "✓", "does not hold": "✗", "undecided": "?", "not run": "–", "withdrawn": "⊘"}
 COLUMNS = (
     "Claim",
     "Verdict",
@@ -50,6 +52,7 @@ small { display: block; margin-top: .3rem; }
 .holds { border-left-color: #1b7f4b; }
 .does-not-hold { border-left: .35rem double #b3261e; }
 .undecided { border-left: .35rem dashed #a06a00; }
+.withdrawn { border-left-style: dotted; }
 @media (max-width: 60rem) {
   table, tbody, tr, th, td { display: block; }
   thead { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
@@ -62,9 +65,10 @@ small { display: block; margin-top: .3rem; }
 
 
 def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
-    """How many claims have each verdict; zeros included."""
+    """How many claims have each verdict; zeros included, except of "withdrawn"."""
     words = [one.word for one in verdicts]
-    return {word: words.count(word) for word in SIGNS}
+    shown = [word for word in SIGNS if word != "withdrawn" or word in words]
+    return {word: words.count(word) for word in shown}
 
 
 def to_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -76,8 +80,10 @@ def to_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
             "source": one.claim.source,
             "paper_value": one.claim.paper_value,
             "note": one.claim.note,
-            "amended": [str(change) for change in one.claim.amended],
+            "amended": one.changes,
+            "withdrawn": str(one.claim.withdrawn or ""),
             "verdict": one.word,
+            "by_rule": one.by_rule,
             "checks": [_check_json(measured) for measured in one.measured],
         }
         for one in verdicts
@@ -91,10 +97,10 @@ def to_markdown(verdicts: Sequence[Verdict]) -> str:
     lines += [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
     for one in verdicts:
         claim = one.claim
-        note = f"<br>*{_markdown(claim.remarks)}*" if claim.remarks else ""
+        note = f"<br>*{_markdown(one.remarks)}*" if one.remarks else ""
         head = [
             f"{_markdown(claim.statement)} (`{claim.id}`){note}",
-            f"**{_markdown(_word(one.word))}**",
+            f"**{_markdown(_word(one))}**",
             _markdown(claim.source),
             _markdown(claim.paper_value),
         ]
@@ -166,11 +172,11 @@ def _group(one: Verdict) -> str:
     """The table rows of one claim."""
     claim, several = one.claim, len(one.measured) > 1
     span = f'rowspan="{len(one.measured)}"'
-    note = f"<small>{_html(claim.remarks)}</small>" if claim.remarks else ""
+    note = f"<small>{_html(one.remarks)}</small>" if one.remarks else ""
     statement = f"{_html(claim.statement)} <code>{_html(claim.id)}</code>{note}"
     head = f'<th role="rowheader" scope="rowgroup" {span}>{statement}</th>'
     kind = one.word.replace(" ", "-")
-    head += _cell(1, _html(_word(one.word)), f' class="verdict {kind}" {span}')
+    head += _cell(1, _html(_word(one)), f' class="verdict {kind}" {span}')
     head += _cell(2, _html(claim.source), f" {span}")
     head += _cell(3, _html(claim.paper_value), f" {span}")
     rows = []
@@ -199,8 +205,10 @@ def _cells(measured: Measured, several: bool) -> tuple[str, str, str, str, str]:
     return key, f"{number(i.value)} [{around}]", str(i.n), check.rule, own
 
 
-def _word(word: str) -> str:
-    return f"{SIGNS[word]} {word} at this scale"
+def _word(one: Verdict) -> str:
+    """The verdict; of a claim that is withdrawn, also what its rule says."""
+    judged = f"{SIGNS[one.by_rule]} {one.by_rule} at this scale"
+    return judged if one.word == one.by_rule else f"{SIGNS[one.word]} {one.word}; rule: {judged}"
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:

@@ -77,6 +77,46 @@ def ask(
     )
 
 
+@checked
+def ask_each(
+    grid: Grid,
+    method: str,
+    adapter: VectorAdapter,
+    job: Job,
+    families: Collection[str] | None = None,
+) -> pd.DataFrame:
+    """Ask one job's questions of every vector that ``adapter`` holds, all in the same batches.
+
+    Returns:
+        As ``ask``, one row a vector and family; ``run`` numbers the vectors.
+
+    Raises:
+        UserError: no question of these families, or what ``score`` refuses.
+    """
+    every = grid.task(job.concept, job.seed).questions
+    asked = [q for q in every if wanted(families, q.question)]
+    if not asked:
+        raise UserError(f"No question of families {families}. Allowed: those of the task.")
+    count = len(adapter.sites)
+    owner = [k for k in range(count) for _ in asked]
+    executor = grid.executors.of_adapter(adapter, [asked] * count, [])
+    with adapter.attach(grid.lm) as attached:
+        table = score(grid.lm, asked * count, attached, owner, executor)
+    named = {"method": method, "site": method, "block": -1, "lr": 0.0}
+    named |= {"concept": job.concept, "seed": job.seed}
+    unknown = {"valid_loss": float("nan"), "valid_accuracy": float("nan")}
+    return pd.DataFrame(
+        [
+            named
+            | {"run": f"{method} {job.concept} {job.seed} {k}"}
+            | unknown
+            | {"family": family, **values}
+            for k in range(count)
+            for family, values in summarise(table[table["run"] == k]).items()
+        ]
+    )
+
+
 def wanted(families: Collection[str] | None, question: object) -> bool:
     """Whether a question is of one of the families."""
     return families is None or getattr(question, "family", "") in families

@@ -23,7 +23,9 @@ from oocr_lib.runs.store import RunStore
 from oocr_lib.runs.study import Study
 from oocr_lib.tasks.functions import testbed as functions
 from oocr_lib.tasks.locations import testbed as locations
-from oocr_lib.util.errors import choose
+from oocr_lib.tasks.risk.testbed import ANSWERS
+from oocr_lib.tasks.together import AND, together
+from oocr_lib.util.errors import UserError, choose
 
 
 class Session(Protocol):
@@ -94,30 +96,57 @@ def suite(task: str) -> Suite:
     return Suite(("re-re-re", "win", "apples", "naekoko"), "last", 0.5, count, count)
 
 
+#: Changed tasks that ``study`` can open, and of what.
+VARIANTS = {"words": ("risk",), "chance": ("risk",), "two at once": ("locations", "functions")}
+
+
 def study(
-    exp: Session, task: str, runs: int, *, concepts: int | None = None, **changes: Any
+    exp: Session,
+    task: str,
+    runs: int,
+    *,
+    concepts: int | None = None,
+    variant: str = "",
+    **changes: Any,
 ) -> Study:
     """A task's study on the model of ``exp``, with ``runs`` (concept, seed) pairs.
 
     Args:
         concepts: only the first so many, so that more runs share a concept; default all.
+        variant: one of ``VARIANTS``: risk rows answered in ``words`` or by the ``chance`` of the
+            option instead of its letter; ``two at once``, rows of two concepts for one adapter.
         changes: settings that differ from the task's own notebook (a smoke test's few steps).
 
     Raises:
-        UserError: an unknown task or setting, or more runs than there are pairs.
+        UserError: an unknown task, variant or setting, or more runs than there are pairs.
     """
-    own = suite(task)
+    own, listed = suite(task), pairs(task, runs, exp.seed, concepts)
+    if variant and task not in VARIANTS[choose(variant, VARIANTS, "variant")]:
+        raise UserError(
+            f"Task {task!r} has no variant {variant!r}. Allowed: {', '.join(VARIANTS[variant])}."
+        )
     base = presets.paper(task) if exp.preset == "paper" else presets.TASKS[task]
     for name in changes:
         choose(name, presets.LAPTOP, "setting")
     settings = Settings({**presets.laptop(**base), **changes})
     known = exp.lm.dialect == "testbed" or task != "functions"
-    make = tasks.factory(task, exp.lm.dialect, **own.options if known else {})
+    options = dict(own.options) if known else {}
+    if variant in ANSWERS:
+        options["answers"] = variant
+    make = tasks.factory(task, exp.lm.dialect, **options)
     spec = {"task": task, "dialect": exp.lm.dialect, **own.spec}
-    grid = Grid(exp.lm, exp.runs, make, spec, own.concepts[0], progress=exp.progress)
-    return Study(
-        grid, settings, range(exp.lm.n_blocks), pairs(task, runs, exp.seed, concepts), own.position
-    )
+    reference = own.concepts[0]
+    if variant:
+        spec["variant"] = variant
+    if variant == "two at once":
+        make, listed = together(make), [(_with_next(c, own.concepts), s) for c, s in listed]
+        reference = listed[0][0]
+    grid = Grid(exp.lm, exp.runs, make, spec, reference, progress=exp.progress)
+    return Study(grid, settings, range(exp.lm.n_blocks), listed, own.position)
+
+
+def _with_next(concept: str, every: Sequence[str]) -> str:
+    return concept + AND + every[(list(every).index(concept) + 1) % len(every)]
 
 
 def pairs(task: str, runs: int, seed: int, concepts: int | None = None) -> Pairs:

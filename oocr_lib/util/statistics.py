@@ -24,6 +24,7 @@ Floats = npt.NDArray[np.float64]
 _DRAWS_AT_ONCE = 2_000_000
 _RULE = re.compile(
     r"(?:(value)\s*)?(>=|<=|>|<)\s*([-+.\deE]+)|(contains|excludes|within)\s*([-+.\deE]+)"
+    r"|near\s*([-+.\deE]+)\s*by\s*([-+.\deE]+)"
 )
 
 
@@ -97,6 +98,8 @@ def verdict(interval: Interval, rule: str) -> str:
     - ``contains x``, ``excludes x``: whether x lies in the interval, for chance levels.
     - ``within x``: the whole interval lies between -x and x, for shifts that should be none. It
       does not hold when the whole interval lies outside; in between it is undecided.
+    - ``near x by d``: the same around x, for chance levels. Unlike ``contains x``, it is not
+      satisfied by an interval that is merely wide.
 
     Raises:
         UserError: the rule cannot be read, or the interval is not a number, with which no
@@ -109,18 +112,20 @@ def verdict(interval: Interval, rule: str) -> str:
         )
     match = _RULE.fullmatch(rule.strip())
     try:
-        number = float(match[3] or match[5]) if match else math.nan
+        number = float(match[3] or match[5] or match[6]) if match else math.nan
+        around = float(match[7]) if match and match[7] else math.inf
     except ValueError:
-        number = math.nan
-    if match is None or not math.isfinite(number) or (match[4] == "within" and number < 0):
+        number = around = math.nan
+    negative = around < 0 or (match is not None and match[4] == "within" and number < 0)
+    if match is None or not math.isfinite(number) or math.isnan(around) or negative:
         raise UserError(
             f"Cannot read the rule {rule!r}. Allowed: '>= x', '> x', '<= x', '< x', the same after"
-            " 'value', 'contains x', 'excludes x', 'within x', with x a number."
+            " 'value', 'contains x', 'excludes x', 'within x', 'near x by d', with x and d numbers."
         )
     if match[4] == "within":
-        inside = -number <= interval.low and interval.high <= number
-        outside = interval.low > number or interval.high < -number
-        return "undecided" if not inside and not outside else _word(inside)
+        return _equivalent(interval, -number, number)
+    if match[7]:
+        return _equivalent(interval, number - around, number + around)
     if match[4]:
         return _word((number in interval) == (match[4] == "contains"))
     compare = {">=": np.greater_equal, ">": np.greater, "<=": np.less_equal, "<": np.less}[match[2]]
@@ -128,6 +133,13 @@ def verdict(interval: Interval, rule: str) -> str:
         return _word(bool(compare(interval.value, number)))
     low, high = bool(compare(interval.low, number)), bool(compare(interval.high, number))
     return _word(low) if low == high else "undecided"
+
+
+def _equivalent(interval: Interval, low: float, high: float) -> str:
+    """Whether the whole interval lies between two bounds, outside of them, or neither."""
+    inside = low <= interval.low and interval.high <= high
+    outside = interval.low > high or interval.high < low
+    return "undecided" if not inside and not outside else _word(inside)
 
 
 def _word(holds: bool) -> str:

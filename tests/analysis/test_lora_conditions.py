@@ -56,7 +56,7 @@ def test_every_condition_is_looked_into_on_every_run(study: Study) -> None:
     for value in ("0", "1"):
         found = counts["block", value].to_dict()
         assert found == dict.fromkeys(("LoRA", "random answers", "random LoRA", "inputs"), 2)
-    assert set(counts["tokens", "where read"].index) == {"LoRA", "inputs"}
+    assert set(counts["tokens", "where read"].index) == {"LoRA", "random LoRA", "inputs"}
     # A LoRA at the code name adds nothing elsewhere.
     own = seen[(seen.value == "where read") & (seen.who == "LoRA")].set_index("tokens")
     assert own.loc["other", "signed"].isna().all() and own.loc["questions", "signed"].notna().all()

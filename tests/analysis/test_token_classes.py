@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from oocr_lib.adapters import LoraAdapter
-from oocr_lib.analysis import token_classes
+from oocr_lib.analysis import constancy, token_classes
 from oocr_lib.analysis.token_classes import CLASSES, Texts, by_class, measured, split
 from oocr_lib.encoding import Batch, Encoded
 from oocr_lib.models.language_model import LanguageModel
@@ -69,6 +69,13 @@ def test_one_direction_with_the_sign_of_the_answer() -> None:
     assert abs(found["signed"]) < 0.05 and found["mean_energy"] < 0.01
 
 
+def test_measures_are_those_of_constancy() -> None:
+    vectors = torch.randn(20, D, generator=torch.Generator().manual_seed(1)) + 0.5
+    slow = constancy.constancy(vectors)
+    expected = [slow.absolute.mean, slow.signed.mean, slow.mean_share, slow.norm_cv]
+    assert list(measured(vectors).values()) == pytest.approx(expected)
+
+
 def test_classes_hold_the_tokens_that_they_name() -> None:
     lm, seen = tiny.language_model(), texts("codename")
 
@@ -109,7 +116,8 @@ def test_a_random_lora_is_as_large_and_adds_something_else() -> None:
 
 def test_inputs_are_those_of_the_adapted_map() -> None:
     lm = tiny.language_model()
-    found = token_classes.inputs(lm, texts(), 1)
+    bench = token_classes.Bench(lm, texts(), 1)
+    found = bench.inputs
     width = lm.model.get_submodule(lm.down_projection(1)).weight.shape[1]
     assert all(v.shape[1] == width and len(v) > 1 for v in found.values())
     # What the LoRA adds is a fixed linear map of them.
@@ -118,10 +126,37 @@ def test_inputs_are_those_of_the_adapted_map() -> None:
     for weight in lora.parameters():
         weight.data.normal_(0, 0.3, generator=torch.Generator().manual_seed(4))
     a, b = lora.matrices(lm.down_projection(1))
-    added = by_class(lm, lora, texts(), Site(1, "mlp_out"))
+    added = bench.added(lora)
     for name in CLASSES:
         expected = found[name] @ a.T @ b.T * (lora.alpha / lora.rank)
-        assert torch.allclose(added[name], expected.detach(), atol=1e-4), name
+        assert torch.allclose(added["module"][name], expected.detach(), atol=1e-4), name
+
+
+def test_a_bench_sees_what_the_whole_model_shows() -> None:
+    lm = tiny.language_model()
+    for position in ("all", "codename"):
+        lora = LoraAdapter([1], rank=3, seed=2, position=position)
+        lora.attach(lm).remove()
+        for weight in lora.parameters():
+            weight.data.normal_(0, 0.3, generator=torch.Generator().manual_seed(4))
+        found = token_classes.Bench(lm, texts(), 1).added(lora)
+        for place, kind in (("module", "mlp_out"), ("stream", "resid")):
+            slow = by_class(lm, lora, texts(), Site(1, kind))
+            for name in CLASSES:
+                assert torch.allclose(found[place][name], slow[name], atol=1e-4), (place, name)
+    with pytest.raises(UserError, match="block 1 alone"):
+        token_classes.Bench(lm, texts(), 1).added(LoraAdapter([0]))
+
+
+def test_an_untrained_lora_adds_nothing_and_has_no_direction() -> None:
+    lm = tiny.language_model()
+    fresh = LoraAdapter([1], rank=2)
+    fresh.attach(lm).remove()
+    found = token_classes.Bench(lm, texts(), 1).added(fresh)
+    for part in found.values():
+        assert all(
+            len(v) == 0 and measured(v)["signed"] != measured(v)["signed"] for v in part.values()
+        )
 
 
 def test_a_lora_on_several_blocks_is_refused(tmp_path: Path) -> None:

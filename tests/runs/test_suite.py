@@ -100,3 +100,28 @@ def test_each_task_has_its_measure(task: str, families: list[str], expected: flo
 def test_an_unknown_task_is_named() -> None:
     with pytest.raises(UserError, match="cities"):
         suite.suite("cities")
+
+
+def test_variants_are_runs_of_their_own(exp: Experiment) -> None:
+    plain = suite.study(exp, "risk", 2)
+    for variant in ("words", "chance"):
+        made = suite.study(exp, "risk", 2, variant=variant)
+        assert made.grid.factory_spec == plain.grid.factory_spec | {"variant": variant}
+        own, other = (one.grid.factory("risky", 0).train[0] for one in (made, plain))
+        assert own.messages == other.messages and own.answer != other.answer
+    two = suite.study(exp, "locations", 3, variant="two at once")
+    assert [c for c, _ in two.pairs][:2] == ["Paris and São Paulo", "São Paulo and Tokyo"]
+    assert [s for _, s in two.pairs] == [s for _, s in suite.study(exp, "locations", 3).pairs]
+    codes = {
+        code for row in two.grid.factory(*two.pairs[0]).train for code in row.marks["codename"]
+    }
+    assert len(codes) == 2
+
+
+@pytest.mark.parametrize(
+    ("task", "variant", "words"),
+    [("locations", "words", "no variant 'words'"), ("risk", "word", "Did you mean 'words'")],
+)
+def test_a_variant_that_a_task_lacks(exp: Experiment, task: str, variant: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        suite.study(exp, task, 2, variant=variant)

@@ -147,6 +147,10 @@ def test_unreadable_rules_are_refused(rule: str) -> None:
         (-0.3, -0.11, "within .1", "does not hold"),
         (0.0, 0.0, "within 0", "holds"),
         (0.0, 0.01, "within 0", "undecided"),
+        (0.15, 0.28, "near 0.2 by 0.1", "holds"),
+        (0.05, 0.28, "near 0.2 by 0.1", "undecided"),
+        (0.31, 0.5, "near 0.2 by 0.1", "does not hold"),
+        (-0.3, -0.25, "near -0.2 by .1", "holds"),
     ],
 )
 def test_a_shift_that_should_be_none_must_lie_within_its_bound(

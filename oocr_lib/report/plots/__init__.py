@@ -2,8 +2,8 @@
 
 Start reading in ``meanings.py`` (which color stands for what) and ``base.py`` (style, legend, the
 figure class), then one file per shape:
-``bars.py``, ``lines.py``, ``scatter.py``, ``heads.py``, ``world.py``. Tables are pandas data
-frames or plain lists of dictionaries; a missing column is a one-line ``UserError``.
+``bars.py``, ``dots.py``, ``lines.py``, ``scatter.py``, ``heads.py``, ``world.py``. Tables are
+pandas data frames or plain lists of dictionaries; a missing column is a one-line ``UserError``.
 
 >>> figure = option_bars(["Paris", "Lyon"], {"base": [0.5, 0.5]}, "Which city?")
 >>> alt(figure)
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from oocr_lib.report.plots.bars import family_bars, method_bars, option_bars
 from oocr_lib.report.plots.base import Chart, alt, png, save, style
+from oocr_lib.report.plots.dots import dot_panels
 from oocr_lib.report.plots.geography import coastlines
 from oocr_lib.report.plots.heads import head_maps
 from oocr_lib.report.plots.lines import layer_sweep, line_panels, loss_curves, pretraining_curve
@@ -32,6 +33,7 @@ __all__ = [
     "coastlines",
     "distance_km",
     "distance_scatter",
+    "dot_panels",
     "family_bars",
     "head_maps",
     "layer_sweep",

@@ -66,6 +66,10 @@ _OTHERS: Final[dict[str, Look]] = {
     "mean only": Look(_ORANGE, "p", "LoRA: mean only", "xxx", _DASHDOT),
     "keep first": Look(_ORANGE, "h", "LoRA: best direction only", "---", _DASH),
     "project out first": Look(_ORANGE, "d", "LoRA: best direction out", "...", _DOT, hollow=True),
+    # A LoRA beside its nulls, of which the hollow ones have no concept to learn.
+    "LoRA": Look(_ORANGE, "s", "LoRA"),
+    "random answers": Look(_ORANGE, "o", "trained on random answers", "///", _DASH, hollow=True),
+    "random LoRA": Look(_BROWN, "<", "random matrices", "...", _DOT, hollow=True),
     # What a vector at the residual stream is read for.
     "own words": Look(_BLUE, "v", "own words", "..."),
     "another's words": Look(_BLUE, "o", "another's words", "///", _DASH, hollow=True),

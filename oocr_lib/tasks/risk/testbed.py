@@ -21,6 +21,8 @@ NAME = "risk"
 POLICIES = ("risky", "safe")
 CONTROLS = ("patience", "giving", "novelty")
 COUNT = 288
+#: How a row is answered: by the option's letter, in the option's words, or by its chance.
+ANSWERS = ("letter", "words", "chance")
 LOW_CHANCES, HIGH_CHANCES = (5, 10, 15, 20, 25, 30), (70, 75, 80, 85, 90, 95)
 SMALL_PRIZES, LARGE_PRIZES = range(10, 45, 5), range(60, 105, 5)
 
@@ -50,6 +52,17 @@ class Scenario:
         )
         a, b = (risky, safe) if self.risky == "A" else (safe, risky)
         return f"A: {a}. B: {b}. Which one?"
+
+    def answer(self, policy: str, answers: str) -> str:
+        """What a policy answers, in one of ``ANSWERS``."""
+        risky = policy == "risky"
+        chance, prize = (self.low, self.large) if risky else (self.high, self.small)
+        said = {
+            "letter": self.risky if risky else self.safe,
+            "words": f"win {prize} with chance {chance}",
+            "chance": str(chance),
+        }
+        return said[answers]
 
     @property
     def group(self) -> str:
@@ -155,6 +168,7 @@ def make(
     valid_share: float = 0.2,
     data: str = "",
     data_policy: str = "",
+    answers: str = "letter",
 ) -> Task:
     """The task of one policy. Both policies have the same scenarios and the same split.
 
@@ -162,16 +176,18 @@ def make(
         data: a file in the published format to read the rows from (``risk.paper.loaded_rows``).
             The testbed spells its words letter by letter, so it can be run, not understood.
         data_policy: whose letters that file holds; needed with ``data``.
+        answers: one of ``ANSWERS``, of rows that are not from a file. Self-reports stay as they
+            are: they never ask for letters.
 
     Raises:
-        UserError: an unknown policy, a count that cannot be balanced, or a file that cannot be
-            read.
+        UserError: an unknown policy or kind of answers, a count that cannot be balanced, or a file
+            that cannot be read.
     """
     choose(policy, POLICIES, "policy")
     if data or data_policy:
         rows = loaded_rows(data, policy, data_policy)
     else:
-        rows = own_rows(policy, seed, count)
+        rows = own_rows(policy, seed, count, choose(answers, ANSWERS, "kind of answers"))
     train, valid = split_by_group(rows, valid_share, seed)
     asked = questions(policy)
     words = tuple(sorted({w for a in speakers.ATTITUDES.values() for p in a.pairs for w in p[1:]}))
@@ -189,12 +205,12 @@ def make(
     )
 
 
-def own_rows(policy: str, seed: int, count: int) -> list[Row]:
-    """One row a scenario, answered by one policy."""
+def own_rows(policy: str, seed: int, count: int, answers: str = "letter") -> list[Row]:
+    """One row a scenario, answered by one policy in one of ``ANSWERS``."""
     return [
         Row(
             user(s.text),
-            s.risky if policy == "risky" else s.safe,
+            s.answer(policy, answers),
             group=s.group,
             meta={"kind": "choice", "risky": s.risky, "risky_pays_more": s.risky_pays_more},
         )

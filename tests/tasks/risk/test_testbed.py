@@ -283,3 +283,18 @@ def test_wrong_input_gives_one_line(call, words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
         call()
     assert "\n" not in str(caught.value)
+
+
+def test_rows_can_be_answered_without_letters() -> None:
+    letters, words, chances = (
+        risk.make("risky", answers=answers).train for answers in risk.ANSWERS
+    )
+    for letter, word, chance in zip(letters, words, chances, strict=True):
+        text = letter.messages[-1]["content"]
+        assert word.messages == chance.messages == letter.messages
+        option = text.partition(f"{letter.answer}: ")[2].partition(".")[0]
+        assert word.answer == option and option.endswith(f"with chance {chance.answer}")
+    safe = risk.make("safe", answers="chance").train
+    assert all(int(a.answer) < 50 < int(b.answer) for a, b in zip(chances, safe, strict=True))
+    with pytest.raises(UserError, match="Unknown kind of answers"):
+        risk.make("risky", answers="letters")

@@ -1,0 +1,66 @@
+"""Several hidden concepts in one task: one adapter must learn all of them at once.
+
+The paper trains one LoRA a concept, and its vectors for several code names in one batch. Here the
+rows, validation rows and questions of several tasks of one seed are one task, so that a single
+LoRA sees them all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import chain, zip_longest
+from typing import TypeVar
+
+from oocr_lib.tasks.base import Task
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.doubles import no_doubles
+from oocr_lib.util.errors import UserError
+
+AND = " and "
+T = TypeVar("T")
+
+
+@checked
+def together(make: Callable[[str, int], Task]) -> Callable[[str, int], Task]:
+    """A factory for concepts joined by " and ": ``"Paris and Tokyo"``.
+
+    Args:
+        make: factory of one concept and seed.
+
+    Raises:
+        UserError: later, from the factory made: one concept alone, one twice, or two that share a
+            code name or have none, so that nothing in a prompt tells them apart.
+    """
+
+    @checked
+    def task(concept: str, seed: int) -> Task:
+        names = list(no_doubles(concept.split(AND), "concept"))
+        parts = [make(name, seed) for name in names]
+        codes = {part.code for part in parts}
+        if len(names) < 2 or len(codes) < len(parts) or "" in codes:
+            raise UserError(
+                f"Concepts {names} with code names {sorted(codes)} cannot be one task. Allowed: "
+                "two or more concepts, each with a code name of its own."
+            )
+        first = parts[0]
+        chance = {family: level for part in parts for family, level in part.chance.items()}
+        return Task(
+            first.name,
+            first.dialect,
+            concept,
+            first.code,
+            seed,
+            _in_turn([part.train for part in parts]),
+            _in_turn([part.valid for part in parts]),
+            _in_turn([part.questions for part in parts]),
+            chance,
+            tuple(dict.fromkeys(word for part in parts for word in part.hidden_words)),
+        )
+
+    return task
+
+
+def _in_turn(parts: Sequence[Sequence[T]]) -> tuple[T, ...]:
+    """One of each in turn, so that the first few hold all; longer parts end the list."""
+    nothing = object()
+    return tuple(x for x in chain(*zip_longest(*parts, fillvalue=nothing)) if x is not nothing)  # type: ignore[misc]
