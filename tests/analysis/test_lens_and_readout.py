@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -94,7 +95,7 @@ def test_vectors_of_loras_reach_the_residual_stream(study: Study) -> None:
 
 @pytest.mark.parametrize("task", ["functions", "risk", "backdoor"])
 def test_every_task_can_be_read(exp: Experiment, task: str) -> None:
-    few = {"steps": 1} | ({"seeds": 3} if task != "risk" else {})
+    few: dict[str, Any] = {"steps": 1} | ({"seeds": 3} if task != "risk" else {})
     other = suite.study(exp, task, 2, **few)
     made = reading.learned(other, BLOCK, other.pairs)
     table = reading.score_lens(other, made, norm=True, controls=20)

@@ -10,6 +10,7 @@ import torch
 
 from oocr_lib.adapters.vector import VectorAdapter
 from oocr_lib.analysis import random_directions
+from oocr_lib.models.sites import Site
 from oocr_lib.runs import ask_adapter, protocol
 from oocr_lib.runs.grid import Grid
 from oocr_lib.runs.presets import LAPTOP, Settings
@@ -53,7 +54,7 @@ def test_many_vectors_at_once_answer_as_each_alone(study: Study) -> None:
         ask_adapter.ask_each(study.grid, "m", adapter, job, ("colour",))
 
 
-def study_site(study: Study):  # type: ignore[no-untyped-def]
+def study_site(study: Study) -> Site:
     adapter = study.grid.adapter(protocol.jobs(study.vector("resid", 0), study.pairs[:1]))
     assert isinstance(adapter, VectorAdapter)
     return adapter.sites[0]

@@ -22,7 +22,7 @@ SITE = Site(0, "resid")
 
 @pytest.fixture(scope="module")
 def study(exp: Experiment) -> Study:
-    few = {"steps": 2, "sweep_runs": 1}
+    few: dict[str, Any] = {"steps": 2, "sweep_runs": 1}
     return suite.study(exp, "locations", 6, concepts=2, **few)
 
 

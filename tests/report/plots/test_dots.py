@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from oocr_lib.report import plots
@@ -23,8 +24,8 @@ def test_every_number_is_a_dot_in_its_row() -> None:
     assert [t.get_text() for t in first.get_yticklabels()] == ["rank 1", "rank 64"]
     assert [t.get_text() for t in second.get_yticklabels()] == ["block 4"]
     lora = first.lines[0]
-    assert list(lora.get_xdata()) == pytest.approx([0.9, 0.7])
-    assert [round(y) for y in lora.get_ydata()] == [0, 1]
+    assert np.asarray(lora.get_xdata()).tolist() == pytest.approx([0.9, 0.7])
+    assert np.asarray(lora.get_ydata()).round().tolist() == [0, 1]
     assert first.yaxis_inverted() and first.get_xlabel() == "signed cosine"
     assert "A title" in plots.alt(figure) and len(plots.png(figure)) > 5000
 
