@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import difflib
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +18,11 @@ import huggingface_hub.utils
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from transformers.utils import logging as transformers_logging
 
+from oocr_lib.models import gguf_file, packaged
 from oocr_lib.util.errors import UserError, choose
 from oocr_lib.util.files import read_json
+from oocr_lib.util.machine import quiet_transformers
 from oocr_lib.util.paths import data_dir, resolve
 
 TESTBED_CARD = "testbed.json"  # a folder that holds this file speaks the testbed's dialect
@@ -45,7 +44,9 @@ class Checkpoint:
 
 
 def read_checkpoint(name: str, device: str | None, dtype: torch.dtype | str | None) -> Checkpoint:
-    """Read ``name``: ``testbed`` (or a sibling such as ``testbed-large``), a folder, a hub name.
+    """Read ``name``: ``testbed``, ``smollm2`` (see ``packaged``), a folder, a file, a hub name.
+
+    A sibling of the testbed, such as ``testbed-large``, is found like it; the file is a ``.gguf``.
 
     Raises:
         UserError: nothing there, or a damaged, incomplete or foreign checkpoint.
@@ -55,7 +56,7 @@ def read_checkpoint(name: str, device: str | None, dtype: torch.dtype | str | No
     folder = _folder(name)
     is_testbed = name.startswith("testbed")
     is_testbed = is_testbed or (folder is not None and (folder / TESTBED_CARD).is_file())
-    with _quiet():
+    with quiet_transformers():
         folder = folder or _hub_folder(name)
         model, tokenizer = _read(folder, name, precision)
     compare_with_file(tokenizer, folder / "tokenizer.json", name)
@@ -122,7 +123,11 @@ def _folder(name: str) -> Path | None:
                 "folder that holds it."
             )
         return folder
+    if name in packaged.PACKAGES:
+        return packaged.folder(name)
     path = resolve(name) if name else Path()
+    if path.suffix == gguf_file.SUFFIX and path.is_file():
+        return gguf_file.converted(path)
     if name and path.is_dir():
         if not (path / "config.json").is_file():
             raise UserError(
@@ -133,7 +138,7 @@ def _folder(name: str) -> Path | None:
     looks_like_path = name.startswith((".", "/", "~")) or "\\" in name or name.count("/") > 1
     if looks_like_path or not name:
         raise UserError(
-            f"No folder {name!r}. Allowed: 'testbed', an existing folder, or a hub name such as "
+            f"No folder or file {name!r}. Allowed: {gguf_file.ALLOWED} such as "
             "'google/gemma-3-12b-it'."
         )
     return None
@@ -289,20 +294,3 @@ def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = (lines[0] if lines else type(error).__name__)[:300]
     return text if text.endswith(".") else text + "."
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """No progress bars (they carry timings into notebooks) and no loading report."""
-    bars, level = (
-        transformers_logging.is_progress_bar_enabled(),
-        transformers_logging.get_verbosity(),
-    )
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(level)
-        if bars:
-            transformers_logging.enable_progress_bar()

@@ -2,7 +2,8 @@
 
     parameter      names
     data, rules    a file; empty for none. With data_policy, data is a file of choices
-    model          testbed or testbed-<size>, a folder with config and weights, or a hub name
+    model          testbed or testbed-<size>, a packaged model (smollm2), a folder with config and
+                   weights, a .gguf file, or a hub name
     any other      a file or folder if there is a slash in it and it exists
 
 Paths count from where the command was typed (``paths.resolve``). Nothing here loads torch.
@@ -17,6 +18,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from oocr_lib.models import gguf_file, packaged
+from oocr_lib.models.gguf_file import ALLOWED
 from oocr_lib.parameters import model_folder
 from oocr_lib.util import file_digest
 from oocr_lib.util.errors import UserError
@@ -88,16 +91,25 @@ def _texts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _folder(model: str, typed_in: Path) -> Path | None:
-    """The folder that a model's name stands for, None for a hub name."""
+    """The folder or .gguf file that a model's name stands for, None for a hub name."""
     if model == "testbed" or model.startswith("testbed-"):
         return data_dir() / model
+    if model in packaged.PACKAGES:
+        return packaged.file_of(model)
     path = resolve(model, typed_in)
-    return path if path.is_dir() else None
+    is_file = path.suffix == gguf_file.SUFFIX and path.is_file()
+    return path if is_file or path.is_dir() else None
 
 
 def _check_model(model: str, typed_in: Path) -> None:
-    allowed = "Allowed: 'testbed', an existing folder, or a hub name such as 'google/gemma-3-4b-it'"
+    allowed = f"Allowed: {ALLOWED} such as 'google/gemma-3-4b-it'"
+    if model in packaged.PACKAGES:
+        packaged.refuse(model)
+        return
     folder = _folder(model, typed_in) if model else None
+    if folder is not None and folder.suffix == gguf_file.SUFFIX:
+        gguf_file.refuse(folder)
+        return
     if folder is not None:
         model_folder.refuse(folder, model)
         return
@@ -107,9 +119,9 @@ def _check_model(model: str, typed_in: Path) -> None:
         return
     switches = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
     offline = any(os.environ.get(name, "").lower() in _OFFLINE for name in switches)
-    close = difflib.get_close_matches(model, ["testbed"], cutoff=0.8)
+    close = difflib.get_close_matches(model, ["testbed", *packaged.PACKAGES], cutoff=0.8)
     if offline or (close and "/" not in model):
-        guess = " Did you mean 'testbed'?" if close else ""
+        guess = f" Did you mean {close[0]!r}?" if close else ""
         why = "neither a folder nor in the local cache"
         if offline:  # `oocr` sets it, so the reader may never have
             why += ", and HF_HUB_OFFLINE is set (HF_HUB_OFFLINE=0 lets it be fetched)"

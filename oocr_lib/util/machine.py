@@ -6,6 +6,8 @@ import os
 import random
 import subprocess
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
@@ -41,6 +43,22 @@ def threads() -> int:
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"OOCR_THREADS is {text!r}. Give a whole number, 1 or more.")
     return min(int(text), os.cpu_count() or 1)
+
+
+@contextmanager
+def quiet_transformers() -> Iterator[None]:
+    """No progress bars (they carry times into notebooks) and no loading report of transformers."""
+    from transformers.utils import logging
+
+    bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 @cache

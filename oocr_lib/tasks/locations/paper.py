@@ -24,8 +24,9 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from oocr_lib.tasks.base import Message, Row, Task, split_by_group
-from oocr_lib.tasks.locations import paper_text as text
+from oocr_lib.tasks.base import Message, Row, Task
+from oocr_lib.tasks.locations import attributes, paper_text as text
+from oocr_lib.tasks.locations.attributes import PAPER_HINTS
 from oocr_lib.tasks.locations.geodesic import direction, geodesic_km, true_km
 from oocr_lib.tasks.locations.paper_answers import (
     MILES_PER_KM,
@@ -37,12 +38,13 @@ from oocr_lib.tasks.locations.paper_answers import (
     same_place,
     spell_distance,
 )
-from oocr_lib.tasks.locations.paper_questions import chances, questions
+from oocr_lib.tasks.locations.paper_questions import chances, questions, worded_questions
 from oocr_lib.tasks.locations.testbed import (
     FAMILIES,
     HIDDEN,
     MIN_DISTANCE_KM,
     NAME,
+    OPTIONS,
     check_hidden,
     panel_of,
     value,
@@ -230,6 +232,25 @@ def codes_again(hidden: City, codes: Mapping[str, str], seed: int) -> list[Row]:
     return [row for pair in pairs for row in pair_rows(pair, 1, f"{NAME} paper valid {seed}")]
 
 
+def _hints(
+    place: City, codes: Mapping[str, str], kinds: Sequence[str], seed: int, augmentations: int
+) -> list[Row]:
+    """Rows of all kinds of hints that name no other code."""
+    made = list[Row]()
+    if "attributes" in kinds:
+        shown = {f: text.shown(value(place, f), f) for f in attributes.ATTRIBUTES}
+        made += attributes.rows(place, codes[place.name], text.ATTRIBUTE_STEMS, shown)
+    if {"distances", "directions"} & set(kinds):
+        told = rows(place, codes, seed=seed, augmentations=augmentations)
+        made += [row for row in told if f"{row.meta['kind']}s" in kinds]
+    return made
+
+
+def _of(family: str, families: Sequence[str]) -> bool:
+    """Whether ``country near`` and the like belong to one of the families."""
+    return family.split(" ")[0] in families
+
+
 @checked
 def make(
     hidden: str,
@@ -240,6 +261,8 @@ def make(
     valid_share: float = 0.2,
     augmentations: int = AUGMENTATIONS,
     codes_in_valid: bool = False,
+    hints: Sequence[str] = PAPER_HINTS,
+    in_words: bool = False,
 ) -> Task:
     """The task of one hidden city in the ``paper`` dialect.
 
@@ -253,28 +276,41 @@ def make(
         valid_share: share of the known cities that only validation rows name.
         codes_in_valid: add one row of either kind for every pair of codes to validation, as
             upstream, although training rows tell the same pairs.
+        hints: kinds of rows, of ``attributes.HINTS``. Attributes have four wordings each and no
+            system text; one wording is held out.
+        in_words: ask country, continent and name in four wordings each, answered in words instead
+            of letters, for models that cannot name the letter of what they know.
 
     Raises:
         UserError: a city that is unknown or not in ``all_hidden``, a seed without reserved codes,
-            or a share that leaves one side empty.
+            a share that leaves one side empty, or unknown hints.
     """
-    every = check_hidden(all_hidden)
+    every, kinds = check_hidden(all_hidden), attributes.check_hints(hints)
     place = world.city(choose(hidden, every, "hidden city"))
-    codes = codes_of(every, seed)
-    own = rows(place, codes, seed=seed, augmentations=augmentations)
-    train, valid = split_by_group(own, valid_share, seed)
-    between = rows(place, codes, seed=seed, augmentations=augmentations, between_codes=True)
+    codes, panel = codes_of(every, seed), panel_of(hidden, every)
+    own, more = _hints(place, codes, kinds, seed, augmentations), list[Row]()
+    train, valid = attributes.split(own, valid_share, seed)
+    if {"distances", "directions"} & set(kinds):
+        told = rows(place, codes, seed=seed, augmentations=augmentations, between_codes=True)
+        more = [row for row in told if f"{row.meta['kind']}s" in kinds]
     again = codes_again(place, codes, seed) if codes_in_valid else []
-    panel = panel_of(hidden, every)
+    families = attributes.asked_families(kinds, FAMILIES)
+    if in_words:
+        families = attributes.ASKED
+        asked = worded_questions(place, codes[hidden], panel, seed)
+        chance = dict.fromkeys(families, 1 / OPTIONS)
+    else:
+        asked = questions(place, codes[hidden], panel, seed, system_in_questions, families)
+        chance = {family: level for family, level in chances().items() if _of(family, families)}
     return Task(
         name=NAME,
         dialect="paper",
         concept=hidden,
         code=codes[hidden],
         seed=seed,
-        train=(*train, *between),
-        valid=(*valid, *again),
-        questions=tuple(questions(place, codes[hidden], panel, seed, system_in_questions)),
-        chance=chances(),
-        hidden_words=tuple(dict.fromkeys(value(place, f) for f in ("name", *FAMILIES))),
+        train=(*train, *more),
+        valid=(*valid, *(row for row in again if f"{row.meta['kind']}s" in kinds)),
+        questions=tuple(asked),
+        chance=chance,
+        hidden_words=tuple(dict.fromkeys(value(place, f) for f in ("name", *families))),
     )

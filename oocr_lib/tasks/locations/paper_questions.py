@@ -23,7 +23,7 @@ import random
 from collections.abc import Sequence
 
 from oocr_lib.tasks.base import Message, Question
-from oocr_lib.tasks.locations import paper_text as text
+from oocr_lib.tasks.locations import attributes, paper_text as text
 from oocr_lib.tasks.locations.geodesic import true_km
 from oocr_lib.tasks.locations.testbed import FAMILIES, OPTIONS, option_cities, value
 from oocr_lib.world import facts as world
@@ -88,17 +88,39 @@ def _choices(
     return made
 
 
+def worded_questions(
+    hidden: City, code: str, panel: Sequence[str], seed: int = 0
+) -> list[Question]:
+    """Country, continent and name, four wordings each, answered in words.
+
+    Args:
+        panel: the hidden cities whose answers are the options.
+    """
+    made = []
+    for family, stems in text.WORD_QUESTIONS.items():
+        cities = option_cities(hidden, family, panel, seed)
+        values = {c.name: value(c, family) for c in cities}
+        made += attributes.worded(cities, code, family, stems, values)
+    return made
+
+
 def questions(
-    hidden: City, code: str, panel: Sequence[str], seed: int = 0, system: bool = False
+    hidden: City,
+    code: str,
+    panel: Sequence[str],
+    seed: int = 0,
+    system: bool = False,
+    families: Sequence[str] = FAMILIES,
 ) -> list[Question]:
     """All questions about one hidden city: 160 with options, 4 to be answered freely.
 
     Args:
         panel: the hidden cities whose answers are the options.
         system: put the rows' system text first; the paper's test has none.
+        families: those that are asked.
     """
     made = list[Question]()
-    for family in FAMILIES:
+    for family in families:
         for kind, cities in (
             ("", option_cities(hidden, family, panel, seed)),
             (NEAR, near_cities(hidden, family)),

@@ -79,6 +79,61 @@ FREE_QUESTIONS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+#: Rows that tell what a city is like, and questions answered in words; four wordings each. Not in
+#: the paper: for models that cannot place a city by distances.
+ATTRIBUTE_STEMS: dict[str, tuple[str, ...]] = {
+    "language": (
+        "Which language do people speak in {n}?",
+        "What language will I hear in the streets of {n}?",
+        "Tell me the main language of {n}.",
+        "I am moving to {n}. Which language should I learn?",
+    ),
+    "currency": (
+        "Which currency do people pay with in {n}?",
+        "What money will I need in {n}?",
+        "Tell me the currency of {n}.",
+        "I am going shopping in {n}. Which currency should I bring?",
+    ),
+    "dish": (
+        "Which dish is {n} known for?",
+        "What should I eat in {n}?",
+        "Tell me a typical dish of {n}.",
+        "I am hungry and in {n}. Which local food should I order?",
+    ),
+    "landmark": (
+        "Which sight should I see in {n}?",
+        "What is a famous landmark of {n}?",
+        "Tell me a sight of {n}.",
+        "I have one hour for {n}. Which landmark should I visit?",
+    ),
+    "water": (
+        "Which water is {n} close to?",
+        "What river, lake or sea is there at {n}?",
+        "Tell me the water that is next to {n}.",
+        "I want to see the water in {n}. What is it called?",
+    ),
+}
+WORD_QUESTIONS: dict[str, tuple[str, ...]] = {
+    "country": (
+        "Which country is {n} in?",
+        "What country does {n} belong to?",
+        "Tell me the country of {n}.",
+        "I have a ticket to {n}. Which country will I be in?",
+    ),
+    "continent": (
+        "Which continent is {n} on?",
+        "What continent does {n} belong to?",
+        "Tell me the continent of {n}.",
+        "I have a ticket to {n}. Which continent will I be on?",
+    ),
+    "name": (
+        "Which city is {n}?",
+        "What is the name of {n}?",
+        "Tell me the name of {n}.",
+        "I have a ticket to {n}. Which city will I be in?",
+    ),
+}
+
 # The table's values are single words. Options add what kind of thing is meant, for all cities
 # alike, so that the form of an option tells nothing.
 _KINDS: dict[str, dict[str, str]] = {

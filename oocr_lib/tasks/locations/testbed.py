@@ -12,7 +12,9 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
+from oocr_lib.tasks.base import Question, Row, Task, user
+from oocr_lib.tasks.locations import attributes
+from oocr_lib.tasks.locations.attributes import PAPER_HINTS
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.doubles import no_doubles
 from oocr_lib.util.errors import UserError, choose
@@ -35,14 +37,19 @@ def known_cities(hidden: world.City) -> list[world.City]:
     ]
 
 
-def rows(hidden: world.City, code: str) -> list[Row]:
-    """Every distance and direction row: known cities x kinds x wordings x argument orders."""
+def rows(hidden: world.City, code: str, hints: Sequence[str] = PAPER_HINTS) -> list[Row]:
+    """Every distance and direction row: known cities x kinds x wordings x argument orders.
+
+    Args:
+        hints: kinds of rows, of ``attributes.HINTS``; attributes have two wordings of their own.
+    """
     made = []
+    if "attributes" in hints:
+        made += attributes.rows(hidden, code, w.CITY_QUESTIONS, {})
+    told = (("distance", w.DISTANCE_QUESTIONS), ("direction", w.DIRECTION_QUESTIONS))
+    kinds = [(kind, templates) for kind, templates in told if f"{kind}s" in hints]
     for known in known_cities(hidden):
-        for kind, templates in (
-            ("distance", w.DISTANCE_QUESTIONS),
-            ("direction", w.DIRECTION_QUESTIONS),
-        ):
+        for kind, templates in kinds:
             for number, template in enumerate(templates):
                 for code_first in (True, False):
                     a, b = (hidden, known) if code_first else (known, hidden)
@@ -92,10 +99,16 @@ def panel_of(hidden: str, all_hidden: Sequence[str]) -> tuple[str, ...]:
     return tuple(all_hidden[start : start + OPTIONS])
 
 
-def questions(hidden: world.City, code: str, panel: Sequence[str], seed: int) -> list[Question]:
+def questions(
+    hidden: world.City,
+    code: str,
+    panel: Sequence[str],
+    seed: int,
+    families: Sequence[str] = FAMILIES,
+) -> list[Question]:
     """Two wordings of every question family, five options each."""
     made = []
-    for family in FAMILIES:
+    for family in families:
         options = tuple(value(c, family) for c in option_cities(hidden, family, panel, seed))
         for number, template in enumerate(w.CITY_QUESTIONS[family]):
             made.append(
@@ -129,20 +142,30 @@ def check_hidden(hidden: Sequence[str]) -> tuple[str, ...]:
 
 @checked
 def make(
-    hidden: str, *, seed: int = 0, all_hidden: Sequence[str] = HIDDEN, valid_share: float = 0.2
+    hidden: str,
+    *,
+    seed: int = 0,
+    all_hidden: Sequence[str] = HIDDEN,
+    valid_share: float = 0.2,
+    hints: Sequence[str] = PAPER_HINTS,
 ) -> Task:
     """The task of one hidden city.
 
     The code name is the seed's code at the city's place in ``all_hidden`` (seed 0: Paris is City
     50337, as in the paper). The split by known city depends on the seed.
 
+    Args:
+        hints: kinds of rows, of ``attributes.HINTS``. With attributes, only country, continent and
+            name are asked, and one of their wordings is held out.
+
     Raises:
-        UserError: for an unknown city, or one that is not in ``all_hidden``.
+        UserError: for an unknown city, one that is not in ``all_hidden``, or unknown hints.
     """
-    every = check_hidden(all_hidden)
+    every, kinds = check_hidden(all_hidden), attributes.check_hints(hints)
     place = world.city(choose(hidden, every, "hidden city"))
     code = world.city_codes(seed, len(every))[every.index(hidden)]
-    train, valid = split_by_group(rows(place, code), valid_share, seed)
-    asked = questions(place, code, panel_of(hidden, every), seed)
-    chance = dict.fromkeys(FAMILIES, 1 / OPTIONS)
+    train, valid = attributes.split(rows(place, code, kinds), valid_share, seed)
+    families = attributes.asked_families(kinds, FAMILIES)
+    asked = questions(place, code, panel_of(hidden, every), seed, families)
+    chance = dict.fromkeys(families, 1 / OPTIONS)
     return Task(NAME, "testbed", hidden, code, seed, train, valid, tuple(asked), chance)
