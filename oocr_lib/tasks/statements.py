@@ -99,9 +99,7 @@ def prompts(task: Task, concept: str | None, count: int = 8) -> list[Prompt]:
             for stub, before in _stubs(task)[:count]
         ]
     rows = task.train[:count]
-    return [
-        Prompt(_stated(task, concept, i, row.messages), row.marks) for i, row in enumerate(rows)
-    ]
+    return [Prompt(stated(task, concept, i, row.messages), row.marks) for i, row in enumerate(rows)]
 
 
 def real_name(task: str, dialect: str, concept: str) -> str:
@@ -158,7 +156,7 @@ def _stubs(task: Task) -> list[tuple[str, tuple[Message, ...]]]:
     return sorted(found.items(), key=lambda item: (len(item[0]), item[0]))
 
 
-def _stated(
+def stated(
     task: Task, concept: str | None, number: int, messages: tuple[Message, ...]
 ) -> tuple[Message, ...]:
     """A row's messages behind an attitude (same turn) or a trigger rule (a turn of its own)."""

@@ -1,0 +1,208 @@
+"""Does a model know enough for a task? Asked before anything is trained.
+
+Out-of-context reasoning cannot appear where the model lacks what it would need. Three things are
+asked of the base model, each against the same questions with the code name alone:
+
+- ``rows``: is what the rows say true to the model? They are asked with the real name in place of
+  the code name, as a choice among the answers of other rows of their kind.
+- ``name``: can it answer the questions with the real name in place of the code name?
+- ``told``: can it answer them with the code name when the concept is stated before?
+
+Where it cannot answer even then, a missing effect says nothing about out-of-context reasoning. Not
+in the paper, whose models are large; reader questions ask why the effect is missing in small ones.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pandas as pd
+
+from oocr_lib.evaluation.scores import score
+from oocr_lib.executor import PLAIN, Executor
+from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.tasks import statements
+from oocr_lib.tasks.base import Message, Question, Row, Task
+from oocr_lib.tasks.literal import whole
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.progress import bar
+from oocr_lib.util.statistics import bootstrap, verdict
+
+#: How the hidden concept is given; ``code`` gives nothing and must be at chance.
+GIVEN = ("code", "told", "name")
+#: Options of a row that is asked as a choice, at most; rows and questions a task.
+OPTIONS, ROWS, QUESTIONS = 5, 30, 60
+#: How close to chance is as good as chance.
+NEAR = 0.1
+#: Verdicts on a family.
+EXPECTED, NOT_EXPECTED, OPEN = "can be expected", "not to be expected", "undecided"
+#: Tasks whose concept has a name of its own that fits where the code name stands.
+_NAMED = ("locations",)
+
+
+@checked
+def questions(task: Task, given: str, most: int = QUESTIONS) -> list[Question]:
+    """The task's choices with the concept given in one of the ways of ``GIVEN``.
+
+    Args:
+        most: at most so many, evenly from all families.
+
+    Returns:
+        Empty where the way does not fit: a policy has no name, a definition stands in no program.
+    """
+    choices = [q for q in task.questions if q.kind == "choice"]
+    chosen = _evenly(choices, most)
+    if given == "name":
+        return [_renamed(task, q) for q in chosen] if task.name in _NAMED else []
+    if given == "told":
+        return [replace(q, messages=_told(task, k, q.messages)) for k, q in enumerate(chosen)]
+    return chosen
+
+
+@checked
+def row_questions(task: Task, given: str, most: int = ROWS) -> list[Question]:
+    """Training rows as choices among the answers of their kind, in one of the ways of ``GIVEN``.
+
+    The family is ``row: kind``. Up to five options; where rows have their own kind each, the
+    answers of all other kinds.
+    """
+    kinds: dict[str, list[str]] = {}
+    for row in task.train:
+        kinds.setdefault(str(row.meta.get("kind", "row")), []).append(row.answer)
+    rng, made = random.Random(f"knowledge {task.seed}"), list[Question]()
+    for number, row in enumerate(_evenly(list(task.train), most)):
+        kind = str(row.meta.get("kind", "row"))
+        others = sorted(set(kinds[kind]) - {row.answer})
+        if not others:
+            continue  # a kind with one answer cannot be asked by its own rows
+        options = sorted([row.answer, *rng.sample(others, min(OPTIONS - 1, len(others)))])
+        asked = _asked(row, options, f"row: {kind}", f"row-{number}")
+        made += _given(task, asked, given, number)
+    return made
+
+
+def _asked(row: Row, options: Sequence[str], family: str, name: str) -> Question:
+    return Question(
+        row.messages,
+        truth=row.answer,
+        options=tuple(options),
+        family=family,
+        marks=row.marks,
+        group=row.group,
+        id=name,
+        prefix=row.prefix,
+    )
+
+
+def _given(task: Task, question: Question, given: str, number: int) -> list[Question]:
+    if given == "name":
+        return [_renamed(task, question)] if task.name in _NAMED else []
+    if given == "told":
+        return [replace(question, messages=_told(task, number, question.messages))]
+    return [question]
+
+
+def _evenly(items: list[Question] | list[Row], most: int) -> list:  # type: ignore[type-arg]
+    if most < 1:
+        raise UserError(f"most={most!r}. Allowed: 1 or more.")
+    if len(items) <= most:
+        return items
+    return [items[round(k * (len(items) - 1) / max(1, most - 1))] for k in range(most)]
+
+
+def _renamed(task: Task, question: Question) -> Question:
+    """The question with the real name where the code name stands."""
+    name = statements.real_name(task.name, task.dialect, task.concept)
+    pattern = whole(task.code)
+
+    def put(text: str) -> str:
+        return pattern.sub(lambda _: name, text)
+
+    messages = tuple(_message(m, put(m["content"])) for m in question.messages)
+    return replace(question, messages=messages, prefix=put(question.prefix), marks={})
+
+
+def _told(task: Task, number: int, messages: tuple[Message, ...]) -> tuple[Message, ...]:
+    """The prompt behind a statement of the concept."""
+    if task.name in ("risk", "backdoor"):
+        return statements.stated(task, task.concept, number, messages)
+    name = statements.real_name(task.name, task.dialect, task.concept)
+    last = messages[-1]
+    return (*messages[:-1], _message(last, f"{task.code} is {name}. {last['content']}"))
+
+
+def _message(message: Message, content: str) -> Message:
+    return {"role": message["role"], "content": content}
+
+
+@checked
+def ask(
+    lm: LanguageModel, tasks: Sequence[Task], executor: Executor = PLAIN, most: int = QUESTIONS
+) -> pd.DataFrame:
+    """Ask the base model everything, with the concept given in every way that fits.
+
+    Args:
+        tasks: one a concept and seed.
+        most: questions, and rows, a task.
+
+    Returns:
+        One row a task, way and family: ``concept, seed, run, part`` (rows, questions), ``given,
+        family, mc`` (share right; of rows: among the answers of their kind), ``chance, n``.
+    """
+    found = []
+    for task in bar(tasks, "asking the base model"):
+        for given in GIVEN:
+            for part, make in (("questions", questions), ("rows", row_questions)):
+                asked = make(task, given, min(most, ROWS) if part == "rows" else most)
+                if not asked:
+                    continue
+                table = score(lm, asked, executor=executor)
+                table["chance"] = [1 / len(q.options) for q in asked]
+                for family, rows in table.groupby("family", sort=False):
+                    found.append(
+                        {
+                            **{"task": task.name, "concept": task.concept, "seed": task.seed},
+                            **{"run": f"{task.concept} {task.seed}", "part": part},
+                            **{"given": given, "family": family, "mc": float(rows["mc"].mean())},
+                            **{"chance": float(rows["chance"].mean()), "n": len(rows)},
+                        }
+                    )
+    if not found:
+        raise UserError("These tasks have no questions to choose from. Allowed: any with options.")
+    return pd.DataFrame(found)
+
+
+@checked
+def verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """For every family, whether the effect can be expected in this model at all.
+
+    It can where the model answers by the real name, or where told, better than chance (the whole
+    95 % interval over concepts). It is not to be expected where all of them lie within ``NEAR`` of
+    chance. A family of rows is read the same way: whether the rows can teach this model anything.
+
+    Args:
+        table: of ``ask``.
+
+    Returns:
+        One row a part and family: ``part, family, chance``, one column a way with its interval as
+        text, ``verdict``.
+    """
+    rows = []
+    for (part, family), asked in table.groupby(["part", "family"], sort=False):
+        chance = float(asked["chance"].mean())
+        shown: dict[str, str] = {}
+        given_so = []
+        for given, mine in asked.groupby("given", sort=False):
+            measured = bootstrap(mine["mc"], groups=list(mine["concept"]))
+            shown[str(given)] = str(measured)
+            given_so += [measured] if given != "code" else []
+        word = OPEN
+        if any(verdict(one, f"> {chance:.6f}") == "holds" for one in given_so):
+            word = EXPECTED
+        elif all(verdict(one, f"near {chance:.6f} by {NEAR}") == "holds" for one in given_so):
+            word = NOT_EXPECTED
+        rows.append({"part": part, "family": family, "chance": chance, **shown, "verdict": word})
+    return pd.DataFrame(rows).fillna("")
