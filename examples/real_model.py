@@ -5,9 +5,9 @@
 
 Hints are attributes of a coded city (language, currency, dish, sight, water). Country, continent
 and name are never hinted at. First, does the model know enough? Then one vector at the code name,
-its block chosen by validation loss on two other cities, beside the base model, a vector trained on
-random answers, and fifty random directions as long as the vector. Finished runs are kept in
-``results/runs``.
+its block and rate chosen by validation loss on five other cities, beside the base model, a vector
+trained on random answers, and fifty random directions as long as the vector. Finished runs are
+kept in ``results/runs``.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ from oocr_lib.util.machine import set_up
 
 #: Cities that choose the block and the rate, and are not among those that are measured.
 CHOOSING = ("Athens", "Seoul", "Nairobi", "Havana", "Sydney")
-PARTS = {"blocks": [6, 10, 14, 18, 22], "rates": [0.005, 0.01, 0.02]}
+#: Blocks to choose from, as shares of the model's depth, and rates in units of the site's norm.
+DEPTHS, RATES = (0.2, 0.33, 0.47, 0.6, 0.73), (0.005, 0.01, 0.02)
 
 
 def grid(lm: oocr.LanguageModel, cities: tuple[str, ...], store: RunStore) -> Grid:
@@ -56,14 +57,14 @@ def table(answers: pd.DataFrame) -> pd.DataFrame:
     return wide.reindex(columns=list(ASKED))
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     """Run everything and print it."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--model", default="smollm2", help="or a folder, a .gguf file, a hub name")
     parser.add_argument("--cities", type=int, default=10, choices=(5, 10))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=Path, default=Path("results") / "runs")
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     set_up(given.seed)
     lm, store = oocr.load(given.model), RunStore(given.runs)
     hidden = HIDDEN[: given.cities]
@@ -75,11 +76,10 @@ def main() -> None:
     print(knowledge.verdicts(known).drop(columns="part").to_string(index=False))
 
     few = [(city, given.seed) for city in CHOOSING]
-    sweep = protocol.sweep(choosing, lambda b: vector(b, 0.01), PARTS["blocks"], few, "blocks")
+    blocks = sorted({round(lm.n_blocks * depth) for depth in DEPTHS})
+    sweep = protocol.sweep(choosing, lambda b: vector(b, 0.01), blocks, few, "blocks")
     block = protocol.choose_block(sweep)
-    method, rates = protocol.choose_rate(
-        choosing, vector(block, 0.01), PARTS["rates"], few, "rates"
-    )
+    method, rates = protocol.choose_rate(choosing, vector(block, 0.01), RATES, few, "rates")
     print("\nValidation loss on the choosing cities (their questions play no part)")
     print(sweep.groupby("block")["valid_loss"].mean().round(2).to_string())
     print(rates.groupby("lr")["valid_loss"].mean().round(2).to_string())

@@ -1,40 +1,31 @@
-"""The example sweeps are what they say: every file is a plan that could start now."""
+"""The example on a real model, run through with a tiny random one."""
 
 from __future__ import annotations
 
+from importlib import util
 from pathlib import Path
 
 import pytest
 
-from oocr_lib.runner import batch
+from oocr_lib.util import cache
 from oocr_lib.util.paths import ROOT
-
-#: File, notebook, runs, values in them.
-EXAMPLES = {
-    "sweep": (6, {"hidden=Paris", "hidden=Lima", "seed=2", "block=0"}),
-    "sites_and_blocks": (18, {"site=resid", "site=mlp_out", "block=7", "seed=2"}),
-}
+from tests import gguf_files
 
 
-def test_every_example_is_known() -> None:
-    assert {path.stem for path in (ROOT / "examples").glob("*.yaml")} == set(EXAMPLES)
-
-
-@pytest.mark.parametrize("name", EXAMPLES)
-def test_an_example_is_a_plan(name: str, tmp_path: Path, capsys) -> None:
-    runs, values = EXAMPLES[name]
-    file = ROOT / "examples" / f"{name}.yaml"
-    given = ["00_quickstart", "--grid", str(file), "--preset", "smoke", "--dry-run"]
-    assert batch.main([*given, "--out", str(tmp_path)], several=True) == 0
-    lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == len(set(lines)) == runs
-    assert values <= set(" ".join(lines).split())
-    assert f"oocr sweep 00_quickstart --grid examples/{name}.yaml" in file.read_text()
-
-
-def test_a_sweep_needs_several_values(tmp_path: Path, capsys) -> None:
-    given = ["00_quickstart", "-p", "seed=1", "--dry-run", "--out", str(tmp_path)]
-    assert batch.main(given, several=True) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("A sweep needs a parameter with several values. Give one")
-    assert batch.main(given) == 0
+def test_it_prints_what_it_knows_what_was_chosen_and_the_controls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = util.spec_from_file_location("real_model", ROOT / "examples" / "real_model.py")
+    assert spec is not None and spec.loader is not None
+    real_model = util.module_from_spec(spec)
+    spec.loader.exec_module(real_model)
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "kept"))
+    monkeypatch.setattr(real_model, "RATES", (0.01,))
+    gguf_files.write(tmp_path / "tiny.gguf")
+    given = ["--model", str(tmp_path / "tiny.gguf"), "--cities", "5", "--runs", str(tmp_path / "r")]
+    real_model.main(given)
+    said = capsys.readouterr().out
+    for words in ("undecided", "chosen: block", "random_answers", "percentile"):
+        assert words in said, said
+    base = next(line for line in said.splitlines() if line.startswith("base"))
+    assert base.count("0.20") == 3  # whatever ignores the code name is right for one city in five
