@@ -60,6 +60,7 @@ OTHERS: dict[str, dict[str, list[str]]] = {
         "block": ["block=1", "names=locations"],
     },
     "09_when_is_a_lora_a_vector": {
+        "seed": ["seed=1", "names=locations"],
         "names": ["names=functions"],
         "block": ["block=1", "names=locations"],
     },
