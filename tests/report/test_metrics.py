@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -11,8 +12,10 @@ from hypothesis import given, strategies as st
 from oocr_lib.report import metrics, plots
 from oocr_lib.report.metrics import Metrics, compare
 from oocr_lib.util.errors import UserError
+from oocr_lib.util.paths import ROOT
 from oocr_lib.util.statistics import Interval, bootstrap
 
+REFERENCE = ROOT / "data" / "reference"
 KEY = "country/vector_resid/mc5"
 
 
@@ -191,6 +194,14 @@ def folders(tmp_path: Path) -> tuple[Path, Path, list[str]]:
     reference.mkdir(parents=True)
     (reference.parent / "tolerances.json").write_text('{"*": {"abs": 0.01}}')
     return measured, reference, ["--from", str(measured), "--to", str(reference)]
+
+
+def test_every_committed_measure_has_a_tolerance() -> None:
+    """Without one, another machine's last digit is a difference."""
+    known = metrics.load_tolerances(REFERENCE / "tolerances.json")
+    for path in sorted((REFERENCE / "smoke").glob("*/metrics.json")):
+        for key in metrics.load(path).values:
+            assert any(fnmatchcase(key, pattern) for pattern in known), f"{path.parent.name}: {key}"
 
 
 def test_refresh_then_compare_then_a_change(tmp_path: Path, capsys) -> None:
