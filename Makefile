@@ -102,11 +102,11 @@ lint: $(CHECKED)
 
 unit: export PATH := $(abspath $(VENV)/bin):$(PATH)
 unit: $(CHECKED)
-	$(PY) -m pytest -n 2 --dist loadfile tests
+	$(PY) -m pytest -n 2 --dist loadfile --durations=25 tests
 
 # A fresh output folder: a notebook that does not write its metrics now fails the comparison. The
 # claim table reads the numbers of all others, so it comes after them.
-NBVAL = OOCR_PRESET=smoke OOCR_OUT=$(SMOKE) $(PY) -m pytest -p no:cacheprovider --durations=5 \
+NBVAL = OOCR_PRESET=smoke OOCR_OUT=$(SMOKE) $(PY) -m pytest -p no:cacheprovider --durations=15 \
   --nbval-lax --nbval-current-env --nbval-cell-timeout=300
 LAST := notebooks/11_claims.ipynb
 
