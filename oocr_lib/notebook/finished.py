@@ -16,8 +16,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from oocr_lib.parameters import named
 from oocr_lib.util import file_digest, files as store, machine
 from oocr_lib.util.errors import UserError
@@ -64,8 +62,8 @@ def identity(
     Raises:
         UserError: a file that cannot be read, or a bad number of threads.
     """
-    read = nbformat.read(notebook, as_version=4)
-    code = [cell.source for cell in read.cells if cell.cell_type == "code"]
+    cells = _read(notebook)["cells"]
+    code = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "code"]
     inputs = [
         (path.relative_to(preset_folder).as_posix(), digest(path))
         for pattern in reads(notebook)
@@ -101,12 +99,17 @@ def after(notebook: Path) -> tuple[str, ...]:
 
 def minutes(notebook: Path) -> float:
     """About how long a notebook takes (metadata ``oocr.minutes``); 0 where it does not say."""
-    return float(nbformat.read(notebook, as_version=4).metadata.get("oocr", {}).get("minutes", 0))
+    return float(_read(notebook)["metadata"].get("oocr", {}).get("minutes", 0))
 
 
 def _says(notebook: Path, key: str) -> tuple[str, ...]:
-    metadata = nbformat.read(notebook, as_version=4).metadata
-    return tuple(metadata.get("oocr", {}).get(key, ()))
+    return tuple(_read(notebook)["metadata"].get("oocr", {}).get(key, ()))
+
+
+def _read(notebook: Path) -> dict[str, Any]:
+    """A notebook as JSON: importing nbformat takes seconds, and every kernel imports this file."""
+    found: dict[str, Any] = json.loads(notebook.read_text(encoding="utf-8"))
+    return found
 
 
 def record(
