@@ -16,8 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import nbformat
-
 from oocr_lib.util.errors import UserError, choose
 
 TYPES = ("str", "int", "float", "bool", "list[str]", "list[int]", "list[float]")
@@ -47,6 +45,8 @@ def inspect(notebook: Path) -> dict[str, Parameter]:
     Raises:
         UserError: not a valid notebook, no parameters cell, or a parameter without a known type.
     """
+    import nbformat  # not above: it takes seconds, and every kernel imports this file
+
     try:
         read = nbformat.read(notebook, as_version=4)
         nbformat.validate(read)
