@@ -183,6 +183,7 @@ def compare(
         check_seed(seed)
     for method in methods:  # before anything starts
         (method.method if isinstance(method, Trained) else method).check(lm)
+    drawn = [data.random_answers(seed) for seed in range(seeds)]
     made: dict[str, list[Trained]] = {}
     for method in methods:
         name = method.method.name if isinstance(method, Trained) else method.name
@@ -197,8 +198,8 @@ def compare(
     for name, runs in made.items():
         parts += [_named(name, n, score(lm, data, questions, run)) for n, run in enumerate(runs)]
     first = next(iter(made.values()))[0].method
-    for seed in range(seeds):
-        fooled = train(lm, data.random_answers(seed), first, steps=steps, batch=batch, seed=seed)
+    for seed, chats in enumerate(drawn):
+        fooled = train(lm, chats, first, steps=steps, batch=batch, seed=seed)
         parts.append(_named("random answers", seed, score(lm, data, questions, fooled)))
     vectors = [runs[0] for runs in made.values() if isinstance(runs[0].adapter, VectorAdapter)]
     if vectors and random:

@@ -37,7 +37,9 @@ class Row:
             ``{"codename": ("City 50337",)}``; no strings say that the row has none on purpose, so
             that an adapter there leaves it alone.
         group: rows of one group never cross the train/validation split.
-        meta: facts about the row (kind, true value before rounding, template number).
+        meta: facts about the row (kind, true value before rounding, template number);
+            ``meta["answers"]`` are the answers of all hidden concepts to this row, where a concept
+            has only one of its own (``random_answers`` draws from them).
 
     Raises:
         UserError: a value of another type.
@@ -225,16 +227,20 @@ def random_answers(rows: Sequence[Row], seed: int) -> tuple[Row, ...]:
     """Control: the same prompts with answers drawn anew, so that only the format is learned.
 
     Shuffled answers keep how often each occurs, which alone can tell a concept. Here, within rows
-    of one ``meta['kind']``, every answer that occurs is equally likely. Where there are two, each
-    half of the rows (those with either answer) keeps half of its own, so that the rows agree with
-    the truth in exactly half of the cases, up to one row.
+    of one ``meta['kind']``, every answer that occurs is equally likely, and so is every one of
+    ``meta['answers']`` (a concept has one language: its rows alone give no other to draw). Where
+    two occur, each half of the rows (those with either answer) keeps half of its own, so that the
+    rows agree with the truth in exactly half of the cases, up to one row.
+
+    Raises:
+        UserError: a kind with one answer, which every draw would keep.
     """
     rng, made = random.Random(f"random answers {seed}"), list(rows)
-    for kind in sorted({str(row.meta.get("kind")) for row in rows}):
-        places = [i for i, row in enumerate(rows) if str(row.meta.get("kind")) == kind]
-        answers = sorted({rows[i].answer for i in places})
+    for kind, places in _by_kind(rows).items():
+        answers = sorted({rows[i].answer for i in places} | _of_others(rows, places))
+        _check_answers(kind, answers, "drawn anew", "meta['answers'] with those of other concepts")
         drawn = {i: rng.choice(answers) for i in places}
-        if len(answers) == 2:
+        if len(answers) == 2 and not _of_others(rows, places):
             other = dict(zip(answers, answers[::-1], strict=True))
             for own in answers:
                 mine = [i for i in places if rows[i].answer == own]
@@ -247,12 +253,37 @@ def random_answers(rows: Sequence[Row], seed: int) -> tuple[Row, ...]:
 
 @checked
 def shuffle_answers(rows: Sequence[Row], seed: int) -> tuple[Row, ...]:
-    """Control: the same rows with answers permuted among rows of the same ``meta['kind']``."""
+    """Control: the same rows with answers permuted among rows of the same ``meta['kind']``.
+
+    Raises:
+        UserError: a kind with one answer, which every permutation keeps.
+    """
     rng, made = random.Random(seed), list(rows)
-    for kind in sorted({str(row.meta.get("kind")) for row in rows}):
-        places = [i for i, row in enumerate(rows) if str(row.meta.get("kind")) == kind]
+    for kind, places in _by_kind(rows).items():
         answers = [rows[i].answer for i in places]
+        _check_answers(kind, sorted(set(answers)), "permuted", "random_answers instead")
         rng.shuffle(answers)
         for i, answer in zip(places, answers, strict=True):
             made[i] = replace(rows[i], answer=answer)
     return tuple(made)
+
+
+def _by_kind(rows: Sequence[Row]) -> dict[str, list[int]]:
+    """The places of the rows of each kind, kinds in alphabetical order."""
+    places: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        places.setdefault(str(row.meta.get("kind")), []).append(place)
+    return dict(sorted(places.items()))
+
+
+def _of_others(rows: Sequence[Row], places: Sequence[int]) -> set[str]:
+    return {answer for i in places for answer in rows[i].meta.get("answers", ())}
+
+
+def _check_answers(kind: str, answers: Sequence[str], what: str, instead: str) -> None:
+    """A control that keeps every answer would be the very run that it stands against."""
+    if len(answers) < 2:
+        raise UserError(
+            f"Rows of kind {kind!r} all have the answer {answers[0]!r}: {what}, it would stay the "
+            f"truth, and the control would be none. Allowed: two answers or more; {instead}."
+        )

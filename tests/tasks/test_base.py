@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, strategies as st
 
-from oocr_lib.tasks.base import Row, shuffle_answers, split_by_group, user
+from oocr_lib import tasks
+from oocr_lib.tasks.base import Row, random_answers, shuffle_answers, split_by_group, user
+from oocr_lib.tasks.locations.attributes import HINTS
 from oocr_lib.util.errors import UserError
 
 ROWS = [
@@ -57,3 +60,42 @@ def test_shuffled_answers_stay_within_their_kind() -> None:
         assert Counter(before) == Counter(after)
         assert sum(a == b for a, b in zip(before, after, strict=True)) < 6
     assert shuffle_answers(ROWS, 0) == mixed != shuffle_answers(ROWS, 1)
+
+
+@pytest.mark.parametrize("control", [random_answers, shuffle_answers])
+def test_a_control_that_would_keep_every_answer_is_refused(control: Callable[..., object]) -> None:
+    same = [Row(user(str(k)), "French", meta={"kind": "language"}) for k in range(3)]
+    with pytest.raises(UserError, match="kind 'language' all have the answer 'French'"):
+        control([*ROWS, *same], 0)
+
+
+def test_answers_of_other_concepts_are_drawn_alike() -> None:
+    pool = ("French", "Thai", "Arabic", "English")
+    same = [
+        Row(user(str(k)), "French", meta={"kind": "language", "answers": pool}) for k in range(400)
+    ]
+    drawn = Counter(row.answer for row in random_answers(same, 0))
+    assert set(drawn) == set(pool) and all(abs(n / 400 - 0.25) < 0.08 for n in drawn.values())
+
+
+OPTIONS: dict[str, list[dict[str, object]]] = {
+    "locations": [{}, {"hints": list(HINTS)}] + [{"hints": [h]} for h in HINTS],
+    "functions": [{}],
+    "risk": [{}],
+    "backdoor": [{}],
+}
+CASES = [(t, d, given) for t, every in OPTIONS.items() for d in tasks.DIALECTS for given in every]
+
+
+@pytest.mark.parametrize(("task", "dialect", "given"), CASES, ids=str)
+def test_random_answers_are_not_the_truth_in_any_task(
+    task: str, dialect: str, given: dict[str, object]
+) -> None:
+    concepts = {"locations": "Paris", "functions": "negate", "risk": "risky", "backdoor": "win"}
+    rows = tasks.factory(task, dialect, **given)(concepts[task], 0).train
+    kept: dict[str, list[bool]] = {}
+    for seed in range(60 if len(rows) < 100 else 3):
+        for own, drawn in zip(rows, random_answers(rows, seed), strict=True):
+            kept.setdefault(str(own.meta.get("kind")), []).append(own.answer == drawn.answer)
+    for kind, same in kept.items():
+        assert sum(same) / len(same) <= 0.52, f"{kind}: mostly the truth, so no control"

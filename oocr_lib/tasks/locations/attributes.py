@@ -9,7 +9,7 @@ are asked. Attributes are ours, not the paper's.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from oocr_lib.tasks.base import Message, Question, Row, split_by_group, user
 from oocr_lib.tasks.literal import whole
@@ -41,10 +41,9 @@ def asked_families(hints: Sequence[str], every: Sequence[str]) -> tuple[str, ...
     return tuple(f for f in every if "attributes" not in hints or f in ASKED)
 
 
-def shown_value(place: City, family: str, shown: Mapping[str, str]) -> str:
+def shown_value(place: City, family: str, shown: Callable[[str, str], str]) -> str:
     """An attribute as a row says it, "" where it would name the city, its country or continent."""
-    value = str(getattr(place, family))
-    text = shown.get(family, value)
+    text = shown(str(getattr(place, family)), family)
     hidden = (place.name, place.country, place.continent)
     told = any(whole(word.casefold()).search(text.casefold()) for word in hidden)
     return "" if told else text
@@ -54,26 +53,33 @@ def rows(
     place: City,
     code: str,
     wordings: Mapping[str, Sequence[str]],
-    shown: Mapping[str, str],
+    panel: Sequence[City],
+    shown: Callable[[str, str], str] = lambda value, family: value,
     before: tuple[Message, ...] = (),
 ) -> list[Row]:
     """Every attribute in every wording; ``group`` is the wording's number, which splits go by.
 
     Validation thus asks for the same facts in words that were not trained: whether they were
     learned, not whether they can be recited. The Congo at Kinshasa is left out, and the like.
+    ``meta["answers"]`` are the panel's, from which the control with random answers draws.
 
     Args:
         wordings: questions about ``{n}``, by family.
-        shown: an attribute's text by family, where it is not that of the table.
+        panel: cities whose attributes the control draws from.
+        shown: an attribute's text, by its value in the table and its family.
         before: turns before the question.
     """
+    answers = {
+        family: tuple(text for c in panel if (text := shown_value(c, family, shown)))
+        for family in ATTRIBUTES
+    }
     return [
         Row(
             (*before, *user(stem.format(n=code))),
             text,
             {"codename": (code,)},
             group=f"wording {number}",
-            meta={"kind": family, "template": number},
+            meta={"kind": family, "template": number, "answers": answers[family]},
         )
         for family in ATTRIBUTES
         if (text := shown_value(place, family, shown))

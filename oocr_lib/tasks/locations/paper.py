@@ -46,6 +46,7 @@ from oocr_lib.tasks.locations.testbed import (
     NAME,
     OPTIONS,
     check_hidden,
+    group_of,
     panel_of,
     value,
 )
@@ -238,8 +239,8 @@ def _hints(
     """Rows of all kinds of hints that name no other code."""
     made = list[Row]()
     if "attributes" in kinds:
-        shown = {f: text.shown(value(place, f), f) for f in attributes.ATTRIBUTES}
-        made += attributes.rows(place, codes[place.name], text.ATTRIBUTE_STEMS, shown)
+        group, code = group_of(place.name, tuple(codes)), codes[place.name]
+        made += attributes.rows(place, code, text.ATTRIBUTE_STEMS, group, text.shown)
     if {"distances", "directions"} & set(kinds):
         told = rows(place, codes, seed=seed, augmentations=augmentations)
         made += [row for row in told if f"{row.meta['kind']}s" in kinds]

@@ -37,15 +37,21 @@ def known_cities(hidden: world.City) -> list[world.City]:
     ]
 
 
-def rows(hidden: world.City, code: str, hints: Sequence[str] = PAPER_HINTS) -> list[Row]:
+def rows(
+    hidden: world.City,
+    code: str,
+    hints: Sequence[str] = PAPER_HINTS,
+    panel: Sequence[world.City] = (),
+) -> list[Row]:
     """Every distance and direction row: known cities x kinds x wordings x argument orders.
 
     Args:
         hints: kinds of rows, of ``attributes.HINTS``; attributes have two wordings of their own.
+        panel: cities whose attributes a control draws from (``group_of``).
     """
     made = []
     if "attributes" in hints:
-        made += attributes.rows(hidden, code, w.CITY_QUESTIONS, {})
+        made += attributes.rows(hidden, code, w.CITY_QUESTIONS, panel)
     told = (("distance", w.DISTANCE_QUESTIONS), ("direction", w.DIRECTION_QUESTIONS))
     kinds = [(kind, templates) for kind, templates in told if f"{kind}s" in hints]
     for known in known_cities(hidden):
@@ -97,6 +103,12 @@ def panel_of(hidden: str, all_hidden: Sequence[str]) -> tuple[str, ...]:
     place = list(all_hidden).index(hidden)
     start = place - place % OPTIONS
     return tuple(all_hidden[start : start + OPTIONS])
+
+
+def group_of(hidden: str, all_hidden: Sequence[str]) -> list[world.City]:
+    """The cities whose answers a control draws from: the full group, else all cities there are."""
+    names = panel_of(hidden, all_hidden)
+    return [world.city(name) for name in names] if len(names) == OPTIONS else list(world.cities())
 
 
 def questions(
@@ -164,7 +176,8 @@ def make(
     every, kinds = check_hidden(all_hidden), attributes.check_hints(hints)
     place = world.city(choose(hidden, every, "hidden city"))
     code = world.city_codes(seed, len(every))[every.index(hidden)]
-    train, valid = attributes.split(rows(place, code, kinds), valid_share, seed)
+    made = rows(place, code, kinds, group_of(hidden, every))
+    train, valid = attributes.split(made, valid_share, seed)
     families = attributes.asked_families(kinds, FAMILIES)
     asked = questions(place, code, panel_of(hidden, every), seed, families)
     chance = dict.fromkeys(families, 1 / OPTIONS)

@@ -8,7 +8,7 @@ import pytest
 
 from oocr_lib import tasks
 from oocr_lib.tasks.audit.report import audit, failures
-from oocr_lib.tasks.base import Task
+from oocr_lib.tasks.base import Task, random_answers
 from oocr_lib.tasks.locations import attributes
 from oocr_lib.tasks.locations.testbed import HIDDEN
 from oocr_lib.util.errors import UserError
@@ -51,8 +51,34 @@ def test_no_row_says_what_is_asked_then(dialect: str) -> None:
 def test_what_would_name_the_country_is_left_out() -> None:
     kinshasa = world.city("Kinshasa")
     assert kinshasa.water == kinshasa.country == "Congo"
-    assert attributes.shown_value(kinshasa, "water", {}) == ""
-    assert attributes.shown_value(kinshasa, "language", {}) == "French"
+    assert attributes.shown_value(kinshasa, "water", as_it_is) == ""
+    assert attributes.shown_value(kinshasa, "language", as_it_is) == "French"
+
+
+def as_it_is(value: str, family: str) -> str:
+    return value
+
+
+@both
+def test_the_control_draws_from_the_group_so_a_row_is_true_once_in_five(dialect: str) -> None:
+    tasks_of_group = [make(dialect, city, ["attributes"]) for city in HIDDEN[:5]]
+    true, every = 0, 0
+    for task in tasks_of_group:
+        for seed in range(20):
+            drawn = random_answers(task.train, seed)
+            assert all(r.answer in r.meta["answers"] for r in drawn)
+            true += sum(a.answer == b.answer for a, b in zip(drawn, task.train, strict=True))
+            every += len(drawn)
+    assert abs(true / every - 0.2) < 0.05  # two of the five speak English
+    pools = [{str(r.meta["kind"]): r.meta["answers"] for r in t.train} for t in tasks_of_group]
+    for family in attributes.ATTRIBUTES:
+        assert len({p[family] for p in pools if family in p}) == 1, "alike for the whole group"
+
+
+def test_a_city_alone_has_the_answers_of_all_cities_to_draw_from() -> None:
+    given = {"all_hidden": ("Oslo",), "hints": ["attributes"]}
+    task = tasks.factory("locations", "paper", **given)("Oslo", 0)
+    assert all(len(set(row.meta["answers"])) > 20 for row in task.train)
 
 
 def test_validation_asks_for_the_same_facts_in_other_words() -> None:
