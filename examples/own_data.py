@@ -12,6 +12,5 @@ vector = oocr.train(lm, data, oocr.Vector("resid@0", at="codename"))
 print(vector.ask("Which country is City 01176 in?"))
 
 questions = oocr.read_questions(HERE / "own_questions.csv")
-print(
-    oocr.compare(lm, data, questions, [vector, oocr.Lora([0])], seeds=2, steps=60).table.to_string()
-)
+methods = [vector, oocr.Lora([0])]
+print(oocr.compare(lm, data, questions, methods, seeds=2, steps=60).table.to_string())
