@@ -65,6 +65,11 @@ OTHERS: dict[str, dict[str, list[str]]] = {
         "names": ["names=functions"],
         "block": ["block=1", "names=locations"],
     },
+    "10_real_model": {
+        "seed": ["seed=1", "model=testbed"],
+        "hidden": ['hidden=["Oslo","Lima"]', "model=testbed"],
+        "layers": ["layers=2", "model=testbed"],
+    },
     "11_claims": {"seed": ["seed=1"], "rules": ["rules=data/claims.toml"]},
 }
 CELLS = [(name, parameter) for name, others in OTHERS.items() for parameter in others]

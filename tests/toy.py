@@ -24,7 +24,7 @@ def make(concept: str, seed: int = 0) -> Task:
             concept if kind == "is" else str(len(word) % 10),
             {"codename": (CODE,)},
             group=word,
-            meta={"kind": kind},
+            meta={"kind": "row"},  # one kind: a control needs more than one answer
         )
         for word in WORDS
         for kind in ("is", "to")

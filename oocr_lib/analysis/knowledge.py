@@ -21,18 +21,20 @@ from dataclasses import replace
 import pandas as pd
 
 from oocr_lib.evaluation.scores import score
-from oocr_lib.executor import PLAIN, Executor
 from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.runs.executors import Executors
 from oocr_lib.tasks import statements
 from oocr_lib.tasks.base import Message, Question, Row, Task
 from oocr_lib.tasks.literal import whole
 from oocr_lib.util.arguments import checked
-from oocr_lib.util.errors import UserError
+from oocr_lib.util.errors import UserError, choose
 from oocr_lib.util.progress import bar
 from oocr_lib.util.statistics import bootstrap, verdict
 
 #: How the hidden concept is given; ``code`` gives nothing and must be at chance.
 GIVEN = ("code", "told", "name")
+#: What is asked: the task's questions, and its training rows.
+PARTS = ("questions", "rows")
 #: Options of a row that is asked as a choice, at most; rows and questions a task.
 OPTIONS, ROWS, QUESTIONS = 5, 30, 60
 #: How close to chance is as good as chance.
@@ -66,8 +68,8 @@ def questions(task: Task, given: str, most: int = QUESTIONS) -> list[Question]:
 def row_questions(task: Task, given: str, most: int = ROWS) -> list[Question]:
     """Training rows as choices among the answers of their kind, in one of the ways of ``GIVEN``.
 
-    The family is ``row: kind``. Up to five options; where rows have their own kind each, the
-    answers of all other kinds.
+    The family is ``row: kind``. Up to five options: answers of other rows of the kind and, where a
+    concept has only one of its own, those of the other concepts (``meta["answers"]``).
     """
     kinds: dict[str, list[str]] = {}
     for row in task.train:
@@ -75,9 +77,9 @@ def row_questions(task: Task, given: str, most: int = ROWS) -> list[Question]:
     rng, made = random.Random(f"knowledge {task.seed}"), list[Question]()
     for number, row in enumerate(_evenly(list(task.train), most)):
         kind = str(row.meta.get("kind", "row"))
-        others = sorted(set(kinds[kind]) - {row.answer})
+        others = sorted({*kinds[kind], *row.meta.get("answers", ())} - {row.answer})
         if not others:
-            continue  # a kind with one answer cannot be asked by its own rows
+            continue  # a kind with one answer cannot be asked as a choice
         options = sorted([row.answer, *rng.sample(others, min(OPTIONS - 1, len(others)))])
         asked = _asked(row, options, f"row: {kind}", f"row-{number}")
         made += _given(task, asked, given, number)
@@ -140,23 +142,30 @@ def _message(message: Message, content: str) -> Message:
 
 @checked
 def ask(
-    lm: LanguageModel, tasks: Sequence[Task], executor: Executor = PLAIN, most: int = QUESTIONS
+    lm: LanguageModel,
+    tasks: Sequence[Task],
+    most: int = QUESTIONS,
+    parts: Sequence[str] = PARTS,
 ) -> pd.DataFrame:
     """Ask the base model everything, with the concept given in every way that fits.
 
     Args:
         tasks: one a concept and seed.
         most: questions, and rows, a task.
+        parts: of ``PARTS``, what is asked.
 
     Returns:
         One row a task, way and family: ``concept, seed, run, part`` (rows, questions), ``given,
         family, mc`` (share right; of rows: among the answers of their kind), ``chance, n``.
     """
-    found = []
+    for part in parts:
+        choose(part, PARTS, "part")
+    found, executor = [], Executors(lm).alone()
     for task in bar(tasks, "asking the base model"):
         for given in GIVEN:
-            for part, make in (("questions", questions), ("rows", row_questions)):
-                asked = make(task, given, min(most, ROWS) if part == "rows" else most)
+            for part in parts:
+                make, limit = (questions, most) if part == "questions" else (row_questions, ROWS)
+                asked = make(task, given, min(most, limit))
                 if not asked:
                     continue
                 table = score(lm, asked, executor=executor)

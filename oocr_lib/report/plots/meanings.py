@@ -69,6 +69,11 @@ _OTHERS: Final[dict[str, Look]] = {
     # A LoRA beside its nulls, of which the hollow ones have no concept to learn.
     "LoRA": Look(_ORANGE, "s", "LoRA"),
     "random answers": Look(_ORANGE, "o", "trained on random answers", "///", _DASH, hollow=True),
+    "LoRA where read": Look(_ORANGE, "X", "LoRA (where read)", "+++", _DASH),
+    # A vector at the residual stream, trained on the same prompts without a concept.
+    "vector, random answers": Look(
+        _BLUE, "D", "vector on random answers", "\\\\\\", _DASH, hollow=True
+    ),
     "random LoRA": Look(_BROWN, "<", "random matrices", "...", _DOT, hollow=True),
     # What a vector at the residual stream is read for.
     "own words": Look(_BLUE, "v", "own words", "..."),
