@@ -23,6 +23,7 @@ import pandas as pd
 from oocr_lib.evaluation.scores import score
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.runs.executors import Executors
+from oocr_lib.runs.study import Study
 from oocr_lib.tasks import statements
 from oocr_lib.tasks.base import Message, Question, Row, Task
 from oocr_lib.tasks.literal import whole
@@ -215,3 +216,24 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
             word = NOT_EXPECTED
         rows.append({"part": part, "family": family, "chance": chance, **shown, "verdict": word})
     return pd.DataFrame(rows).fillna("")
+
+
+@checked
+def report(study: Study, most: int = 12) -> pd.DataFrame | None:
+    """Print the verdicts for a study on another model than the testbed, before it trains anything.
+
+    Args:
+        most: questions, and rows, a run; the first run of each of up to five concepts is asked.
+
+    Returns:
+        The table of ``verdicts``; None on the testbed, whose knowledge is shown in notebook 01.
+    """
+    grid = study.grid
+    if grid.lm.dialect == "testbed":
+        return None
+    first = dict(reversed([(concept, (concept, seed)) for concept, seed in study.pairs]))
+    chosen = list(dict.fromkeys(concept for concept, _ in study.pairs))[:5]
+    found = verdicts(ask(grid.lm, [grid.task(*first[c]).task for c in chosen], most))
+    print(f"Does {grid.lm.name} know enough? Share right, by how the concept is given")
+    print(found.to_string(index=False))
+    return found

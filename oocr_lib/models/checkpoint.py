@@ -19,7 +19,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from oocr_lib.models import gguf_file, packaged
+from oocr_lib.models import gguf_file, packaged, room
 from oocr_lib.util.errors import UserError, choose
 from oocr_lib.util.files import read_json
 from oocr_lib.util.machine import quiet_transformers
@@ -58,6 +58,7 @@ def read_checkpoint(name: str, device: str | None, dtype: torch.dtype | str | No
     is_testbed = is_testbed or (folder is not None and (folder / TESTBED_CARD).is_file())
     with quiet_transformers():
         folder = folder or _hub_folder(name)
+        room.refuse_too_large(folder, name, target, precision)
         model, tokenizer = _read(folder, name, precision)
     compare_with_file(tokenizer, folder / "tokenizer.json", name)
     files = tuple(sorted(folder.glob("*.safetensors")))

@@ -12,6 +12,9 @@ from oocr_lib.util.errors import UserError, choose
 
 PRESETS = ("smoke", "laptop", "full", "paper")
 
+#: Blocks of a layer sweep on a laptop, at most.
+SWEPT = 10
+
 #: What every task notebook sets. Learning rates of vectors are in units of the site's typical
 #: norm, unless ``vector_raw``: then in the model's own units, as in the paper.
 LAPTOP: dict[str, Any] = {
@@ -126,6 +129,17 @@ def laptop(**changes: Any) -> dict[str, Any]:
     for name in changes:
         choose(name, LAPTOP, "setting")
     return {**LAPTOP, **changes}
+
+
+def blocks(count: int, preset: str) -> list[int]:
+    """Blocks of a layer sweep over ``count`` blocks: all, or ``SWEPT`` evenly in a deep model.
+
+    Args:
+        preset: ``full`` and ``paper`` take all.
+    """
+    if count <= SWEPT or choose(preset, PRESETS, "preset") in ("full", "paper"):
+        return list(range(count))
+    return [round(i * (count - 1) / (SWEPT - 1)) for i in range(SWEPT)]
 
 
 def paper(task: str) -> dict[str, Any]:

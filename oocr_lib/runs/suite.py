@@ -142,7 +142,10 @@ def study(
         make, listed = together(make), [(_with_next(c, own.concepts), s) for c, s in listed]
         reference = listed[0][0]
     grid = Grid(exp.lm, exp.runs, make, spec, reference, progress=exp.progress)
-    return Study(grid, settings, range(exp.lm.n_blocks), listed, own.position)
+    blocks = presets.blocks(exp.lm.n_blocks, exp.preset)
+    made = Study(grid, settings, blocks, listed, own.position)
+    _ = made.fit()  # on another model than the testbed, the rates that its notebook chose
+    return made
 
 
 def _with_next(concept: str, every: Sequence[str]) -> str:

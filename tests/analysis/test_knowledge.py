@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import pytest
 
 from oocr_lib import tasks
 from oocr_lib.analysis import knowledge
 from oocr_lib.models.language_model import load_model
+from oocr_lib.runs.grid import Grid
+from oocr_lib.runs.store import RunStore
+from oocr_lib.runs.study import Study
 from oocr_lib.tasks.base import Task
 from oocr_lib.tasks.literal import whole
 
@@ -73,3 +78,25 @@ def rows(given: str, shares: list[float]) -> list[dict[str, object]]:
 def test_verdicts_read_intervals(told: list[float], word: str) -> None:
     table = pd.DataFrame(rows("code", [0.5] * 4) + rows("told", told))
     assert knowledge.verdicts(table)["verdict"].tolist() == [word]
+
+
+def test_it_is_reported_for_other_models_alone(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm = load_model("testbed")
+    pairs = [("Paris", 0), ("Rome", 1), ("Paris", 1)]
+    for dialect in ("testbed", "paper"):
+        object.__setattr__(lm, "dialect", dialect)
+        grid = Grid(lm, RunStore(tmp_path), make_city, {"task": "x"}, "Paris")
+        found = knowledge.report(Study(grid, None, [0], pairs, "codename"))
+        said = capsys.readouterr().out
+        if dialect == "testbed":
+            assert found is None and not said
+        else:
+            assert found is not None and {"code", "told", "name", "verdict"} <= set(found)
+            assert "know enough" in said and "\nquestions" in said.replace("\n ", "\n")
+
+
+def make_city(concept: str, seed: int) -> Task:
+    given = {"hints": ["attributes"], "all_hidden": ("Paris", "Rome", "Lima", "Oslo", "Cairo")}
+    return tasks.factory("locations", "testbed", **given)(concept, seed)

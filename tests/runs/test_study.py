@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pandas as pd
@@ -41,6 +42,7 @@ class FakeGrid:
 
     def __init__(self) -> None:
         self.asked = list[Job]()
+        self.lm = SimpleNamespace(dialect="testbed")
 
     def run(self, jobs: list[Job], label: str = "") -> pd.DataFrame:
         self.asked += jobs
@@ -225,3 +227,36 @@ def test_the_whole_protocol_on_a_tiny_model(real: Callable[..., Study], paper: b
     drawn = table[table["method"] == "random"].drop_duplicates("run")["length"]
     trained = table[table["method"] == "vector_resid"].drop_duplicates("run")["length"]
     assert drawn.tolist() == pytest.approx([trained.mean()] * 2, rel=1e-3)
+
+
+def test_rates_are_chosen_for_a_model_that_the_settings_were_not_made_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm = toy.language_model()
+    settings = Settings(presets.laptop(steps=2, lora_steps=2, sweep_runs=1))
+    made = {}
+    for dialect in ("testbed", "paper"):
+        object.__setattr__(lm, "dialect", dialect)
+        grid = Grid(lm, RunStore(tmp_path), toy.make, {"task": "toy"}, "Paris")
+        study = made[dialect] = Study(grid, settings, [0, 1, 2], PAIRS, "codename")
+        tried = study.fit()
+        if dialect == "testbed":
+            assert tried is None and study.settings is settings and not capsys.readouterr().out
+            continue
+        assert tried is not None
+        for key, method in (("vector_lr", "vector_resid"), ("lora_lr", "lora_one")):
+            mine = tried[tried["method"] == method]
+            assert set(mine["block"]) == {1} and len({*mine["lr"]}) == 3
+            assert mine["lr"].max() == pytest.approx(settings[key])
+            best = mine.groupby("lr")["valid_loss"].mean().idxmin()
+            assert study.settings[key] == pytest.approx(best)
+        said = capsys.readouterr().out
+        assert "rates by validation loss at block 1" in said and "minutes" in said
+    raw = Settings({**settings, "vector_raw": True})
+    assert Study(made["paper"].grid, raw, [0, 1], PAIRS, "codename").fit() is None
+
+
+def test_a_deep_model_is_swept_evenly() -> None:
+    assert presets.blocks(8, "laptop") == list(range(8))
+    assert presets.blocks(30, "laptop") == [0, 3, 6, 10, 13, 16, 19, 23, 26, 29]
+    assert presets.blocks(30, "paper") == list(range(30))
