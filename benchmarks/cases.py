@@ -20,13 +20,20 @@ from oocr_lib.engine.prefix_cache import Pools
 from oocr_lib.evaluation.scores import Asked, score
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site
+from oocr_lib.runs import presets
 from oocr_lib.runs.grid import Grid, Job, Method
 from oocr_lib.runs.planner import batches
 from oocr_lib.runs.store import RunStore
+from oocr_lib.tasks.base import Task
 from oocr_lib.tasks.locations import testbed as locations
 from oocr_lib.training.config import TrainConfig
 
-CONCEPTS = {"risk": "risky", "locations": "Paris", "functions": "affine_3x_2"}
+CONCEPTS = {
+    "risk": "risky",
+    "locations": "Paris",
+    "functions": "affine_3x_2",
+    "attributes": "Paris",
+}
 SCALE = 5.0  # raw length of a vector of length 1; the speed does not depend on it
 
 
@@ -81,12 +88,13 @@ class Case:
     large: bool = False
 
     def blocks(self, lm: LanguageModel) -> list[int]:
-        """Blocks that are adapted, one a run."""
-        return list(range(lm.n_blocks)) if self.every else [lm.n_blocks // 2]
+        """Blocks that are adapted, one a run; ten evenly of a deep model."""
+        return presets.blocks(lm.n_blocks, "laptop") if self.every else [lm.n_blocks // 2]
 
     def sample(self, lm: LanguageModel) -> list[int]:
         """Blocks at which rivals are measured: the mean of these stands for the mean of all."""
-        return [0, lm.n_blocks // 2, lm.n_blocks - 1] if self.every else self.blocks(lm)
+        every = self.blocks(lm)
+        return [every[0], every[len(every) // 2], every[-1]] if self.every else every
 
     def config(self, steps: int) -> TrainConfig:
         """Hyperparameters; one validation row, because validation is not measured here."""
@@ -115,6 +123,14 @@ CASES = {
             every=True,
             batch=8,
         ),
+        Case("attributes vector", "attributes", "vector", "codename", batch=4, steps=40),
+        Case(
+            *("attributes vectors, 5 cities x blocks", "attributes", "vector", "codename"),
+            seeds=5,
+            every=True,
+            batch=4,
+            steps=40,
+        ),
         Case("LoRA on one block", "risk", "lora", large=True),
         Case("LoRAs on one block, 2 seeds x blocks", "risk", "lora", seeds=2, every=True),
         Case(
@@ -125,6 +141,16 @@ CASES = {
         Case("evaluation, functions x blocks", "functions", "evaluation", "codename", every=True),
     )
 }
+
+
+def _factory(task: str, lm: LanguageModel) -> Callable[[str, int], Task]:
+    """A task in the testbed's words; attributes in the model's own, answered in words."""
+    if task != "attributes":
+        more = {"all_hidden": locations.HIDDEN} if task == "locations" else {}
+        return tasks.factory(task, "testbed", **more)
+    words = {"in_words": True} if lm.dialect == "paper" else {}
+    given = {"all_hidden": locations.HIDDEN, "hints": ["attributes"], **words}
+    return tasks.factory("locations", lm.dialect, **given)
 
 
 def _options(lm: LanguageModel, asked: Asked) -> list[Encoded]:
@@ -143,8 +169,7 @@ class Bench:
 
     def __init__(self, case: Case, lm: LanguageModel) -> None:
         self.case, self.lm = case, lm
-        more = {"all_hidden": locations.HIDDEN} if case.task == "locations" else {}
-        make = tasks.factory(case.task, "testbed", **more)
+        make = _factory(case.task, lm)
         self.concept = CONCEPTS[case.task]
         store = RunStore(tempfile.mkdtemp())
         self.grid = Grid(lm, store, make, {}, self.concept)

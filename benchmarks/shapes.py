@@ -1,4 +1,4 @@
-"""What the speed benchmark trains: models of two sizes, and rows of two tasks."""
+"""What the speed benchmark trains: the testbed, a real model where it was fetched, large shapes."""
 
 from __future__ import annotations
 
@@ -58,8 +58,14 @@ def _gemma(name: str, device: str, dtype: torch.dtype, **shape: int) -> Language
     return wrap(model, tokenizer, name=name, dialect="testbed")
 
 
+def smollm2() -> LanguageModel:
+    """SmolLM2-135M-Instruct, 30 blocks; ``oocr fetch smollm2`` first."""
+    return load_model("smollm2", device="cpu")
+
+
 MODELS: dict[str, Callable[[], LanguageModel]] = {
     "testbed": testbed,
+    "smollm2": smollm2,
     "100m": gemma_100m,
     "12b": gemma_12b,
 }
