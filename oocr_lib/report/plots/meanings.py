@@ -70,7 +70,8 @@ _OTHERS: Final[dict[str, Look]] = {
     "LoRA": Look(_ORANGE, "s", "LoRA"),
     "random answers": Look(_ORANGE, "o", "trained on random answers", "///", _DASH, hollow=True),
     "LoRA where read": Look(_ORANGE, "X", "LoRA (where read)", "+++", _DASH),
-    # A vector at the residual stream, trained on the same prompts without a concept.
+    # A vector at the residual stream after another block, and one without a concept to learn.
+    "vector, cross-fitted": Look(_BLUE, "^", "vector (cross-fitted block)", "|||", _DOT),
     "vector, random answers": Look(
         _BLUE, "D", "vector on random answers", "\\\\\\", _DASH, hollow=True
     ),
