@@ -54,8 +54,8 @@ SCHEMA = 1
 KIND, POSITION, SEED = "resid", "codename", 0
 #: From where a vector does everything to where it comes too late.
 BLOCKS = (0, 2, 4, 6)
-#: Strengths, in steps of a half; 0 and 1 must be among them.
-DOSES = tuple(step / 2 for step in range(-4, 7))
+#: Strengths, in steps of a quarter: most of the change is between 0 and 1.
+DOSES = tuple(step / 4 for step in range(-8, 13))
 #: Decimals of every number in the file.
 DECIMALS = 3
 
