@@ -8,7 +8,12 @@ const controls = ["city", "block", "question", "dose"];
 const BASE = data.doses.indexOf(0);
 const EARTH_KM = 6371;
 
-const percent = (share) => (share > 0 && share < 0.005 ? "under 1 %" : `${Math.round(100 * share)} %`);
+/** No option has quite nothing or all; the space before the sign does not break. */
+function percent(share) {
+  if (share < 0.005) return "under 1\u00a0%";
+  return share > 0.995 ? "over 99\u00a0%" : `${Math.round(100 * share)}\u00a0%`;
+}
+
 const plain = (number) => String(number).replace("-", "−");
 const degrees = ([north, east]) =>
   `${Math.abs(Math.round(north))}° ${north < 0 ? "south" : "north"}, ` +
@@ -18,7 +23,8 @@ const best = (shares) => shares.indexOf(Math.max(...shares));
 /** Great-circle distance of two [latitude, longitude] in degrees. */
 function kilometres(a, b) {
   const [la, lo, lb, lp] = [...a, ...b].map((x) => (x * Math.PI) / 180);
-  const h = Math.sin((lb - la) / 2) ** 2 + Math.cos(la) * Math.cos(lb) * Math.sin((lp - lo) / 2) ** 2;
+  const [dy, dx] = [Math.sin((lb - la) / 2), Math.sin((lp - lo) / 2)];
+  const h = dy ** 2 + Math.cos(la) * Math.cos(lb) * dx ** 2;
   return 2 * EARTH_KM * Math.asin(Math.min(1, Math.sqrt(h)));
 }
 
@@ -27,12 +33,14 @@ function view({ city, block, question, dose }) {
   const place = data.cities[city];
   const vector = place.vectors[block];
   const asked = place.questions[question];
+  const truth = asked.options.indexOf(asked.truth);
   const right = (d) =>
     place.questions.filter((q, i) => q.options[best(vector.shares[d][i])] === q.truth).length;
   return {
     place, asked,
     shares: vector.shares[dose][question], mass: vector.mass[dose][question],
     baseShares: vector.shares[BASE][question], baseMass: vector.mass[BASE][question],
+    curves: place.vectors.map((v) => v.shares.map((questions) => questions[question][truth])),
     right: right(dose), baseRight: right(BASE),
     point: vector.places[dose], origin: vector.places[BASE], trail: vector.places,
     truth: [place.latitude, place.longitude],
@@ -50,9 +58,20 @@ function element(name, text = "", className = "") {
 
 const option = (text, value) => Object.assign(element("option", text), { value });
 
+/** A part of a drawing. */
+function drawn(name, attributes, text = "") {
+  const made = document.createElementNS(at("map").namespaceURI, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  made.textContent = text;
+  return made;
+}
+
+const move = (id, x, y) => at(id).setAttribute("transform", `translate(${x} ${y})`);
+
 function fillControls() {
   data.cities.forEach((c, i) => at("city").append(option(`${c.name} (${c.code})`, i)));
-  data.blocks.forEach((b, i) => at("block").append(option(`${b}, of 0 to ${data.model.blocks - 1}`, i)));
+  const last = data.model.blocks - 1;
+  data.blocks.forEach((b, i) => at("block").append(option(`block ${b} of 0 to ${last}`, i)));
   const range = { min: data.doses[0], max: data.doses.at(-1), step: data.doses[1] - data.doses[0] };
   Object.assign(at("dose"), range);
   data.doses.filter(Number.isInteger).forEach((d) => at("ticks").append(option("", d)));
@@ -72,9 +91,9 @@ function fillQuestions(city) {
 
 function bar(share, className) {
   const cell = element("td", "", className);
-  const drawn = element("span", "", "bar");
-  drawn.style.width = `${100 * share}%`;
-  cell.append(element("span", percent(share), "percent"), drawn);
+  const line = element("span", "", "bar");
+  line.style.width = `${100 * share}%`;
+  cell.append(element("span", percent(share), "percent"), line);
   return cell;
 }
 
@@ -89,23 +108,20 @@ function showAnswers(seen) {
     return row;
   }));
   at("mass").textContent =
-    `The bars compare these five only. Together they are ${percent(seen.mass)} of all that the model ` +
-    `might say next (base model: ${percent(seen.baseMass)}).`;
+    `The bars compare these five only. Together they are ${percent(seen.mass)} of all that the ` +
+    `model might say next (base model: ${percent(seen.baseMass)}).`;
   at("all").textContent =
-    `Of all ${seen.place.questions.length} questions about ${seen.place.code}, ${seen.right} are right ` +
-    `at this dose and block; ${seen.baseRight} by the base model.`;
+    `Of all ${seen.place.questions.length} questions about ${seen.place.code}, ${seen.right} are ` +
+    `right at this dose and block; ${seen.baseRight} by the base model.`;
 }
 
 function showMap(seen) {
-  const put = (id, [north, east]) => at(id).setAttribute("transform", `translate(${east} ${-north})`);
+  const put = (id, [north, east]) => move(id, east, -north);
   put("point", seen.point);
   put("origin", seen.origin);
   put("truth", seen.truth);
-  at("trail").replaceChildren(...seen.trail.map(([north, east]) => {
-    const dot = document.createElementNS("http://www.w3.org/2000/svg", "circle");
-    for (const [name, value] of [["cx", east], ["cy", -north], ["r", 1.5]]) dot.setAttribute(name, value);
-    return dot;
-  }));
+  const dots = seen.trail.map(([north, east]) => drawn("circle", { cx: east, cy: -north, r: 1.5 }));
+  at("trail").replaceChildren(...dots);
   // The short way; one that leaves the map on one side comes back on the other.
   const [[y, x], [v, u]] = [seen.point, seen.truth];
   const turn = 360 * Math.round((x - u) / 360);
@@ -114,18 +130,60 @@ function showMap(seen) {
   const error = Math.round(seen.probe.error_km).toLocaleString("en");
   at("truth-name").textContent = `truth: ${seen.place.name}`;
   at("map-text").textContent =
-    `Read at block ${seen.probe.block}: ${degrees(seen.point)}, ${off} km from ${seen.place.name}. ` +
-    `On cities that it was not fitted on, the probe is off by ${error} km (median).`;
+    `Read at block ${seen.probe.block}: ${degrees(seen.point)}, ` +
+    `${off} km from ${seen.place.name}. On cities that it was not fitted on, the probe is off by ${error} km (median).`;
+}
+
+/** Where a dose and a share stand in the drawing of the doses. */
+const [FIRST, LAST] = [34, 294];
+const span = data.doses.at(-1) - data.doses[0];
+const across = (dose) => FIRST + ((LAST - FIRST) * (dose - data.doses[0])) / span;
+const up = (share) => 88 - 80 * share;
+
+function drawAxes() {
+  const label = (x, y, anchor, text) => drawn("text", { x, y, "text-anchor": anchor }, text);
+  const whole = data.doses.filter(Number.isInteger);
+  at("axes").append(
+    ...[0, 0.5, 1].map((p) => label(30, up(p) + 3, "end", `${100 * p}\u00a0%`)),
+    ...whole.map((d) => label(across(d), 101, "middle", plain(d))),
+    ...whole.map((d) => drawn("path", { d: `M${across(d)} ${up(0)}v3` })),
+    drawn("path", { d: `M${FIRST} ${up(1)}V${up(0)}H${LAST}` }),
+  );
+}
+
+function showCurve(seen) {
+  const chance = up(1 / seen.asked.options.length);
+  const lines = seen.curves.map((curve, i) => {
+    const points = curve.map((share, d) => `${across(data.doses[d])} ${up(share)}`);
+    const name = i === setting.block ? "now" : "other";
+    return drawn("path", { d: `M${points.join("L")}`, class: name });
+  });
+  const dashed = drawn("path", { class: "chance", d: `M${FIRST} ${chance}H${LAST}` });
+  at("lines").replaceChildren(dashed, ...lines, lines[setting.block]);
+  const share = seen.curves[setting.block][setting.dose];
+  move("here", across(seen.dose), up(share));
+  at("curve-text").textContent =
+    `Share of ${seen.asked.truth} among the five, by dose. Thick: block ${seen.block}; thin: the ` +
+    `other blocks; dashed: chance.`;
+  const said = seen.curves[setting.block]
+    .map((p, i) => [p, data.doses[i]])
+    .filter(([, dose]) => Number.isInteger(dose))
+    .map(([p, dose]) => `${percent(p)} at dose ${plain(dose)}`);
+  at("curve-values").textContent =
+    `Share of ${seen.asked.truth} at block ${seen.block}: ${said.join(", ")}.`;
 }
 
 /** What is shown, in two sentences, for those who do not see bars. */
 function sentence(seen) {
   const { options, truth } = seen.asked;
   const [now, base] = [best(seen.shares), best(seen.baseShares)];
-  const said = options[now] === truth ? "true" : `the truth, ${truth}, has ` +
-    percent(seen.shares[options.indexOf(truth)]);
-  return `Dose ${plain(seen.dose)} at block ${seen.block}: ${options[now]}, ` +
-    `${percent(seen.shares[now])} (${said}). Base model: ${options[base]}, ${percent(seen.baseShares[base])}.`;
+  const its = percent(seen.shares[options.indexOf(truth)]);
+  const said = options[now] === truth ? "true" : `the truth, ${truth}, has ${its}`;
+  return (
+    `Dose ${plain(seen.dose)} at block ${seen.block}: ${options[now]}, ` +
+    `${percent(seen.shares[now])} (${said}). ` +
+    `Base model: ${options[base]}, ${percent(seen.baseShares[base])}.`
+  );
 }
 
 /** The setting that an address names after #; what it does not name, or wrongly, is the first. */
@@ -146,9 +204,8 @@ function fromAddress() {
 
 function address({ city, block, question, dose }) {
   const place = data.cities[city];
-  return "#" + new URLSearchParams({
-    city: place.name, block: data.blocks[block], dose: data.doses[dose], question: place.questions[question].id,
-  });
+  const named = { city: place.name, block: data.blocks[block], dose: data.doses[dose] };
+  return "#" + new URLSearchParams({ ...named, question: place.questions[question].id });
 }
 
 let setting = fromAddress();
@@ -165,6 +222,7 @@ function show() {
   at("dose").setAttribute("aria-valuetext", plain(seen.dose) + known);
   showAnswers(seen);
   showMap(seen);
+  showCurve(seen);
   // Once the reader stops: a screen reader would read every step, a browser count every address.
   clearTimeout(pause);
   pause = setTimeout(() => {
@@ -181,11 +239,12 @@ function changed() {
 }
 
 fillControls();
+drawAxes();
 for (const id of controls) at(id).addEventListener("input", changed);
 at("controls").addEventListener("submit", (event) => event.preventDefault());
 window.addEventListener("hashchange", () => { setting = fromAddress(); show(); });
 at("made").textContent =
-  `Model ${data.model.name} (${data.model.digest.slice(0, 12)}), library ${data.versions.oocr_lib}, ` +
-  `${data.settings.steps} steps, seed ${data.settings.seed}.`;
+  `Model ${data.model.name} (${data.model.digest.slice(0, 12)}), library ` +
+  `${data.versions.oocr_lib}, ${data.settings.steps} steps, seed ${data.settings.seed}.`;
 at("app").hidden = false;
 show();
