@@ -27,6 +27,14 @@ KEYS = {
     "ArrowLeft": ("ArrowLeft", 37),
 }
 _SECONDS = 60.0
+#: The browser reads from file 3 and writes to file 4, whatever numbers the pipes have here.
+_AS_3_AND_4 = """
+import fcntl, os, sys
+read, write = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])
+os.dup2(read, 3)
+os.dup2(write, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
 
 
 class Browser:
@@ -123,12 +131,10 @@ def opened(folder: Path) -> Iterator[Browser]:
     read, theirs_write = os.pipe()
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"]
     command += ["--no-first-run", f"--user-data-dir={folder / 'profile'}", "about:blank"]
-    # The browser reads from 3 and writes to 4, whatever numbers the pipes have here.
-    shell = f'exec "$@" 3<&{theirs_read} 4>&{theirs_write}'
     # Its crash reporter writes to the home folder, which may be read-only.
     with open(folder / "browser.log", "wb") as log:
         process = subprocess.Popen(
-            ["sh", "-c", shell, "sh", *command],
+            [sys.executable, "-c", _AS_3_AND_4, str(theirs_read), str(theirs_write), *command],
             pass_fds=(theirs_read, theirs_write),
             env=os.environ | {"HOME": str(folder)},
             stderr=log,

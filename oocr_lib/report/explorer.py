@@ -174,7 +174,7 @@ def make(
     """
     _check(lm, blocks, doses)
     s = presets.Settings(settings or presets.laptop(**presets.TASKS["locations"]))
-    study = _study(lm, store, locations.check_hidden(cities), blocks, s)
+    study = plan(lm, store, locations.check_hidden(cities), blocks, s)
     every = [protocol.jobs(study.vector(KIND, b), study.pairs) for b in blocks]
     study.grid.run([job for jobs in every for job in jobs], "vectors")
     runs = [study.grid.runs(jobs) for jobs in every]
@@ -211,6 +211,21 @@ def make(
         "cities": made,
     }
     return _rounded(content), vectors
+
+
+@checked
+def plan(
+    lm: LanguageModel, store: RunStore, cities: Sequence[str], blocks: Sequence[int], settings: Any
+) -> Study:
+    """The study of notebook 03, one run a city; its runs have the same identities.
+
+    Args:
+        settings: hyperparameters as attributes (``presets.Settings``).
+    """
+    factory = tasks.factory(locations.NAME, lm.dialect, all_hidden=cities)
+    spec = {"task": locations.NAME, "dialect": lm.dialect, "hidden": list(cities)}
+    grid = Grid(lm, store, factory, spec, reference=cities[0], progress=watched())
+    return Study(grid, settings, blocks, [(name, SEED) for name in cities], position=POSITION)
 
 
 @checked
@@ -272,16 +287,6 @@ def _check(lm: LanguageModel, blocks: Sequence[int], doses: Sequence[float]) -> 
         )
     for block in blocks:
         choose(block, range(lm.n_blocks - 1), "block of the explorer")
-
-
-def _study(
-    lm: LanguageModel, store: RunStore, cities: Sequence[str], blocks: Sequence[int], s: Any
-) -> Study:
-    """The study of notebook 03, one run a city; its runs have the same identities."""
-    factory = tasks.factory(locations.NAME, lm.dialect, all_hidden=cities)
-    spec = {"task": locations.NAME, "dialect": lm.dialect, "hidden": list(cities)}
-    grid = Grid(lm, store, factory, spec, reference=cities[0], progress=watched())
-    return Study(grid, s, blocks, [(name, SEED) for name in cities], position=POSITION)
 
 
 def _trained_with(study: Study) -> dict[str, Any]:
