@@ -1,4 +1,4 @@
-"""A real browser, driven over two pipes by the protocol of its developer tools: no other package."""
+"""A real browser, driven over two pipes by its developer tools' protocol: no other package."""
 
 from __future__ import annotations
 

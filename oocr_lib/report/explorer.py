@@ -197,9 +197,16 @@ def make(
                 }
             )
         task = study.grid.task(name, SEED).task
-        about = {"name": name, "code": task.code}
-        about |= {"latitude": place.latitude, "longitude": place.longitude}
-        made.append({**about, "questions": [_told(q) for q in task.questions], "vectors": rows})
+        made.append(
+            {
+                "name": name,
+                "code": task.code,
+                "latitude": place.latitude,
+                "longitude": place.longitude,
+                "questions": [_told(question) for question in task.questions],
+                "vectors": rows,
+            }
+        )
     content = {
         "schema": SCHEMA,
         "model": {"name": lm.name, "digest": lm.digest, "blocks": lm.n_blocks},
@@ -382,8 +389,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     size = options.out.stat().st_size / 1000
     print(
-        f"{options.out.name}: {len(vectors)} vectors ({store.saved} of them trained, the others found "
-        f"again), {size:,.0f} kB, in {time.perf_counter() - began:.0f} s"
+        f"{options.out.name}: {len(vectors)} vectors ({store.saved} of them trained, the others "
+        f"found again), {size:,.0f} kB, in {time.perf_counter() - began:.0f} s"
     )
     return 0
 
