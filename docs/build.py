@@ -29,7 +29,7 @@ import search_texts
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Pages other than notebooks and those of docs/, by their path in the repository.
-PAGES = ("README.md", "REPRODUCE.md", "data/testbed/README.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "REPRODUCE.md", "data/testbed/README.md")
 LANDING = "index.md"
 CLAIMS = "claims.md"
 FIGURES = "figures.md"

@@ -42,6 +42,7 @@ notebooks/*
 claims
 figures
 README
+CONTRIBUTING
 REPRODUCE
 data/testbed/README
 ```
@@ -129,6 +130,7 @@ def repository(tmp_path: Path) -> Path:
           " [licence](LICENSE) [made by a run](results/x.csv) [folder](data/testbed)\n"
           "`[code](nowhere.md)`\n\n```\n[fence](nowhere.md)\n```\n")  # fmt: skip
     write(root / "LICENSE", "free")
+    write(root / "CONTRIBUTING.md", "# How to add one\n")
     write(root / "REPRODUCE.md", "# Numbers\n\n## Part one\n\n| a |\n|---|\n| 0.5 [0.1, -0.2] |\n")
     write(root / "data/testbed/README.md", "# Card\n\n[numbers](../../REPRODUCE.md#part-one)\n")
     write(root / "data/claims.toml", CLAIM.format("first-one") + CLAIM.format("new-one"))
