@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import nbformat
 import numpy as np
 import pytest
 import torch
@@ -143,6 +144,27 @@ def test_a_vector_is_the_one_that_training_gives(
             asked["p_truth"], abs=0.02
         )
         assert view.mass == pytest.approx(asked["mass"], abs=0.02)
+
+
+def test_its_runs_are_those_of_notebook_03(
+    lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OOCR_OUT", str(tmp_path))
+    monkeypatch.delenv("OOCR_PRESET", raising=False)
+    theirs: dict[str, Any] = {}
+    for cell in nbformat.read(ROOT / "notebooks" / "03_locations.ipynb", as_version=4).cells:
+        if cell.cell_type == "code" and "study" not in theirs:
+            exec(cell.source, theirs)
+    settings = presets.Settings(presets.laptop(**presets.TASKS["locations"]))
+    blocks = explorer.BLOCKS
+    ours = explorer.plan(lm, RunStore(tmp_path), locations.HIDDEN, blocks, settings)
+    for block in blocks:
+        for mine, notebooks in zip(
+            protocol.jobs(ours.vector("resid", block), ours.pairs),
+            protocol.jobs(theirs["study"].vector("resid", block), ours.pairs),
+            strict=True,
+        ):
+            assert ours.grid.spec(mine) == theirs["grid"].spec(notebooks)
 
 
 def test_other_cities_and_blocks_can_be_explored_and_runs_are_found_again(
@@ -382,6 +404,12 @@ def test_the_page_shows_what_the_file_says(
         moved = browser.ask("point.getAttribute('transform')")
         east, south = map(float, re.findall(r"-?[\d.]+", moved))
         assert (-south, east) == pytest.approx(view.place)
+        curve = str(browser.ask("document.getElementById('curve-values').textContent"))
+        said = re.findall(r"((?:under |over )?\d+\xa0%) at dose (\S+?)[,.]", curve)
+        trained = explorer.look(content, name, block, 1.0, question)
+        there = next(text for text, at in said if at == "1")
+        truth = trained.shares[trained.options.index(trained.truth)]
+        assert percent(there) == pytest.approx(truth, abs=0.0101)
 
 
 def test_it_is_used_with_the_keyboard_and_says_what_it_shows(
