@@ -233,7 +233,8 @@ function show() {
 
 function changed() {
   const [city, block, question] = ["city", "block", "question"].map((id) => Number(at(id).value));
-  const dose = data.doses.indexOf(Number(at("dose").value));
+  const off = data.doses.map((known) => Math.abs(known - at("dose").valueAsNumber));
+  const dose = off.indexOf(Math.min(...off)); // a slider may round
   setting = { city, block, question, dose };
   show();
 }

@@ -287,10 +287,12 @@ def places(
 def _check(lm: LanguageModel, blocks: Sequence[int], doses: Sequence[float]) -> None:
     no_doubles(blocks, "block")
     no_doubles(doses, "dose")
-    if not blocks or not {0.0, 1.0} <= set(doses) or not all(map(math.isfinite, doses)):
+    fits = {0.0, 1.0} <= set(doses) and all(map(math.isfinite, doses))
+    if not blocks or not fits or list(doses) != sorted(doses):  # a slider goes one way
         raise UserError(
             f"Blocks {list(blocks)} and doses {list(doses)} make no explorer. Allowed: at least "
-            "one block, and finite doses, 0 (the base model) and 1 (as trained) among them."
+            "one block, and finite doses in ascending order, 0 (the base model) and 1 (as "
+            "trained) among them."
         )
     for block in blocks:
         choose(block, range(lm.n_blocks - 1), "block of the explorer")

@@ -171,11 +171,11 @@ def test_other_cities_and_blocks_can_be_explored_and_runs_are_found_again(
     lm: LanguageModel, tmp_path: Path
 ) -> None:
     store = RunStore(tmp_path)
-    given: dict[str, Any] = {"cities": ["Oslo", "Lima"], "blocks": [0, 6], "doses": [1.0, 0.0]}
+    given: dict[str, Any] = {"cities": ["Oslo", "Lima"], "blocks": [0, 6], "doses": [0.0, 1.0]}
     short = presets.laptop(**presets.TASKS["locations"] | {"steps": 1})
     made, vectors = explorer.make(lm, store, **given, settings=short)
     assert store.saved == 4 and list(vectors) == ["Oslo@0", "Oslo@6", "Lima@0", "Lima@6"]
-    assert made["settings"]["steps"] == 1 and made["doses"] == [1.0, 0.0]
+    assert made["settings"]["steps"] == 1 and made["doses"] == [0.0, 1.0]
     view = explorer.look(made, "Oslo", 6, 0.0)
     assert (view.shares, view.mass) == (view.base_shares, view.base_mass)
     assert view.truth == "Norway"
@@ -228,6 +228,7 @@ def test_what_is_not_in_the_file_is_named(
         ({"doses": [1.0, 2.0]}, "0 .the base model. and 1"),
         ({"doses": [0.0, 1.0, float("inf")]}, "finite"),
         ({"doses": [0.0, 1.0, 1.0]}, "dose"),
+        ({"doses": [1.0, 0.0]}, "ascending"),
         ({"blocks": [7]}, r"Unknown block of the explorer 7\."),
         ({"cities": ["Atlantis"]}, "Atlantis"),
     ],
@@ -373,9 +374,8 @@ def shown(page: str, tmp_path: Path) -> Iterator[tuple[Browser, str]]:
 def percent(text: str) -> float:
     """What a bar says, as a share."""
     words = text.replace("\N{NO-BREAK SPACE}", " ")
-    return {"under 1 %": 0.0, "over 99 %": 1.0}.get(words) or float(
-        words.removeprefix("under ").removesuffix(" %")
-    ) / 100
+    ends = {"under 1 %": 0.0, "over 99 %": 1.0}
+    return ends[words] if words in ends else float(words.removesuffix(" %")) / 100
 
 
 def row(browser: Browser, column: int) -> list[str]:
@@ -397,7 +397,7 @@ def test_the_page_shows_what_the_file_says(
         assert row(browser, 0) == options
         for column, shares in ((1, view.shares), (2, view.base_shares)):
             assert [percent(text) for text in row(browser, column)] == pytest.approx(
-                shares, abs=0.0101
+                shares, abs=0.0056
             )
         told = str(browser.ask("document.getElementById('map-text').textContent"))
         assert f"{view.off_km:,.0f} km from {name}." in told
@@ -409,7 +409,7 @@ def test_the_page_shows_what_the_file_says(
         trained = explorer.look(content, name, block, 1.0, question)
         there = next(text for text, at in said if at == "1")
         truth = trained.shares[trained.options.index(trained.truth)]
-        assert percent(there) == pytest.approx(truth, abs=0.0101)
+        assert percent(there) == pytest.approx(truth, abs=0.0056)
 
 
 def test_it_is_used_with_the_keyboard_and_says_what_it_shows(
