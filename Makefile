@@ -141,6 +141,7 @@ testbed: $(STAMP)
 notebooks: $(STAMP)
 	$(PY) -m oocr_lib.batch --all --preset laptop --out $(OUT) -j $(JOBS) --in-place
 	$(PY) -m oocr_lib.report.landing write --from $(OUT)/laptop
+	$(PY) -m oocr_lib.report.explorer --out data/explorer.json --runs $(OUT)/runs
 
 reference: $(STAMP)
 	rm -rf $(SMOKE)

@@ -23,12 +23,13 @@ from typing import Any
 
 import check_links
 import claims_table
+import explorer_page
 import figures_page
 import search_texts
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Pages other than notebooks and those of docs/, by their path in the repository.
-PAGES = ("README.md", "REPRODUCE.md", "data/testbed/README.md")
+PAGES = ("README.md", "CONTRIBUTING.md", "REPRODUCE.md", "data/testbed/README.md")
 LANDING = "index.md"
 CLAIMS = "claims.md"
 FIGURES = "figures.md"
@@ -188,7 +189,9 @@ def build(root: Path, out: Path) -> list[str]:
         raise BookError("Sphinx could not build the book; see above")
     try:
         search_texts.write(html)
-    except search_texts.TooLargeError as error:
+        if (root / explorer_page.DATA).is_file():  # else a link to it is a broken one
+            _write(html / explorer_page.PAGE, explorer_page.page(root))
+    except (search_texts.TooLargeError, explorer_page.ExplorerError) as error:
         raise BookError(str(error)) from error
     return check_links.problems(html)
 

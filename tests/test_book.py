@@ -42,6 +42,7 @@ notebooks/*
 claims
 figures
 README
+CONTRIBUTING
 REPRODUCE
 data/testbed/README
 ```
@@ -129,6 +130,7 @@ def repository(tmp_path: Path) -> Path:
           " [licence](LICENSE) [made by a run](results/x.csv) [folder](data/testbed)\n"
           "`[code](nowhere.md)`\n\n```\n[fence](nowhere.md)\n```\n")  # fmt: skip
     write(root / "LICENSE", "free")
+    write(root / "CONTRIBUTING.md", "# How to add one\n")
     write(root / "REPRODUCE.md", "# Numbers\n\n## Part one\n\n| a |\n|---|\n| 0.5 [0.1, -0.2] |\n")
     write(root / "data/testbed/README.md", "# Card\n\n[numbers](../../REPRODUCE.md#part-one)\n")
     write(root / "data/claims.toml", CLAIM.format("first-one") + CLAIM.format("new-one"))
@@ -306,8 +308,8 @@ def test_columns_scroll_and_prose_wraps(monkeypatch: pytest.MonkeyPatch) -> None
     assert not conf.is_prose("name   value\nbase   0.2\nchosen: base\n")
 
 
-def tiny(book: ModuleType, repository: Path) -> Path:
-    """The folder of a tiny book without problems, built by Sphinx."""
+def tiny(book: ModuleType, repository: Path, problems: tuple[str, ...] = ()) -> Path:
+    """The folder of a tiny book, built by Sphinx; by default it has no problems."""
     for package in ("sphinx", "myst_nb", "furo"):
         pytest.importorskip(package)
     # Its own first page and figures: the real ones are about notebooks that are not there.
@@ -315,7 +317,7 @@ def tiny(book: ModuleType, repository: Path) -> Path:
     shutil.copytree(DOCS, repository / "docs", ignore=skipped, dirs_exist_ok=True)
     write(repository / "docs/index.md", INDEX)
     out = repository.parent / "book"
-    assert book.build(repository, out) == []
+    assert [problem.partition(": ")[2] for problem in book.build(repository, out)] == [*problems]
     return out
 
 
@@ -335,11 +337,23 @@ def test_a_tiny_book_is_built_without_a_problem(book: ModuleType, repository: Pa
     assert 'alt="Bars &amp; a &quot;line&quot;"' in figures
     assert "search_texts.js" in (out / "html/search.html").read_text()
     assert "search_texts.js" not in claims  # only where it is needed
+    assert not (out / "html/explorer.html").exists()  # no numbers, no explorer
     broken = notebook("# Quickstart\n", figure(""), code=DRAWN)
     write(repository / "notebooks/00_quickstart.ipynb", broken)
     found = book.build(repository, out)
     assert len(found) == 2 and all("without alt text" in problem for problem in found)
     assert found[1].startswith("notebooks/00_quickstart.html:")
+
+
+def test_the_book_has_the_explorer_where_its_numbers_are(
+    book: ModuleType, repository: Path
+) -> None:
+    write(repository / "data/explorer.json", '{"schema": 1}')
+    write(repository / "data/world/coastlines.csv", "polygon,longitude,latitude\nisle,1,2\n")
+    # What it links is not in this tiny book, and the link checker reads it as any other page.
+    gone = ("docs/explorer.html", "notebooks/03_locations.html")
+    out = tiny(book, repository, tuple(f"broken link: {name}" for name in gone))
+    assert 'd="M1 -2Z"' in (out / "html/explorer.html").read_text()
 
 
 def searched(html: Path, query: str, chromium: str) -> str:

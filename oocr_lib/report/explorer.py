@@ -1,0 +1,401 @@
+"""What the explorer shows: every city, block, dose and question, asked once and kept in one file.
+
+    python -m oocr_lib.report.explorer --out data/explorer.json
+
+One vector a hidden city and block (residual stream, tokens of the code name), trained as in
+notebook 03; the runs are found again if they are there. Each is added at several strengths (the
+dose: 1 is the vector as trained, 0 is the base model, below 0 it is turned round) and asked all
+questions; a probe reads where on the map the code name then lies. The vectors themselves lie beside
+the answers, ``explorer.safetensors``, so that every number can be computed again without training.
+
+``load`` and ``look`` are what a page or a widget needs; they run no model.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from oocr_lib import tasks
+from oocr_lib.adapters.vector import VectorAdapter
+from oocr_lib.analysis import probe
+from oocr_lib.evaluation.scores import score
+from oocr_lib.models.language_model import LanguageModel, load_model
+from oocr_lib.models.sites import Site
+from oocr_lib.runs import presets, protocol
+from oocr_lib.runs.ask_adapter import fixed
+from oocr_lib.runs.grid import Grid, Job
+from oocr_lib.runs.store import Run, RunStore, versions
+from oocr_lib.runs.study import Study
+from oocr_lib.tasks.base import Question
+from oocr_lib.tasks.locations import testbed as locations
+from oocr_lib.util import files
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.doubles import no_doubles
+from oocr_lib.util.errors import UserError, choose
+from oocr_lib.util.machine import set_up
+from oocr_lib.util.paths import ROOT, data_dir
+from oocr_lib.util.progress import bar, watched
+from oocr_lib.world import facts as world
+
+FILE = "explorer.json"
+SCHEMA = 1
+KIND, POSITION, SEED = "resid", "codename", 0
+#: From where a vector does everything to where it comes too late.
+BLOCKS = (0, 2, 4, 6)
+#: Strengths, in steps of a quarter: most of the change is between 0 and 1.
+DOSES = tuple(step / 4 for step in range(-8, 13))
+#: Decimals of every number in the file.
+DECIMALS = 3
+
+
+@dataclass(frozen=True)
+class View:
+    """What is seen at one setting; shares are of the five options together, in their order.
+
+    Attributes:
+        shares: probability of each option, all five together 1.
+        mass: probability of the five together among everything that the model could say; a small
+            one means that it answers something else altogether.
+        base_shares, base_mass: the same without the vector.
+        place: latitude and longitude where the probe puts the code name; true_place: the city's.
+        off_km: from the one to the other.
+    """
+
+    question: str
+    options: tuple[str, ...]
+    truth: str
+    shares: tuple[float, ...]
+    mass: float
+    base_shares: tuple[float, ...]
+    base_mass: float
+    place: tuple[float, float]
+    true_place: tuple[float, float]
+
+    @property
+    def off_km(self) -> float:
+        """Great-circle distance from the probe's place to the city, in kilometres."""
+        return world.great_circle_km(*self.place, *self.true_place)
+
+
+# --- looking: no model, only the file ---
+
+
+@checked
+def load(path: str | Path | None = None) -> dict[str, Any]:
+    """The explorer's file; by default the one of the repository.
+
+    Raises:
+        UserError: there is none, or it was made by another version of this module.
+    """
+    place = Path(path) if path else data_dir() / FILE
+    content = files.read_json(place)
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise UserError(
+            f"'{place.name}' is no explorer file of schema {SCHEMA}. Make it again: "
+            "python -m oocr_lib.report.explorer."
+        )
+    return content
+
+
+@checked
+def look(
+    content: Mapping[str, Any], city: str, block: int, dose: float, question: str = "country-0"
+) -> View:
+    """One setting of the explorer.
+
+    Args:
+        content: of ``load`` or ``make``.
+        question: its id, family and number of the wording.
+
+    Raises:
+        UserError: a city, block, dose or question that is not in the file.
+    """
+    found = {place["name"]: place for place in content["cities"]}
+    place = found[choose(city, found, "city of the explorer")]
+    vector = place["vectors"][_number(content["blocks"], block, "block of the explorer")]
+    ids = [asked["id"] for asked in place["questions"]]
+    q = _number(ids, question, "question of the explorer")
+    now = _number(content["doses"], dose, "dose of the explorer")
+    base = _number(content["doses"], 0.0, "dose of the explorer")
+    asked = place["questions"][q]
+    return View(
+        asked["text"],
+        tuple(asked["options"]),
+        asked["truth"],
+        tuple(vector["shares"][now][q]),
+        vector["mass"][now][q],
+        tuple(vector["shares"][base][q]),
+        vector["mass"][base][q],
+        (vector["places"][now][0], vector["places"][now][1]),
+        (place["latitude"], place["longitude"]),
+    )
+
+
+def _number(allowed: Sequence[Any], value: Any, what: str) -> int:
+    return list(allowed).index(choose(value, allowed, what))
+
+
+# --- making the file ---
+
+
+@checked
+def make(
+    lm: LanguageModel,
+    store: RunStore,
+    cities: Sequence[str] = locations.HIDDEN,
+    blocks: Sequence[int] = BLOCKS,
+    doses: Sequence[float] = DOSES,
+    settings: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Train what is not finished, ask everything, and return the file's content and the vectors.
+
+    Args:
+        store: finished runs; those of notebook 03 are found again.
+        settings: by default those of notebook 03, preset ``laptop``.
+
+    Returns:
+        What ``look`` takes, and ``<city>@<block>`` to a vector (d,) in the model's own units.
+
+    Raises:
+        UserError: no dose 0 or 1, a value that comes twice, a city or block that there is not, or
+            the last block, after which no token is left that could read the vector.
+    """
+    _check(lm, blocks, doses)
+    s = presets.Settings(settings or presets.laptop(**presets.TASKS["locations"]))
+    study = plan(lm, store, locations.check_hidden(cities), blocks, s)
+    every = [protocol.jobs(study.vector(KIND, b), study.pairs) for b in blocks]
+    study.grid.run([job for jobs in every for job in jobs], "vectors")
+    runs = [study.grid.runs(jobs) for jobs in every]
+    probes = probe.fit_on_cities(lm, range(min(blocks) + 1, lm.n_blocks), exclude=cities)
+    best = [_best(probes, block) for block in blocks]
+    made, vectors = [], dict[str, Tensor]()
+    for c, name in enumerate(bar(cities, "asking, by city")):
+        place, rows = world.city(name), []
+        for b, block in enumerate(blocks):
+            job, run = every[b][c], runs[b][c]
+            raw = _raw(run)
+            vectors[f"{name}@{block}"] = raw
+            rows.append(
+                {
+                    "block": block,
+                    "length": run.results["length"],
+                    "valid_accuracy": run.results["valid_accuracy"],
+                    **answers(study.grid, job, raw, doses),
+                    "places": places(study.grid, job, raw, doses, best[b], cities),
+                }
+            )
+        task = study.grid.task(name, SEED).task
+        made.append(
+            {
+                "name": name,
+                "code": task.code,
+                "latitude": place.latitude,
+                "longitude": place.longitude,
+                "questions": [_told(question) for question in task.questions],
+                "vectors": rows,
+            }
+        )
+    content = {
+        "schema": SCHEMA,
+        "model": {"name": lm.name, "digest": lm.digest, "blocks": lm.n_blocks},
+        "versions": versions(),
+        "settings": {"seed": SEED, "site": KIND, "position": POSITION, **_trained_with(study)},
+        "probe": [{"block": p.site.block, "error_km": p.error_km} for p in best],
+        "blocks": list(blocks),
+        "doses": [float(dose) for dose in doses],
+        "cities": made,
+    }
+    return _rounded(content), vectors
+
+
+@checked
+def plan(
+    lm: LanguageModel, store: RunStore, cities: Sequence[str], blocks: Sequence[int], settings: Any
+) -> Study:
+    """The study of notebook 03, one run a city; its runs have the same identities.
+
+    Args:
+        settings: hyperparameters as attributes (``presets.Settings``).
+    """
+    factory = tasks.factory(locations.NAME, lm.dialect, all_hidden=cities)
+    spec = {"task": locations.NAME, "dialect": lm.dialect, "hidden": list(cities)}
+    grid = Grid(lm, store, factory, spec, reference=cities[0], progress=watched())
+    return Study(grid, settings, blocks, [(name, SEED) for name in cities], position=POSITION)
+
+
+@checked
+def answers(
+    grid: Grid, job: Job, vector: Tensor, doses: Sequence[float]
+) -> dict[str, list[list[Any]]]:
+    """Every question of a job at every dose of a vector (d,) in raw units.
+
+    Returns:
+        By dose and question, ``shares`` of the options (all together 1) and their ``mass``.
+    """
+    asked = grid.task(job.concept, job.seed).questions
+    adapter = _dosed(job, vector, doses)
+    owner = [k for k in range(len(doses)) for _ in asked]
+    executor = grid.executors.of_adapter(adapter, [asked] * len(doses), [])
+    with adapter.attach(grid.lm) as attached:
+        table = score(grid.lm, asked * len(doses), attached, owner, executor)
+    by_dose = [part for _, part in table.groupby("run", sort=True)]
+    return {
+        "shares": [[_shares(logp) for logp in part["logp"]] for part in by_dose],
+        "mass": [list(part["mass"]) for part in by_dose],
+    }
+
+
+@checked
+def places(
+    grid: Grid,
+    job: Job,
+    vector: Tensor,
+    doses: Sequence[float],
+    reader: probe.Probe,
+    hidden: Sequence[str],
+) -> list[list[float]]:
+    """Latitude and longitude where a probe puts the code name, by dose.
+
+    Args:
+        hidden: cities that the probe was fitted without, so that no prompt names them either.
+    """
+    found = probe.trajectory(
+        grid.lm,
+        reader,
+        code=grid.task(job.concept, job.seed).task.code,
+        vectors=_times(vector, doses),
+        steps=range(len(doses)),
+        site=Site.parse(job.method.site),
+        scale=1.0,
+        partners=probe.partner_names(hidden),
+    )
+    return [[float(lat), float(lon)] for lat, lon in found[["latitude", "longitude"]].to_numpy()]
+
+
+def _check(lm: LanguageModel, blocks: Sequence[int], doses: Sequence[float]) -> None:
+    no_doubles(blocks, "block")
+    no_doubles(doses, "dose")
+    fits = {0.0, 1.0} <= set(doses) and all(map(math.isfinite, doses))
+    if not blocks or not fits or list(doses) != sorted(doses):  # a slider goes one way
+        raise UserError(
+            f"Blocks {list(blocks)} and doses {list(doses)} make no explorer. Allowed: at least "
+            "one block, and finite doses in ascending order, 0 (the base model) and 1 (as "
+            "trained) among them."
+        )
+    for block in blocks:
+        choose(block, range(lm.n_blocks - 1), "block of the explorer")
+
+
+def _trained_with(study: Study) -> dict[str, Any]:
+    config = study.vector_config
+    return {"steps": config.steps, "batch": config.batch, "lr": config.lr}
+
+
+def _best(probes: Sequence[probe.Probe], block: int) -> probe.Probe:
+    """The most exact probe of a later block.
+
+    At its own block a vector is added after everything that the probe could read at the last token.
+    """
+    return min((p for p in probes if p.site.block > block), key=lambda p: p.error_km)
+
+
+def _raw(run: Run) -> Tensor:
+    kept = run.tensors()
+    return kept["theta"] * kept["scale"]
+
+
+def _times(vector: Tensor, doses: Sequence[float]) -> Tensor:
+    """(s, d): the vector at every dose."""
+    return torch.tensor(list(doses), dtype=torch.float32)[:, None] * vector
+
+
+def _dosed(job: Job, vector: Tensor, doses: Sequence[float]) -> VectorAdapter:
+    return fixed(_times(vector, doses), Site.parse(job.method.site), job.method.position)
+
+
+def _told(question: Question) -> dict[str, Any]:
+    return {
+        "id": question.id,
+        "family": question.family,
+        "text": question.messages[-1]["content"],
+        "options": list(question.options),
+        "truth": question.truth,
+    }
+
+
+def _shares(logp: Sequence[float]) -> list[float]:
+    """Probabilities among the options, from their log-probabilities."""
+    p = np.exp(np.asarray(logp) - max(logp))
+    return [float(x) for x in p / p.sum()]
+
+
+def _rounded(value: Any) -> Any:
+    """The same content with all numbers short; what is not zero may become 0, never -0."""
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return round(value, DECIMALS) + 0.0 if isinstance(value, float) else value
+
+
+@checked
+def save(path: str | Path, content: Mapping[str, Any], vectors: Mapping[str, Tensor]) -> None:
+    """Write the file, a line a city, and the vectors beside it."""
+    target = Path(path)
+    about = {"model": content["model"], "site": KIND, "position": POSITION}
+    files.save_tensors(target.with_suffix(".safetensors"), vectors, about)
+    lines = []
+    for key, value in content.items():
+        text = ",\n".join(map(_json, value)) if key == "cities" else _json(value)
+        lines.append(f"{_json(key)}:" + (f"[\n{text}]" if key == "cities" else text))
+    with files.atomic_path(target) as aside:
+        text = "{\n" + ",\n".join(lines) + "\n}\n"
+        aside.write_text(text, encoding="utf-8", newline="\n")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Command line: 0 made, 2 bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m oocr_lib.report.explorer",
+        description="Ask everything that the explorer shows, and write it to one file.",
+    )
+    text = "the file; vectors go beside it (data/explorer.json)"
+    parser.add_argument("--out", type=Path, default=data_dir() / FILE, metavar="FILE", help=text)
+    text = "folder of finished runs (results/runs)"
+    parser.add_argument("--runs", type=Path, default=ROOT / "results" / "runs", help=text)
+    options = parser.parse_args(arguments)
+    began = time.perf_counter()
+    try:
+        set_up(SEED)
+        store = RunStore(options.runs)
+        content, vectors = make(load_model("testbed"), store)
+        save(options.out, content, vectors)
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    size = options.out.stat().st_size / 1000
+    print(
+        f"{options.out.name}: {len(vectors)} vectors ({store.saved} of them trained, the others "
+        f"found again), {size:,.0f} kB, in {time.perf_counter() - began:.0f} s"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
