@@ -150,9 +150,7 @@ def notebook(path: Path, kind: str) -> NotebookNode:
         cells.append(make(source, id=f"{path.stem}-{number}", metadata=metadata))
     made: NotebookNode = nbformat.v4.new_notebook(cells=cells)
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
-    made.metadata = nbformat.from_dict(
-        {"kernelspec": kernel, "language_info": {"name": "python"}}
-    )
+    made.metadata = nbformat.from_dict({"kernelspec": kernel, "language_info": {"name": "python"}})
     nbformat.validate(made)
     return made
 

@@ -121,7 +121,7 @@ def _where(error: BaseException) -> str:
     # The first frame is ``call`` itself; the learner's file is the one right behind it.
     frames = traceback.extract_tb(error.__traceback__)[1:]
     own = [frame for frame in frames if frame.filename == frames[0].filename]
-    if not own:
+    if not own:  # something written in C
         return ""
     line = linecache.getline(own[-1].filename, own[-1].lineno or 0).strip() or own[-1].line
     return f", in its line {line!r}" if line else f", in line {own[-1].lineno} of the cell"

@@ -151,6 +151,23 @@ def library_losses(steps: int, size: int, lr: float) -> tuple[float, ...]:
     return tuple(float(loss) for loss in result.losses[:, 0])
 
 
+def one_token_questions(v: Tensor | None = None) -> list[tuple[Tensor, list[int], int]]:
+    """Logits after each question whose options are one token each, the options, the truth's place.
+
+    Args:
+        v: (d,) in units of ``scale``, added at the code name; None: the bare model.
+    """
+    made = []
+    for question in task().questions:
+        ids = [lm().tokenizer(o, add_special_tokens=False)["input_ids"] for o in question.options]
+        if all(len(one) == 1 for one in ids):
+            prompt = collate([encode_question(lm().tokenizer, question, "")], lm().pad_id)
+            found = logits(prompt) if v is None else steered(v, prompt)
+            options = [one[0] for one in ids]
+            made.append((found[0, -1], options, question.options.index(question.truth)))
+    return made
+
+
 # --- session C: controls ---
 
 
