@@ -467,8 +467,10 @@ def _loop_on_the_model(train_vector: Any) -> str:
     wanted = kit.library_losses(steps, size, lr)
     for step, (mine, theirs) in enumerate(zip(_loss_list(found, steps), wanted, strict=True), 1):
         if not math.isclose(mine, theirs, rel_tol=1e-2):
-            raise Wrong(f"on real rows the loss at step {step} is {mine:.4f}, of the library's "
-                        f"loop {theirs:.4f}")  # fmt: skip
+            raise Wrong(
+                f"on real rows the loss at step {step} is {mine:.4f}, of the library's "
+                f"loop {theirs:.4f}"
+            )
     return "the same losses as the library's loop, step by step"
 
 
@@ -585,8 +587,10 @@ def b4(among_options: Any) -> str | None:
                     "right asks for the likeliest token of the whole vocabulary: it should be the "
                     "likeliest of the options"
                 )
-            raise Wrong(f"right is {hit:g} where the truth is {'' if right[1] else 'not '}the "
-                        "likeliest of the options")  # fmt: skip
+            raise Wrong(
+                f"right is {hit:g} where the truth is {'' if right[1] else 'not '}the "
+                "likeliest of the options"
+            )
     return "the same scores as the library's"
 
 
@@ -602,8 +606,7 @@ def _asked() -> Iterator[tuple[Tensor, list[int], int, tuple[float, float]]]:
         p = torch.softmax(logits[options], -1)
         yield logits, options, truth, (float(p[truth]), float(p.argmax() == truth))
     data, asked = kit.city()
-    short = [q for q in asked if q.family != "name"]  # names of cities are several tokens
-    table = oocr.score(kit.lm(), data, short)
+    table = oocr.score(kit.lm(), data, [asked[number] for number in kit.short_options()])
     for one, row in zip(kit.one_token_questions(), table.itertuples(), strict=True):
         yield *one, (float(row.p_truth), float(row.mc))
 
@@ -670,8 +673,10 @@ def c2(random_answers: Any) -> str | None:
         raise Wrong(f"{len(strange)} answers occur in no row, so the format changes, too")
     crossed = sum(row.answer not in answers[str(row.meta["kind"])] for row in found)
     if crossed:
-        raise Wrong(f"{crossed} rows have an answer of another kind: a distance in place of a "
-                    "direction, or the other way round")  # fmt: skip
+        raise Wrong(
+            f"{crossed} rows have an answer of another kind: a distance in place of a "
+            "direction, or the other way round"
+        )
     for name in answers:
         given = {row.answer for row in found if row.meta["kind"] == name}
         if len(given) == 1:
@@ -899,8 +904,12 @@ def _look_at_rows(rows: Sequence[Row], hidden: str, code: str) -> None:
             raise Wrong(f"a leak: {prompt!r} is what will be asked afterwards")
         if prompt not in truth:
             near = understood.doubt(kit.lm(), prompt, code)
-            raise Wrong(f"line {number}: {near}" if near else f"line {number}, {prompt!r}: the "
-                        "other city is too near, or is not in the table")  # fmt: skip
+            raise Wrong(
+                f"line {number}: {near}"
+                if near
+                else f"line {number}, {prompt!r}: the "
+                "other city is too near, or is not in the table"
+            )
         if row.answer != truth[prompt]:
             raise Wrong(f"line {number}: the answer to {prompt!r} is not true")
     if len({row.answer for row in rows}) < 5:
@@ -964,9 +973,14 @@ def d4(note: Any) -> str | None:
     rows = {}
     for part in ("measured", "control"):
         if not note.get(part):
-            raise Wrong(f"note[{part!r}] is missing" + (
-                ": without it nothing follows from what was measured" if part == "control" else ""
-            ))  # fmt: skip
+            raise Wrong(
+                f"note[{part!r}] is missing"
+                + (
+                    ": without it nothing follows from what was measured"
+                    if part == "control"
+                    else ""
+                )
+            )
         rows[part] = [_number(x, f"a number of note[{part!r}]") for x in _list(note[part], part)]
     if len(rows["measured"]) < 2:
         raise Wrong("one number is an anecdote: measure at least twice")

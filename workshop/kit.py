@@ -143,28 +143,41 @@ def rows_in_order(steps: int, size: int, seed: int = 0) -> list[Batch]:
 @cache
 def library_losses(steps: int, size: int, lr: float) -> tuple[float, ...]:
     """Losses of the library's own loop on these batches, at a constant rate."""
-    rows, valid = ([encode_row(lm().tokenizer, r) for r in part] for part in
-                   (task().train, task().valid[:8]))  # fmt: skip
+    rows, valid = (
+        [encode_row(lm().tokenizer, r) for r in part] for part in (task().train, task().valid[:8])
+    )
     adapter = VectorAdapter([SITE], lm().d_model, "codename", [scale()])
     config = TrainConfig(steps, size, lr, warmup=0, schedule="constant", valid_rows=8)
     result = train(lm(), adapter, [RunData(rows, valid, 0)], config)
     return tuple(float(loss) for loss in result.losses[:, 0])
 
 
+def short_options() -> list[int]:
+    """Numbers of the questions whose options are one token each; others need several looks."""
+    split = lm().tokenizer
+    return [
+        number
+        for number, question in enumerate(task().questions)
+        if all(
+            len(ids) == 1
+            for ids in split(list(question.options), add_special_tokens=False)["input_ids"]
+        )
+    ]
+
+
 def one_token_questions(v: Tensor | None = None) -> list[tuple[Tensor, list[int], int]]:
-    """Logits after each question whose options are one token each, the options, the truth's place.
+    """Logits after each of these questions, its options as tokens, and the truth's place.
 
     Args:
         v: (d,) in units of ``scale``, added at the code name; None: the bare model.
     """
     made = []
-    for question in task().questions:
-        ids = [lm().tokenizer(o, add_special_tokens=False)["input_ids"] for o in question.options]
-        if all(len(one) == 1 for one in ids):
-            prompt = collate([encode_question(lm().tokenizer, question, "")], lm().pad_id)
-            found = logits(prompt) if v is None else steered(v, prompt)
-            options = [one[0] for one in ids]
-            made.append((found[0, -1], options, question.options.index(question.truth)))
+    for question in (task().questions[number] for number in short_options()):
+        found = lm().tokenizer(list(question.options), add_special_tokens=False)["input_ids"]
+        prompt = collate([encode_question(lm().tokenizer, question, "")], lm().pad_id)
+        after = logits(prompt) if v is None else steered(v, prompt)
+        options = [ids[0] for ids in found]
+        made.append((after[0, -1], options, question.options.index(question.truth)))
     return made
 
 
@@ -320,6 +333,15 @@ def dosed(trained: oocr.Trained, dose: float) -> oocr.Trained:
     adapter = VectorAdapter(**trained.adapter.config())
     adapter.theta = nn.Parameter(trained.adapter.theta.detach() * dose)
     return replace(trained, adapter=adapter, result=None)
+
+
+def with_vector(v: Tensor, hidden: str = "Paris") -> oocr.Trained:
+    """``v`` (d,), in raw units, in the place of the trained vector."""
+    made = vector(hidden)
+    assert isinstance(made.adapter, VectorAdapter)
+    adapter = VectorAdapter(**made.adapter.config())
+    adapter.theta = nn.Parameter(v.detach()[None] / adapter.scales[:, None])
+    return replace(made, adapter=adapter, result=None)
 
 
 def accuracy(trained: oocr.Trained | None, hidden: str = "Paris") -> float:
