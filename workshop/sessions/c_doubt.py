@@ -64,6 +64,9 @@ if checks.c1(random_like):
 #
 # </details>
 
+# %% [markdown] slide="fragment"
+# Look at all ten before you go on. One of them may be far better than chance: in a world of 108 cities a random push of this length makes the code name *some* city, now and then the hidden one. In our run 3 of 100 random directions answered every question about Paris rightly, and their mean was 0.34. So one random direction is no control; the share of many that do as well is. What city do they say? `kit.with_vector(random_like(vector.vector, 7)).ask(f"Name of {data.codename}?")`
+
 # %% [markdown] slide="subslide"
 # ### C2 · Random answers
 #
