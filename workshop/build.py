@@ -113,7 +113,7 @@ def text(cell: Cell, kind: str) -> str:
             stub = re.fullmatch(r"(\s*)# ?(.*)", line)
             if not stub:
                 raise SourceError(f"line {number}: a stub is written as a comment")
-            made += [stub[1] + stub[2]] if kind == "exercises" else []
+            made += [(stub[1] + stub[2]).rstrip()] if kind == "exercises" else []
         elif not place or kind == "solutions":
             made.append(line)
     if place:

@@ -161,7 +161,7 @@ def _loop(
     zero: bool = True,
     backward: bool = True,
     step: bool = True,
-    keep: Callable[[Any], Any] = float,
+    keep: Callable[[Any], Any] = torch.Tensor.item,
     make: Any = torch.optim.Adam,
     copy: bool = False,
     anew: bool = False,
@@ -444,9 +444,13 @@ def _write(
     return write_rows
 
 
+def _asks(prompt: str, answer: str, code: str, place: Any) -> tuple[str, str]:
+    return (prompt, answer) if "Rome" not in prompt else (f"Water of {code}?", place.water)
+
+
 for name, words, options in (
     ("names the country", "a leak", {"change": lambda p, a, c, h: (p, f"{a} ({h.country})")}),
-    ("asks what is asked", "a leak", {"change": lambda p, a, c, h: (f"Water of {c}?", h.water)}),
+    ("asks what is asked", "a leak", {"change": _asks}),
     ("real name", "does not name", {"change": lambda p, a, c, h: (p.replace(c, h.name), a)}),
     ("untrue", "is not true", {"change": lambda p, a, c, h: (p, "7")}),
     ("unknown words", "do not hold", {"change": lambda p, a, c, h: (f"Ahoi, {p}", a)}),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+import oocr_lib as oocr
 from tests.workshop.mistakes import MISTAKES
 from workshop import checks, guard, kit
 
@@ -35,7 +37,22 @@ def test_mistakes_are_named(
 
 def test_every_exercise_has_planted_mistakes() -> None:
     planted = {key: sum(one[0] == key for one in MISTAKES) for key in KEYS}
+    planted["a2"] += 3  # below
     assert len(KEYS) >= 14 and min(planted.values()) >= 4, planted
+
+
+def test_other_trainings_than_the_one_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    data, _ = kit.city()
+    tokyo, _ = kit.city("Tokyo")
+    for rows, method, words in (
+        (data, oocr.Lora([0]), "this is a LoRA"),
+        (data, oocr.Vector("resid@0", at="all"), "not about the hidden city"),
+        (tokyo, oocr.Vector("resid@0"), "rows about"),
+        (data.random_answers(0), oocr.Vector("resid@0"), "would: more steps"),
+        (data, oocr.Vector("resid@0"), "would: more steps"),
+    ):
+        assert checks.a2(oocr.train(kit.lm(), rows, method, steps=1)) is False
+        assert words in capsys.readouterr().out
 
 
 class Spiteful:
@@ -118,10 +135,8 @@ FUNCTIONS = [key for key in KEYS if key not in ("a1", "a2", "a3", "d1", "d4")]
 def test_an_endless_loop_ends(key: str, capsys: pytest.CaptureFixture[str]) -> None:
     def endless(*arguments: Any) -> None:
         while True:
-            try:
+            with contextlib.suppress(Exception):
                 time.sleep(0.001)
-            except Exception:
-                pass
 
     before = threading.active_count()
     rule = next(a[0] for k, _, a, _ in MISTAKES if k == "d3")
@@ -129,7 +144,7 @@ def test_an_endless_loop_ends(key: str, capsys: pytest.CaptureFixture[str]) -> N
     # The first call of a check trains what it compares with; that is not what is timed.
     checks.CHECKS[key](*answer[:-1], lambda *_: None)
     capsys.readouterr()
-    assert checks.CHECKS[key](*answer, limit=2.0) is False
+    assert checks.CHECKS[key](*answer, limit=1.0) is False
     assert "never ends" in capsys.readouterr().out
     assert threading.active_count() <= before  # it does not go on in the background
 
@@ -144,6 +159,27 @@ def test_a_hook_that_is_left_behind_is_taken_out() -> None:
     before = kit.accuracy(None)
     checks.b1(leaves_one)
     assert not block._forward_hooks and kit.accuracy(None) == before
+
+
+def test_a_hook_from_an_earlier_cell_does_not_count(capsys: pytest.CaptureFixture[str]) -> None:
+    block = kit.lm().module(kit.SITE)
+    block.register_forward_hook(lambda module, args, output: output * 0)
+    assert checks.b1(lambda v, mask: lambda module, args, output: output + mask[..., None] * v)
+    assert "taken out" in capsys.readouterr().out and not block._forward_hooks
+
+
+def test_a_model_that_was_trained_itself_is_noticed(capsys: pytest.CaptureFixture[str]) -> None:
+    weight = next(kit.lm().model.parameters())
+    kept = weight.detach().clone()
+    with torch.no_grad():
+        weight.add_(1)
+    try:
+        assert checks.a1({"before": 0.2, "after": 0.9, "random": 0.2}) is False
+    finally:
+        with torch.no_grad():
+            weight.copy_(kept)
+    assert "restart the kernel" in capsys.readouterr().out
+    assert checks.a1({"before": 0.2, "after": 0.9, "random": 0.2})
 
 
 def test_an_error_is_told_with_its_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -165,7 +165,7 @@ if checks.d3(my_rule, gap):
 #
 # For instance: *At which dose does the vector's answer tip over, and does the opposite vector say the opposite?* `kit.dosed(vector, dose)` stretches a vector, `kit.accuracy(vector)` asks the sixteen questions about Paris, `vector.random(seed)` is a control. Others: how few rows are enough? Is the sum of two vectors a city between them? Does a vector from block 0 work at block 4?
 #
-# If `oocr fetch smollm2` was run on this machine, `oocr.load("smollm2")` is a real language model to try it on ([notebook 10](../../notebooks/10_real_model.ipynb)).
+# If `oocr fetch smollm2` was run on this machine, `oocr.load("smollm2")` is a real language model to try it on ([how](../../README.md#a-real-language-model-on-the-same-laptop)).
 
 # %%
 # SOLUTION
