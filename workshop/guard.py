@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-#: Seconds that a check may take, with what it calls. A check takes a few on a slow machine.
-LIMIT = 60.0
+#: Seconds that a check may take, with what it calls. It takes one or two on two slow cores.
+LIMIT = 30.0
 _LONGEST = 300
 
 

@@ -67,6 +67,13 @@ def vector(hidden: str = "Paris") -> oocr.Trained:
 
 
 @cache
+def fooled(hidden: str = "Paris") -> oocr.Trained:
+    """The same vector trained on random answers: it knows the format and no city."""
+    rows = city(hidden)[0].random_answers(0)
+    return oocr.train(lm(), rows, oocr.Vector(str(SITE)), steps=STEPS)
+
+
+@cache
 def lora(hidden: str = "Paris") -> oocr.Trained:
     """A LoRA on the same rows, in the same block."""
     return oocr.train(lm(), city(hidden)[0], oocr.Lora([SITE.block]), steps=STEPS)

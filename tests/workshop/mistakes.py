@@ -192,7 +192,7 @@ for name, words, options in (
     ("plain descent", "Adam is asked for", {"make": torch.optim.SGD}),
     ("a new optimiser", "new optimiser", {"anew": True}),
 ):
-    value("b3", name, words, _loop(**options))  # type: ignore[arg-type]
+    value("b3", name, words, _loop(**options))
 value("b3", "a copy", "v has no gradient", _loop(copy=True))
 
 
@@ -355,7 +355,7 @@ value("c3", "everything", "longer word", lambda rows, questions, words: range(le
 value("c3", "true and false", "True and False", lambda rows, q, w: [True for _ in rows])
 
 
-@planted("c3", "leaks are missing")
+@planted("c3", "leaks are missed")
 def learned_by_heart(rows: Any, questions: Any, words: Any) -> Any:
     """The numbers of the first planted task, written down."""
     return set().union(*kit.leaky("Paris").planted.values())
@@ -445,10 +445,10 @@ def _write(
 
 
 def _asks(prompt: str, answer: str, code: str, place: Any) -> tuple[str, str]:
-    return (prompt, answer) if "Rome" not in prompt else (f"Water of {code}?", place.water)
+    return (prompt, answer) if "Tokyo" not in prompt else (f"Water of {code}?", place.water)
 
 
-for name, words, options in (
+for name, words, writing in (
     ("names the country", "a leak", {"change": lambda p, a, c, h: (p, f"{a} ({h.country})")}),
     ("asks what is asked", "a leak", {"change": _asks}),
     ("real name", "does not name", {"change": lambda p, a, c, h: (p.replace(c, h.name), a)}),
@@ -459,7 +459,7 @@ for name, words, options in (
     ("few", "rows are few", {"count": 5}),
     ("empty", "is empty", {"count": 0}),
 ):
-    value("d2", name, words, _write(**options))  # type: ignore[arg-type]
+    value("d2", name, words, _write(**writing))
 value("d2", "no file", "no file was written", lambda path, city, code: None)
 
 RULE = oocr.Vector("resid@0", at="last")

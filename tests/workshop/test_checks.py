@@ -48,8 +48,8 @@ def test_other_trainings_than_the_one_asked_for(capsys: pytest.CaptureFixture[st
         (data, oocr.Lora([0]), "this is a LoRA"),
         (data, oocr.Vector("resid@0", at="all"), "not about the hidden city"),
         (tokyo, oocr.Vector("resid@0"), "rows about"),
-        (data.random_answers(0), oocr.Vector("resid@0"), "would: more steps"),
-        (data, oocr.Vector("resid@0"), "would: more steps"),
+        (data.random_answers(0), oocr.Vector("resid@0"), "more steps"),
+        (data, oocr.Vector("resid@0"), "more steps"),
     ):
         assert checks.a2(oocr.train(kit.lm(), rows, method, steps=1)) is False
         assert words in capsys.readouterr().out

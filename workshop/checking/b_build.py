@@ -28,6 +28,9 @@ from workshop.checking.verdicts import (
     tensor,
 )
 
+#: The short training that is compared with the library's.
+STEPS, SIZE, LR = 6, 8, 0.05
+
 
 @check("b1", "make_hook", "A hook is a function of (module, args, output) that returns a tensor.")
 def b1(make_hook: Any) -> str | None:
@@ -159,7 +162,12 @@ def _losses(
     }
 
 
-@check("b3", "train_vector", "Make torch.optim.Adam([v], lr=lr), then one step for each batch.")
+@check(
+    "b3",
+    "train_vector",
+    "Make torch.optim.Adam([v], lr=lr), then one step for each batch.",
+    lambda: kit.library_losses(STEPS, SIZE, LR),
+)
 def b3(train_vector: Any) -> str | None:
     """A training loop with Adam: zero the gradient, go backward, step, and keep the loss."""
     targets = [torch.tensor([1.0, -2.0, 0.5]) * (1 + i % 3) for i in range(12)]
@@ -185,12 +193,11 @@ def b3(train_vector: Any) -> str | None:
 
 def _loop_on_the_model(train_vector: Any) -> str:
     """The same loop on real rows, beside the library's."""
-    steps, size, lr = 6, 8, 0.05
     theta = torch.zeros(kit.lm().d_model, requires_grad=True)
-    batches = kit.rows_in_order(steps, size)
-    found = call(train_vector, "train_vector", theta, _model_loss, batches, lr)
-    wanted = kit.library_losses(steps, size, lr)
-    for step, (mine, theirs) in enumerate(zip(_loss_list(found, steps), wanted, strict=True), 1):
+    batches = kit.rows_in_order(STEPS, SIZE)
+    found = call(train_vector, "train_vector", theta, _model_loss, batches, LR)
+    wanted = kit.library_losses(STEPS, SIZE, LR)
+    for step, (mine, theirs) in enumerate(zip(_loss_list(found, STEPS), wanted, strict=True), 1):
         if not math.isclose(mine, theirs, rel_tol=1e-2):
             raise Wrong(
                 f"on real rows the loss at step {step} is {mine:.4f}, of the library's "
@@ -225,7 +232,7 @@ def _descents(targets: Sequence[Tensor], lr: float) -> tuple[Tensor, dict[str, T
         for target in order:
             if zero:
                 optimiser.zero_grad()
-            _distance(v, target).backward()  # type: ignore[no-untyped-call]
+            _distance(v, target).backward()
             optimiser.step()
         return v.detach()
 
@@ -234,7 +241,7 @@ def _descents(targets: Sequence[Tensor], lr: float) -> tuple[Tensor, dict[str, T
         for target in targets:
             optimiser = torch.optim.Adam([v], lr=lr)
             optimiser.zero_grad()
-            _distance(v, target).backward()  # type: ignore[no-untyped-call]
+            _distance(v, target).backward()
             optimiser.step()
         return v.detach()
 
@@ -258,7 +265,7 @@ def _trace(targets: Sequence[Tensor], lr: float) -> list[float]:
     for target in targets:
         optimiser.zero_grad()
         loss = _distance(v, target)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimiser.step()
         losses.append(float(loss.detach()))
     return losses

@@ -29,7 +29,7 @@ from workshop.checking.verdicts import (
 )
 
 
-@check("c1", "random_like", "Draw numbers from a torch.Generator with this seed.")
+@check("c1", "random_like", "Draw numbers from a torch.Generator with this seed.", kit.vector)
 def c1(random_like: Any) -> str | None:
     """A random direction as long as the vector, the same for the same seed."""
     v = kit.vector().vector
@@ -154,7 +154,12 @@ def _numbers(found: Any, count: int) -> frozenset[int]:
     return frozenset(given)
 
 
-@check("c4", "mean_share", "Take the mean over the vectors, then squares of lengths.")
+@check(
+    "c4",
+    "mean_share",
+    "Take the mean over the vectors, then squares of lengths.",
+    lambda: kit.added("codename"),
+)
 def c4(mean_share: Any) -> str | None:
     """How much of what a LoRA adds is one constant vector: the energy of the mean."""
     drawn = torch.Generator().manual_seed(5)
@@ -198,7 +203,12 @@ def c4(mean_share: Any) -> str | None:
     return None
 
 
-@check("c5", "flattery", "Choose the best candidate on the questions where chosen_on is True.")
+@check(
+    "c5",
+    "flattery",
+    "Choose the best candidate on the questions where chosen_on is True.",
+    kit.candidates,
+)
 def c5(flattery: Any) -> str | None:
     """How much better a choice looks on the questions that it was chosen on."""
     # Shares of right answers of three candidates on ten questions each: every mistake differs.

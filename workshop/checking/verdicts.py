@@ -50,12 +50,15 @@ class Check:
         name: what the learner writes.
         first: where to begin, said while nothing is written.
         test: raises ``Wrong``, or returns a remark.
+        before: makes what the test compares with, where that takes long: a slow machine is no
+            endless loop.
     """
 
     key: str
     name: str
     first: str
     test: Callable[..., str | None]
+    before: Callable[[], object] = lambda: None
 
     def __call__(self, *answer: Any, limit: float = guard.LIMIT) -> bool:
         """Print one line and say whether the answer is right."""
@@ -79,6 +82,8 @@ class Check:
             line = "the model itself was changed: restart the kernel and run the first cell"
             return guard.Outcome(False, line)
 
+        self.before()
+
         def work() -> str | None:
             try:
                 return self.test(*answer)
@@ -95,11 +100,13 @@ CHECKS: dict[str, Check] = {}
 _PASSED: dict[str, bool] = {}
 
 
-def check(key: str, name: str, first: str) -> Callable[[Callable[..., str | None]], Check]:
+def check(
+    key: str, name: str, first: str, before: Callable[[], object] = lambda: None
+) -> Callable[[Callable[..., str | None]], Check]:
     """Make a function the check of an exercise; see ``Check``."""
 
     def made(test: Callable[..., str | None]) -> Check:
-        CHECKS[key] = Check(key, name, first, test)
+        CHECKS[key] = Check(key, name, first, test, before)
         return CHECKS[key]
 
     return made
