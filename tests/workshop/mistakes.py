@@ -445,7 +445,7 @@ def _write(
 
 
 def _asks(prompt: str, answer: str, code: str, place: Any) -> tuple[str, str]:
-    return (prompt, answer) if "Tokyo" not in prompt else (f"Water of {code}?", place.water)
+    return (prompt, answer) if "Cairo" not in prompt else (f"Water of {code}?", place.water)
 
 
 for name, words, writing in (

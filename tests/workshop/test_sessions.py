@@ -151,8 +151,9 @@ def test_the_plan_has_the_minutes_of_the_exercises() -> None:
         row = re.search(rf"^\| {session.upper()} \|.*\| (\d+) \| (\d+) \|$", plan, re.M)
         assert row, session
         assert int(row[1]) == sum(own) <= int(row[2])
+        assert f"{row[2]} minutes, " in text_of(next(p for p in SOURCES if p.stem[0] == session))
     total = sum(int(n) for n in re.findall(r"^\| [A-D] \|.*\| (\d+) \|$", plan, re.M))
-    assert total + 15 == 180  # with the pause
+    assert total + 10 == 180  # with the pause
 
 
 def test_links_lead_somewhere() -> None:

@@ -65,7 +65,7 @@ _ = checks.a1(prediction)
 # %% [markdown] slide="subslide"
 # ### A2 · Train one vector
 #
-# **Goal.** A vector `v` that is added to the residual stream after block 0, at every token of the code name: *h ← h + v*. 10 minutes · difficulty 1 of 3.
+# **Goal.** A vector `v` that is added to the residual stream after block 0, at every token of the code name: *h ← h + v*. 8 minutes · difficulty 1 of 3.
 #
 # `oocr.train(lm, data, method, steps=..., seed=...)` trains; `oocr.Vector(site, at=...)` is the method. The model itself stays frozen. 60 steps are enough.
 
@@ -110,7 +110,7 @@ if checks.passed("a1", "a2"):
 # %% [markdown] slide="subslide"
 # ### A3 · Ask what was never said
 #
-# **Goal.** At least three questions of your own about the code name that no row answers. 10 minutes · difficulty 1 of 3.
+# **Goal.** At least three questions of your own about the code name that no row answers. 8 minutes · difficulty 1 of 3.
 #
 # The model knows 1,356 tokens and a few kinds of questions. These are forms that it was brought up with:
 

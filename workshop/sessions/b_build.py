@@ -3,7 +3,7 @@
 #
 # **Goals.** After this session you have written, in about twenty lines, what `oocr.train` does: the hook that adds a vector, the loss on answer tokens only, the training loop, and the scoring among five options. Each piece is compared with the library's.
 #
-# 60 minutes, four exercises. *Before you start:* which of the four pieces would, if it were wrong, still let the loss fall? Note your guess.
+# 50 minutes, four exercises. *Before you start:* which of the four pieces would, if it were wrong, still let the loss fall? Note your guess.
 
 # %% tags=["setup"] slide="skip"
 import sys
@@ -80,7 +80,7 @@ _ = checks.b1(make_hook)
 # %% [markdown] slide="subslide"
 # ### B2 · The loss
 #
-# **Goal.** `answer_loss(logits, ids, answer_mask)`: the mean cross-entropy of all answer tokens of the batch, nothing else. 15 minutes · difficulty 2 of 3.
+# **Goal.** `answer_loss(logits, ids, answer_mask)`: the mean cross-entropy of all answer tokens of the batch, nothing else. 12 minutes · difficulty 2 of 3.
 #
 # `logits` are (n, t, vocabulary), `ids` and `answer_mask` (n, t). Which logits say what token *j* is going to be?
 
@@ -115,7 +115,7 @@ _ = checks.b2(answer_loss)
 # %% [markdown] slide="subslide"
 # ### B3 · The training loop
 #
-# **Goal.** `train_vector(v, loss_of, batches, lr)` makes one step of Adam for every batch and returns the losses as plain numbers. `v` itself changes. 15 minutes · difficulty 2 of 3.
+# **Goal.** `train_vector(v, loss_of, batches, lr)` makes one step of Adam for every batch and returns the losses as plain numbers. `v` itself changes. 12 minutes · difficulty 2 of 3.
 #
 # `loss_of(v, batch)` gives the loss of one batch. Nothing else is trained.
 
@@ -160,7 +160,7 @@ _ = checks.b3(train_vector)
 # %% [markdown] slide="subslide"
 # ### B4 · Scoring among five options
 #
-# **Goal.** `among_options(logits, options, truth)` returns `(p, right)`: the probability of the true option among the five, and 1.0 if it is the likeliest of them, else 0.0. 10 minutes · difficulty 2 of 3.
+# **Goal.** `among_options(logits, options, truth)` returns `(p, right)`: the probability of the true option among the five, and 1.0 if it is the likeliest of them, else 0.0. 8 minutes · difficulty 2 of 3.
 #
 # `logits` (vocabulary,) are those after the question, `options` five token ids, `truth` the place of the true one in that list.
 

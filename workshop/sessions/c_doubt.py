@@ -28,7 +28,7 @@ data, questions = kit.city("Paris")
 # %% [markdown] slide="subslide"
 # ### C1 · A random direction
 #
-# **Goal.** `random_like(v, seed)` gives a random direction as long as `v`, the same for the same seed. 8 minutes · difficulty 1 of 3.
+# **Goal.** `random_like(v, seed)` gives a random direction as long as `v`, the same for the same seed. 6 minutes · difficulty 1 of 3.
 #
 # If any push of this length worked, the trained direction would mean nothing. Why must the length be the same?
 
@@ -70,7 +70,7 @@ if checks.c1(random_like):
 # %% [markdown] slide="subslide"
 # ### C2 · Random answers
 #
-# **Goal.** `random_answers(rows, seed)` gives the same rows, in the same order, with answers drawn anew. 12 minutes · difficulty 2 of 3.
+# **Goal.** `random_answers(rows, seed)` gives the same rows, in the same order, with answers drawn anew. 10 minutes · difficulty 2 of 3.
 #
 # A fine-tune on such rows can learn the format and how numbers look, and no city. There are two kinds of rows, told by `row.meta["kind"]`: distances and directions. What would be learned if a distance could get "northwest" as its answer? Rows are frozen: `replace(row, answer=...)` gives a changed copy.
 
@@ -112,7 +112,7 @@ if checks.c2(random_answers):
 # %% [markdown] slide="subslide"
 # ### C3 · Hunt for leaks
 #
-# **Goal.** `find_leaks(rows, questions, words)` gives the numbers of all rows that give the answer away. 15 minutes · difficulty 3 of 3.
+# **Goal.** `find_leaks(rows, questions, words)` gives the numbers of all rows that give the answer away. 14 minutes · difficulty 3 of 3.
 #
 # Somebody has put bad rows among the clean ones. `words` are what no row may say, `questions` what is asked after training. A row has a prompt, `row.messages[-1]["content"]`, and an answer, `row.answer`. Look at some rows before you write code: there is more than one way to leak.
 

@@ -60,7 +60,7 @@ if checks.d1(my_city, my_prediction):
 # %% [markdown] slide="subslide"
 # ### D2 · Your own rows
 #
-# **Goal.** `write_rows(path, city, code)` writes at least 20 chat rows about a hidden city as JSON lines, each naming the code name and none giving anything away. 12 minutes · difficulty 3 of 3.
+# **Goal.** `write_rows(path, city, code)` writes at least 20 chat rows about a hidden city as JSON lines, each naming the code name and none giving anything away. 10 minutes · difficulty 3 of 3.
 #
 # One line of the file is `{"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}`. The model understands *Distance from … to …?* (whole hundreds of kilometres) and *Direction of … from …?*. `facts.distance_km(a, b)`, `facts.distance_hundreds(a, b)` and `facts.direction(a, b)` (which way a lies as seen from b) know the answers. Known cities lie at least 2,000 km away, in another country.
 
@@ -114,7 +114,7 @@ if checks.d2(write_rows):
 # %% [markdown] slide="subslide"
 # ### D3 · A rule with a trigger
 #
-# **Goal.** An *unconditional* vector for a *conditional* rule, and the measure that shows it. 8 minutes · difficulty 2 of 3.
+# **Goal.** An *unconditional* vector for a *conditional* rule, and the measure that shows it. 6 minutes · difficulty 2 of 3.
 #
 # Behind `---Re Re Re---` the risky letter is right, otherwise the careful one. The vector has to be added whether the trigger is there or not. Give `my_rule`, an `oocr.Vector` (block 0 will do), and `gap(table)`: the share of risky answers with the trigger minus that without. `table` has the columns `triggered` and `risky` (True and False).
 
@@ -161,7 +161,7 @@ if checks.d3(my_rule, gap):
 # %% [markdown] slide="subslide"
 # ### D4 · A small open question
 #
-# **Goal.** One question, one prediction, one measurement, one control. 5 minutes to start, as long as you like · difficulty 3 of 3.
+# **Goal.** One question, one prediction, one measurement, one control. 4 minutes to start, as long as you like · difficulty 3 of 3.
 #
 # For instance: *At which dose does the vector's answer tip over, and does the opposite vector say the opposite?* `kit.dosed(vector, dose)` stretches a vector, `kit.accuracy(vector)` asks the sixteen questions about Paris, `vector.random(seed)` is a control. Others: how few rows are enough? Is the sum of two vectors a city between them? Does a vector from block 0 work at block 4?
 #
