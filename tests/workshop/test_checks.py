@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 import time
 from typing import Any
@@ -104,7 +105,7 @@ def interrupts(*arguments: Any) -> Any:
 
 
 ODD: tuple[Any, ...] = (
-    None, ..., 7, float("nan"), "", "text", b"bytes", [], {}, set(), (), True, object(), int,
+    ..., 7, float("nan"), "", "text", b"bytes", [], {}, set(), (), True, object(), int,
     torch.zeros(0), torch.zeros(2, 3), torch.tensor(float("nan")), {"before": None}, [None] * 3,
     lambda: 0, lambda *_: None, lambda *_: ..., lambda *_: "text", lambda *_: [], lambda *_: {},
     lambda *_: float("inf"), lambda *_: torch.zeros(3), lambda *_: torch.tensor(0.3), lambda *_: 0,
@@ -200,6 +201,22 @@ def test_a_stub_that_is_half_done_is_still_a_stub(capsys: pytest.CaptureFixture[
             assert checks.CHECKS[key](later) is False
             said = capsys.readouterr().out
             assert "nothing is written yet" in said and checks.CHECKS[key].first in said
+
+
+def test_a_stub_is_seen_before_anything_is_trained_for_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def stub(*arguments: Any) -> Any:
+        raise NotImplementedError
+
+    def never() -> None:
+        raise AssertionError("trained")
+
+    for key, check in checks.CHECKS.items():
+        slow = dataclasses.replace(check, before=never)
+        for nothing in (None, stub):
+            assert slow(*[nothing] * wanted(key)) is False
+            assert "nothing is written yet" in capsys.readouterr().out
 
 
 def test_a_stop_by_the_learner_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
