@@ -127,7 +127,7 @@ def test_imports_are_declared_and_declarations_used() -> None:
     used, declared = imported("oocr_lib"), names(PROJECT["dependencies"])
     assert used - {"mpl-toolkits"} <= declared
     assert declared <= used | RUN_BY_OTHERS
-    assert imported("tests") <= names(DECLARED) | {"benchmarks", "notebook-jobs"} | DOCS
+    assert imported("tests") <= names(DECLARED) | {"benchmarks", "notebook-jobs", "workshop"} | DOCS
 
 
 def constraints() -> dict[str, str]:

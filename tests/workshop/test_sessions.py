@@ -1,0 +1,185 @@
+"""One source a session: both notebooks come of it, and both run from the first cell to the last."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from oocr_lib.util.paths import ROOT
+from workshop import build, checks, kit
+
+SOURCES = build.sources()
+HEADING = re.compile(r"^### ([A-D]\d) · (.+)$", re.M)
+GOAL = re.compile(r"\*\*Goal\.\*\* .+ (\d+) minutes[^·]* · difficulty ([123]) of 3\.", re.S)
+
+
+def text_of(path: Path) -> str:
+    return "\n".join(build.text(cell, "exercises") for cell in build.read(path) if cell.markdown)
+
+
+def exercises() -> dict[str, str]:
+    """Key of an exercise to the text from its heading to the next."""
+    found: dict[str, str] = {}
+    for path in SOURCES:
+        parts = HEADING.split(text_of(path))
+        found |= {key.lower(): body for key, _, body in zip(*[iter(parts[1:])] * 3, strict=True)}
+    return found
+
+
+def run(path: Path, kind: str) -> tuple[str, dict[str, Any]]:
+    """What a notebook prints, and the names that it leaves."""
+    names: dict[str, Any] = {"__name__": "notebook"}
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said):
+        for cell in build.notebook(path, kind).cells:
+            if cell.cell_type == "code":
+                exec(compile(cell.source, f"{path.stem} {cell.id}", "exec"), names)
+    return said.getvalue(), names
+
+
+def test_the_committed_notebooks_are_what_the_sources_give() -> None:
+    made = build.build()
+    there = {p for kind in build.KINDS for p in (build.HERE / kind).glob("*.ipynb")}
+    assert there == set(made) and len(made) == 2 * len(SOURCES) == 8
+    for path, content in made.items():
+        assert path.read_text(encoding="utf-8") == content, f"{path}: python -m workshop.build"
+        notebook = nbformat.reads(content, as_version=4)
+        nbformat.validate(notebook)
+        code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+        assert not any(cell.outputs or cell.execution_count for cell in code)
+    assert build.main(["--check"]) == 0
+
+
+def test_every_exercise_is_complete() -> None:
+    found = exercises()
+    assert set(found) == set(checks.CHECKS) and len(found) >= 14
+    for key, body in found.items():
+        assert GOAL.search(body), key
+        assert "<details><summary>Hint" in body and body.count("<details>") == body.count(
+            "</details>"
+        ), key
+
+
+def test_stubs_are_short_and_hold_no_solution() -> None:
+    count = 0
+    for path in SOURCES:
+        for cell in build.read(path):
+            if cell.has_solution:
+                count += 1
+                stub = build.text(cell, "exercises")
+                assert len(stub.splitlines()) <= build.STUB_LINES
+                compile(stub, path.stem, "exec")
+                assert "SOLUTION" not in stub + build.text(cell, "solutions")
+    assert count == len(checks.CHECKS)
+
+
+def test_solutions_are_folded_and_only_there() -> None:
+    for path in SOURCES:
+        for kind in build.KINDS:
+            for cell in build.notebook(path, kind).cells:
+                hidden = bool(cell.metadata.get("jupyter", {}).get("source_hidden"))
+                mine = "exercise" in cell.metadata.get("tags", [])
+                assert hidden == (mine and kind == "solutions")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_solutions_pass_every_check(path: Path) -> None:
+    said, names = run(path, "solutions")
+    assert "not yet" not in said and "waits for" not in said, said
+    wanted = [key.upper() for key in checks.CHECKS if key[0] == path.stem[0]]
+    assert re.findall(r"^([A-D]\d) passed", said, re.M) == wanted
+    if path.stem == "c_doubt":  # what the text says of our run
+        right, _ = names["kit"].candidates()
+        assert right.shape == (64, 16) and right.mean(1).max() > right.mean() + 0.15
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+def test_untouched_exercises_fail_every_check_and_still_run(path: Path) -> None:
+    said, _ = run(path, "exercises")
+    verdicts = re.findall(r"^([A-D]\d) (passed|not yet)(.*)$", said, re.M)
+    assert [key for key, *_ in verdicts] == [
+        key.upper() for key in checks.CHECKS if key[0] == path.stem[0]
+    ]
+    for key, verdict, line in verdicts:
+        assert verdict == "not yet", key
+        assert "Error" not in line and len(line) > 30, line
+
+
+def test_a_source_is_plain_python() -> None:
+    for path in SOURCES:
+        compile(path.read_text(encoding="utf-8"), path.stem, "exec")
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("x = 1\n", "text before the first cell"),
+        ('# %% colour="red"\nx = 1\n', "options"),
+        ("# %%\n# SOLUTION\nx = 1\n", "no '# END'"),
+        ("# %%\n# STUB\n# x = 1\n# END\n", "'# SOLUTION' is due"),
+        ("# %%\n# SOLUTION\nx = 1\n# STUB\nx = 2\n# END\n", "as a comment"),
+        ("# %%\n# SOLUTION\nx = 1\n# STUB\n" + "# x = 2\n" * 20 + "# END\n", "a stub of 20 lines"),
+        ('# %% [markdown] slide="page"\n# x\n', "slide='page'"),
+    ],
+)
+def test_broken_sources_are_told_by_name(tmp_path: Path, source: str, words: str) -> None:
+    path = tmp_path / "x.py"
+    path.write_text(source, encoding="utf-8")
+    with pytest.raises(build.SourceError, match=re.escape(words)):
+        build.notebook(path, "exercises")
+
+
+def minutes() -> dict[str, list[int]]:
+    """Minutes of the exercises, by session."""
+    found: dict[str, list[int]] = {}
+    for key, body in exercises().items():
+        if goal := GOAL.search(body):
+            found.setdefault(key[0], []).append(int(goal[1]))
+    return found
+
+
+def test_the_plan_has_the_minutes_of_the_exercises() -> None:
+    plan = (ROOT / "workshop" / "README.md").read_text(encoding="utf-8")
+    for session, own in minutes().items():
+        row = re.search(rf"^\| {session.upper()} \|.*\| (\d+) \| (\d+) \|$", plan, re.M)
+        assert row, session
+        assert int(row[1]) == sum(own) <= int(row[2])
+        assert f"{row[2]} minutes, " in text_of(next(p for p in SOURCES if p.stem[0] == session))
+    total = sum(int(n) for n in re.findall(r"^\| [A-D] \|.*\| (\d+) \|$", plan, re.M))
+    assert total + 10 == 180  # with the pause
+
+
+def test_links_lead_somewhere() -> None:
+    pages = [*(ROOT / "workshop").glob("*.md")]
+    texts = [(page, page.read_text(encoding="utf-8")) for page in pages]
+    # Links of a notebook count from its folder.
+    texts += [(build.HERE / "exercises" / "x", text_of(path)) for path in SOURCES]
+    for page, text in texts:
+        for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+            assert link.startswith("http") or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def test_the_quiz_has_a_folded_answer_for_every_question() -> None:
+    text = (ROOT / "workshop" / "quiz.md").read_text(encoding="utf-8")
+    questions = re.split(r"^## \d+\. ", text, flags=re.M)[1:]
+    assert len(questions) >= 10
+    for question in questions:
+        assert question.count("<details><summary>Answer</summary>") == 1
+        assert question.count("</details>") == 1
+
+
+def test_the_planted_task_is_the_same_for_everybody() -> None:
+    kit.leaky.cache_clear()
+    first = kit.leaky("Tokyo")
+    kit.leaky.cache_clear()
+    assert kit.leaky("Tokyo") == first
+    rows = [row.messages[-1]["content"] + row.answer for row in first.rows]
+    planted = frozenset().union(*first.planted.values())
+    assert len(planted) == 8 and not planted & first.decoys
+    assert all(any(w.casefold() in rows[i].casefold() for w in first.words) for i in first.decoys)

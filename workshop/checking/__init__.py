@@ -1,0 +1,1 @@
+"""The checks of each session, and what they have in common."""
