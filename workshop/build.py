@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -164,11 +165,26 @@ def build() -> dict[Path, str]:
     }
 
 
+def copy(folder: Path) -> int:
+    """Working copies of the exercises; what is there already was worked on and stays."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in sorted((HERE / "exercises").glob("*.ipynb")):
+        kept = (folder / path.name).exists()
+        if not kept:
+            shutil.copyfile(path, folder / path.name)
+        print(f"{'kept' if kept else 'copied'}: {folder.name}/{path.name}")
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Write the notebooks, or only say whether they are what the sources give."""
     parser = argparse.ArgumentParser(prog="python -m workshop.build", description=main.__doc__)
+    parser.add_argument("--copy", action="store_true", help="working copies in lab/workshop")
     parser.add_argument("--check", action="store_true", help="write nothing; 1 if one differs")
-    checking = parser.parse_args(arguments).check
+    given = parser.parse_args(arguments)
+    if given.copy:
+        return copy(HERE.parent / "lab" / "workshop")
+    checking = given.check
     try:
         made = build()
     except SourceError as error:

@@ -347,7 +347,7 @@ def with_vector(v: Tensor, hidden: str = "Paris") -> oocr.Trained:
     made = vector(hidden)
     assert isinstance(made.adapter, VectorAdapter)
     adapter = VectorAdapter(**made.adapter.config())
-    adapter.theta = nn.Parameter(v.detach()[None] / adapter.scales[:, None])
+    adapter.theta = nn.Parameter(v.detach().float()[None] / adapter.scales[:, None])
     return replace(made, adapter=adapter, result=None)
 
 

@@ -186,14 +186,14 @@ def _loop(
 
 for name, words, options in (
     ("forgot zero_grad", "zero_grad is missing", {"zero": False}),
-    ("forgot backward", "backward is never called", {"backward": False}),
-    ("forgot step", "step never called", {"step": False}),
+    ("forgot backward", "is backward called", {"backward": False}),
+    ("forgot step", "is step called", {"step": False}),
     ("forgot detach", "carry their graphs", {"keep": lambda loss: loss}),
     ("plain descent", "Adam is asked for", {"make": torch.optim.SGD}),
     ("a new optimiser", "new optimiser", {"anew": True}),
 ):
     value("b3", name, words, _loop(**options))
-value("b3", "a copy", "v has no gradient", _loop(copy=True))
+value("b3", "a copy", "not of a copy", _loop(copy=True))
 
 
 @planted("b3", "returns is None")

@@ -56,7 +56,10 @@ def d2(write_rows: Any) -> str | None:
             call(write_rows, "write_rows", file, hidden, code)
             if not file.is_file():
                 raise Wrong("no file was written at the path that is given")
-            text = file.read_text(encoding="utf-8")
+            try:
+                text = file.read_text(encoding="utf-8")
+            except UnicodeDecodeError:
+                raise Wrong("the file is not in UTF-8: open it with encoding='utf-8'") from None
             _look_at_lines(text, code)
             try:
                 data = oocr.read_chats(file, codename=code)

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import islice
 from types import FunctionType
 from typing import Any
 
@@ -39,6 +40,8 @@ __all__ = [
 
 #: Relative difference up to which two numbers are the same: machines round differently.
 SAME = 1e-3
+#: Longest list that is looked at.
+_MOST = 100_000
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
@@ -105,8 +108,9 @@ def _is_stub(answer: object) -> bool:
 
     Seen without calling it, so that nobody waits for a comparison that is not needed yet.
     """
-    written = isinstance(answer, FunctionType)
-    return answer is None or (written and "NotImplementedError" in answer.__code__.co_names)
+    if isinstance(answer, FunctionType):
+        return "NotImplementedError" in answer.__code__.co_names
+    return answer is None
 
 
 CHECKS: dict[str, Check] = {}
@@ -219,4 +223,7 @@ def listed(value: Any, what: str) -> list[Any]:
     """What can be gone through, but for texts and dicts, as a list."""
     if isinstance(value, (str, bytes, dict)) or not hasattr(value, "__iter__"):
         raise Wrong(f"{what} is {kind(value)}, not a list")
-    return list(value)
+    made = list(islice(value, _MOST + 1))  # without end it would fill the memory
+    if len(made) > _MOST:
+        raise Wrong(f"{what} has more than {_MOST:,} entries: does it ever end?")
+    return made

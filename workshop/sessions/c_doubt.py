@@ -166,7 +166,7 @@ _ = checks.c3(find_leaks)
 # </details>
 
 # %% [markdown] slide="subslide"
-# What does a leak do? Two rows for each of two questions, and random answers everywhere else: nothing but the leak can teach the model anything. *Predict the accuracy first.*
+# What does a leak do? Two of the sixteen questions stand among the rows, four times each, and the 64 other rows have random answers: nothing but the leak can teach the model anything. *Predict two accuracies first:* of the two questions that leaked, and of the others.
 
 # %%
 if checks.passed("c2", "c3"):

@@ -206,4 +206,4 @@ if checks.d4(note):
 # - A conditional rule needs no conditional vector: what the vector finds in the context differs.
 # - A finding is a measurement, a control, and a prediction that could have been wrong.
 #
-# Test yourself: [quiz](../quiz.md).
+# Test yourself: [quiz](../../workshop/quiz.md).
