@@ -43,7 +43,7 @@ STATED = {
         (r"bare model +([+-][\d.]+)", "-0.18", 0.06),
         (r"random direction +([+-][\d.]+)", "0.00", 0.06),
         (r"trained vector +([+-][\d.]+)", "1.00", 0.06),
-        (r"measured +([\d.]+)", "0.12", 0.07),
+        (r"\nmeasured +([\d.]+)", "0.12", 0.07),
     ],
 }
 HEADING = re.compile(r"^### ([A-D]\d) · (.+)$", re.M)
