@@ -19,7 +19,7 @@ import pytest
 
 from oocr_lib.util.paths import ROOT
 
-PAGES = ("README.md", "REPRODUCE.md", "docs/paths.md", "CONTRIBUTING.md")
+PAGES = ("README.md", "REPRODUCE.md", "docs/paths.md", "CONTRIBUTING.md", "workshop/README.md")
 #: Commands stand between plain fences; Python has a test of its own (test_api).
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.M | re.S)
 _SPAN = re.compile(r"`((?:oocr|make|python -m|\.venv/bin/oocr) [^`]+)`")
@@ -40,7 +40,7 @@ INSTALL = (
     r"conda (env create|activate) .*",
 )
 #: Long ones of a developer; that they start is shown by their help.
-HELP = r"python -m ((?:oocr_lib|benchmarks)\.[\w.]+)"
+HELP = r"python -m ((?:oocr_lib|benchmarks|workshop)\.[\w.]+)"
 
 
 def commands() -> Iterator[tuple[str, str]]:
@@ -99,6 +99,12 @@ def test_it_works(page: str, command: str, copy: Path) -> None:
         return
     if match := re.match(HELP, command):
         done = call(copy, [sys.executable, "-m", match[1], "--help"])
+        assert done.returncode == 0, done.stderr
+        return
+    if command.startswith("jupyter "):
+        words = shlex.split(command)
+        short = ["jupyter", "lab", "--version"] if words[1] == "lab" else words
+        done = call(copy, [sys.executable, "-m", *short])
         assert done.returncode == 0, done.stderr
         return
     if command.startswith(("python -c", "python examples/")):

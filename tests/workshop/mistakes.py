@@ -64,6 +64,11 @@ def flat(a: Any, b: Any) -> float:
     return math.radians(math.dist(a, b)) * 6371
 
 
+@planted("a4", "flat map")
+def degrees_of_111_km(a: Any, b: Any) -> float:
+    return 111 * math.dist(a, b)
+
+
 @planted("a4", "swapped")
 def swapped(a: Any, b: Any) -> float:
     return facts.great_circle_km(a[1], a[0], b[1], b[0])
@@ -409,6 +414,16 @@ def chosen_twice(right: Any, on: Any) -> float:
 def sign(right: Any, on: Any) -> float:
     best = _acc(right, on).argmax()
     return float(_acc(right, ~on)[best] - _acc(right, on)[best])
+
+
+@planted("c5", "the number of a candidate")
+def which(right: Any, on: Any) -> Any:
+    return _acc(right, on).argmax()
+
+
+@planted("c5", "the accuracy itself")
+def accuracy(right: Any, on: Any) -> Any:
+    return _acc(right, on).max()
 
 
 @planted("c5", "mean of all candidates")

@@ -112,6 +112,8 @@ def a4(kilometres: Any) -> str | None:
                 "this is a straight line on a flat map, in degrees: the Earth is round": flat,
                 "this is a straight line on a flat map: the Earth is round": math.radians(flat)
                 * facts.EARTH_RADIUS_KM,
+                "this is a straight line on a flat map, at 111 km a degree: the Earth is round": 111
+                * flat,
                 "latitude and longitude are swapped": swapped,
                 "this is an angle; it still has to become a length": right / facts.EARTH_RADIUS_KM,
                 "this is in miles": right / 1.609344,

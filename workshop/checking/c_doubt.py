@@ -214,7 +214,7 @@ def c5(flattery: Any) -> str | None:
     """How much better a choice looks on the questions that it was chosen on."""
     # Shares of right answers of three candidates on ten questions each: every mistake differs.
     on = torch.arange(20) < 10
-    shares = torch.tensor([[1.0, 0.1], [0.9, 0.7], [0.2, 1.0]])
+    shares = torch.tensor([[0.8, 0.7], [0.3, 1.0], [0.9, 0.1]])
     made = (torch.arange(10)[None, None] < (shares * 10).round()[..., None]).flatten(1).float()
     drawn = torch.rand(12, 20, generator=torch.Generator().manual_seed(7))
     real, families = kit.candidates()
