@@ -26,6 +26,7 @@ _SPAN = re.compile(r"`((?:oocr|make|python -m|\.venv/bin/oocr) [^`]+)`")
 #: What is added to a command so that it takes seconds: the first that its beginning matches.
 SHORT = (
     (r"oocr (run|sweep) .*--dry-run", "--out out"),
+    (r"oocr run 10_real_model", "--dry-run --out out -p model=testbed"),  # its own is fetched
     (r"oocr (run|sweep) ", "--dry-run --out out"),
     (r"oocr (demo|reproduce)", "--help"),
     (r"oocr (lab|book|fetch)", "--help"),  # what fetching does: test_packaged

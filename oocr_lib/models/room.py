@@ -26,7 +26,10 @@ def weight_bytes(folder: Path, dtype: torch.dtype | str) -> int:
     stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
     if not isinstance(dtype, torch.dtype):
         return stored
-    config: dict[str, Any] = read_json(folder / "config.json")
+    try:
+        config: dict[str, Any] = read_json(folder / "config.json")
+    except UserError:  # reading the model says what is wrong with it
+        return stored
     named = [part.get(key) for part in (config, config.get("text_config") or {}) for key in _KEYS]
     word = next((str(word) for word in named if word), "float32")
     return stored * dtype.itemsize // _BYTES.get(word, 4)
