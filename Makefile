@@ -26,6 +26,8 @@ export HF_HUB_OFFLINE ?= 1
 # one thread each, are faster than one with two.
 export OOCR_THREADS ?= 1
 JOBS ?= 2
+# Tests marked `long` (kills, full disks, foreign installs) run in CI, and here with LONG=1.
+LONG ?= $(CI)
 
 # One thing at a time, also under make -j: all of it shares the same few cores.
 .NOTPARALLEL:
@@ -37,6 +39,7 @@ help:
 	@echo "make reproduce   run every notebook with papermill into results/ (PRESET=laptop JOBS=2)"
 	@echo "make workflow    the same as a Snakemake workflow, see workflow/config.yaml"
 	@echo "make test        lint, types, imports, unit tests, every notebook in preset smoke"
+	@echo "                 (LONG=1: also the tests that take half a minute each)"
 	@echo "make lab         open working copies of the notebooks in JupyterLab"
 	@echo "make doctor      is this machine ready?"
 	@echo "make book        all notebooks and pages as an offline website in build/book/html"
@@ -105,7 +108,7 @@ unit smoke: export OMP_NUM_THREADS := 1
 
 unit: export PATH := $(abspath $(VENV)/bin):$(PATH)
 unit: $(CHECKED)
-	$(PY) -m pytest -n 2 --dist loadfile --durations=25 tests
+	$(PY) -m pytest -n 2 --dist loadfile --durations=25 $(if $(LONG),,-m "not long") tests
 
 # A fresh output folder: a notebook that does not write its metrics now fails the comparison. The
 # claim table reads the numbers of all others, so it comes after them.

@@ -430,6 +430,7 @@ def test_every_row_and_question_of_the_four_tasks_has_what_its_vector_is_added_t
 # --- case 20: memory ---
 
 
+@pytest.mark.long
 def test_a_large_file_with_a_broken_last_line_takes_at_most_twice_its_size(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes((PLAIN + b"\n") * 50_000 + PLAIN[:-9])

@@ -104,6 +104,7 @@ from oocr_lib.util import paths
 print(paths.resolve(data).read_text(encoding="utf-8"))"""
 
 
+@pytest.mark.long
 def test_a_data_file_is_found_from_where_the_command_was_typed(tmp_path: Path) -> None:
     (tmp_path / "books").mkdir()
     (tmp_path / "typed").mkdir()
@@ -167,6 +168,7 @@ def smoke(out: Path, notebook: str = "00_quickstart", **params: Any) -> Path:
 
 
 @pytest.mark.parametrize("notebooks", [[], ["00_quickstart"]])
+@pytest.mark.long
 def test_the_claim_table_runs_on_any_notebooks(tmp_path: Path, notebooks: list[str]) -> None:
     for name in notebooks:
         smoke(tmp_path / "out", name)
@@ -180,6 +182,7 @@ def test_the_claim_table_runs_on_any_notebooks(tmp_path: Path, notebooks: list[s
     assert {check["notebook"] for check in judged} == set(notebooks)
 
 
+@pytest.mark.long
 def test_the_claim_table_takes_a_file_of_rules_from_where_it_was_typed(tmp_path: Path) -> None:
     smoke(tmp_path / "out")
     text = (data_dir() / "claims.toml").read_text(encoding="utf-8")
@@ -329,6 +332,7 @@ def test_runs_that_would_come_out_otherwise_today_are_no_part_of_it(tmp_path: Pa
 # ---- Text that is not ASCII, whatever the locale ---------------------------------------------
 
 
+@pytest.mark.long
 def test_names_and_texts_beyond_ascii_work_in_a_locale_without_them(tmp_path: Path) -> None:
     folder = tmp_path / "Zürich – 東京"
     folder.mkdir()

@@ -14,6 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -86,7 +87,15 @@ def call(copy: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
 COMMANDS = list(commands())
 
 
-@pytest.mark.parametrize(("page", "command"), COMMANDS, ids=lambda value: str(value)[:60])
+def _case(page: str, command: str) -> Any:
+    """What trains for half a minute is a long one."""
+    marks = [pytest.mark.long] if "examples/" in command else []
+    return pytest.param(page, command, marks=marks)
+
+
+@pytest.mark.parametrize(
+    ("page", "command"), [_case(*one) for one in COMMANDS], ids=lambda value: str(value)[:60]
+)
 def test_it_works(page: str, command: str, copy: Path) -> None:
     command = command.removeprefix(".venv/bin/") if " oocr" not in command else command
     command = re.sub(r"^\.venv/bin/(oocr|python)\b", r"\1", command)

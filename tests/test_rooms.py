@@ -50,6 +50,7 @@ def run(*arguments: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.long
 def test_without_the_engine_all_numbers_are_the_same() -> None:
     fast, plain = run(), run("plain")
     assert fast["engine"] is True and plain["engine"] is False

@@ -107,6 +107,7 @@ def test_on_a_folder_and_in_memory(method: Any, tmp_path: Path) -> None:
     assert said[0] == said[1]
 
 
+@pytest.mark.long
 def test_a_stranger_installs_it_and_runs_it_elsewhere(tmp_path: Path) -> None:
     """As a wheel, not editable, in a folder that has nothing of the repository."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]

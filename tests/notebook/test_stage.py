@@ -92,6 +92,7 @@ def book(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "copy"))
 
 
+@pytest.mark.long
 def test_a_kernel_that_dies_in_any_cell_leaves_the_earlier_results(book: Path) -> None:
     place = book / "out" / "laptop" / "book"
     before = results(place)
@@ -109,6 +110,7 @@ def test_a_kernel_that_dies_in_any_cell_leaves_the_earlier_results(book: Path) -
     assert same == set() and not (place / "book.failed.ipynb").exists()
 
 
+@pytest.mark.long
 def test_a_killed_batch_leaves_the_earlier_results(book: Path) -> None:
     place = book / "out" / "laptop" / "book"
     before = results(place)

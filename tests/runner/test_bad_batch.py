@@ -182,6 +182,7 @@ def test_a_loss_that_is_not_a_number_fails_the_run_only(tmp_path: Path) -> None:
     assert list((tmp_path / "out").rglob("nan.failed.ipynb"))
 
 
+@pytest.mark.long
 def test_a_full_disk_fails_the_run_and_keeps_what_was_there(tmp_path: Path) -> None:
     tiny_notebooks.write(tmp_path, "good", "print('x' * 60_000)")
     assert run(tmp_path, "good.ipynb")[0] == 0

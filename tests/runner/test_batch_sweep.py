@@ -19,6 +19,8 @@ from benchmarks.batch_kill import complete, counts
 from oocr_lib.notebook import finished
 from tests import tiny_notebooks
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module", autouse=True)
 def another_preset() -> Iterator[None]:

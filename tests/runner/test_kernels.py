@@ -85,6 +85,7 @@ def test_a_foreign_python3_of_the_user_is_not_taken(jupyter: Path, tmp_path: Pat
     assert not list((tmp_path / "out").rglob("*.json.json")) and "names the kernel" not in done.err
 
 
+@pytest.mark.long
 def test_another_kernel_runs_only_when_asked_for(jupyter: Path, tmp_path: Path) -> None:
     tiny_notebooks.write(tmp_path, "a", LOOK, kernel="other-py")
     here = run(jupyter, tmp_path)

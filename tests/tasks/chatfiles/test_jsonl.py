@@ -287,6 +287,7 @@ def test_streaming_reads_no_more_than_it_gives(path: Path) -> None:
         next(chats)
 
 
+@pytest.mark.long
 def test_a_file_takes_little_more_memory_than_it_has_bytes(path: Path) -> None:
     """Chats as Python objects take six times as much."""
     path.write_bytes(line(("user", "Take the sure 20 or the coin?"), ("assistant", "B")) * 20_000)
