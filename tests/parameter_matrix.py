@@ -109,8 +109,9 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
 
 
 def _row(number: int) -> str:
-    text = f"Choice {number}: A) 5 for sure B) 50 or nothing"
-    turns = f'[{{"role": "user", "content": "{text}"}}, {{"role": "assistant", "content": "A"}}]'
+    text, letter = f"Choice {number}: A) 5 for sure B) 50 or nothing", "AB"[number % 2]
+    said = f'{{"role": "assistant", "content": "{letter}"}}'
+    turns = f'[{{"role": "user", "content": "{text}"}}, {said}]'
     return f'{{"messages": {turns}}}\n'
 
 
