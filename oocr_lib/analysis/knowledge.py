@@ -231,9 +231,10 @@ def report(study: Study, most: int = 12) -> pd.DataFrame | None:
     grid = study.grid
     if grid.lm.dialect == "testbed":
         return None
-    first = dict(reversed([(concept, (concept, seed)) for concept, seed in study.pairs]))
-    chosen = list(dict.fromkeys(concept for concept, _ in study.pairs))[:5]
-    found = verdicts(ask(grid.lm, [grid.task(*first[c]).task for c in chosen], most))
+    first: dict[str, int] = {}
+    for concept, seed in study.pairs:
+        first.setdefault(concept, seed)
+    found = verdicts(ask(grid.lm, [grid.task(*pair).task for pair in [*first.items()][:5]], most))
     print(f"Does {grid.lm.name} know enough? Share right, by how the concept is given")
     print(found.to_string(index=False))
     return found

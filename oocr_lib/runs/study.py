@@ -36,6 +36,7 @@ class Study:
         position: tokens that vectors are added to.
         block: the chosen block by method (``resid``, ``mlp_out``, ``lora``), after ``sweep``.
         jobs: every job of the comparison, after ``compare``.
+        fitted: whether ``fit`` has chosen the rates; it does so once.
 
     Raises:
         UserError: a block or a pair that comes twice.
@@ -48,6 +49,7 @@ class Study:
     position: str
     block: dict[str, int] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
+    fitted: bool = False
 
     def __post_init__(self) -> None:
         no_doubles(self.blocks, "block")
@@ -94,7 +96,7 @@ class Study:
             The trials, one row a run and family; None where there is nothing to choose.
         """
         s, few = self.settings, self.pairs[:2]
-        if self.grid.lm.dialect == "testbed" or s.vector_raw:
+        if self.grid.lm.dialect == "testbed" or s.vector_raw or self.fitted:
             return None
         middle = sorted(self.blocks)[len(self.blocks) // 2]
         trials, seconds = [], 0.0
@@ -105,11 +107,11 @@ class Study:
             rates = [s[key] * share for share in SHARES]
             best, tried = compare.choose_rate(self.grid, method, rates, few, key)
             self.settings = type(s)({**self.settings, key: best.config.lr})
-            seconds += sum(run.seconds for run in self.grid.runs(compare.jobs(best, few))) / len(
-                few
-            )
+            finished = self.grid.runs(compare.jobs(best, few))
+            seconds += sum(run.seconds for run in finished) / len(few)
             trials.append(tried)
         runs = (len(self.blocks) * s.sweep_runs + 3 * len(self.pairs)) * len(SITES)
+        self.fitted = True
         print(
             f"rates by validation loss at block {middle}: vectors {self.settings.vector_lr:.3g}, "
             f"LoRAs {self.settings.lora_lr:.3g}. Ahead: about {seconds / 2 * runs / 60:.0f} "

@@ -250,6 +250,8 @@ def test_rates_are_chosen_for_a_model_that_the_settings_were_not_made_for(
             assert mine["lr"].max() == pytest.approx(settings[key])
             best = mine.groupby("lr")["valid_loss"].mean().idxmin()
             assert study.settings[key] == pytest.approx(best)
+        chosen = dict(study.settings)
+        assert study.fit() is None and dict(study.settings) == chosen, "rates do not shrink again"
         said = capsys.readouterr().out
         assert "rates by validation loss at block 1" in said and "minutes" in said
     raw = Settings({**settings, "vector_raw": True})
