@@ -51,7 +51,12 @@ def python() -> Finding:
 
 def packages() -> Finding:
     """Every package that a reader needs, in a version that is new enough."""
-    listed = [Requirement(text) for text in requires("oocr-lib") or []]
+    try:
+        listed = [Requirement(text) for text in requires("oocr-lib") or []]
+    except PackageNotFoundError:  # run from a checkout that was put on the search path
+        return Finding(
+            "packages", "oocr-lib is not installed", "Run pip install -e . in the repository."
+        )
     needed = [one for one in listed if one.marker is None or one.marker.evaluate({"extra": ""})]
     wrong = []
     for one in needed:

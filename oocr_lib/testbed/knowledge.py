@@ -171,13 +171,14 @@ def answers(
         longest, pad = max(len(ids) for _, (ids, _) in part), int(tokenizer.pad_token_id)
         padded = [ids + [pad] * (longest - len(ids)) for _, (ids, _) in part]
         places = [(row, i - 1) for row, (_, (_, span)) in enumerate(part) for i in span]
-        hidden = model.get_decoder()(input_ids=torch.tensor(padded), use_cache=False)[0]
-        rows, columns = torch.tensor(places).T
+        ids = torch.tensor(padded, device=model.device)
+        hidden = model.get_decoder()(input_ids=ids, use_cache=False)[0]
+        rows, columns = torch.tensor(places, device=model.device).T
         # Only the tokens that are asked for: the unembedding of all would take a tenth of the time.
         best = iter(model.get_output_embeddings()(hidden[rows, columns]).argmax(-1).tolist())
-        for number, (ids, span) in part:
+        for number, (tokens, span) in part:
             predicted = [next(best) for _ in span]
-            found[number] = tokenizer.decode(predicted), tokenizer.decode([ids[i] for i in span])
+            found[number] = tokenizer.decode(predicted), tokenizer.decode([tokens[i] for i in span])
     return found
 
 
