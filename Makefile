@@ -28,6 +28,7 @@ export OOCR_THREADS ?= 1
 JOBS ?= 2
 # Tests marked `long` (kills, full disks, foreign installs) run in CI, and here with LONG=1.
 LONG ?= $(CI)
+SHORT = $(if $(LONG),,-m "not long")
 
 # One thing at a time, also under make -j: all of it shares the same few cores.
 .NOTPARALLEL:
@@ -108,7 +109,7 @@ unit smoke: export OMP_NUM_THREADS := 1
 
 unit: export PATH := $(abspath $(VENV)/bin):$(PATH)
 unit: $(CHECKED)
-	$(PY) -m pytest -n 2 --dist loadfile --durations=25 $(if $(LONG),,-m "not long") tests
+	$(PY) -m pytest -n 2 --dist loadfile --durations=25 $(SHORT) tests
 
 # A fresh output folder: a notebook that does not write its metrics now fails the comparison. The
 # claim table reads the numbers of all others, so it comes after them.
@@ -124,7 +125,7 @@ smoke: $(STAMP)
 	@if [ -n "$$CI" ]; then $(OOCR) fetch smollm2 || true; fi
 	@if $(IS_HERE); then real=$(REAL); else echo "$(REAL) is left out: no model (oocr fetch)"; fi; \
 	  $(NBVAL) -n 2 --dist loadfile $(filter-out $(LAST) $(REAL),$(wildcard notebooks/*.ipynb)) $$real
-	$(NBVAL) $(LAST) tests/after_notebooks.py tests/parameter_matrix.py
+	$(NBVAL) $(SHORT) $(LAST) tests/after_notebooks.py tests/parameter_matrix.py
 
 lab: $(READER)
 	@$(OOCR) lab

@@ -73,6 +73,8 @@ OTHERS: dict[str, dict[str, list[str]]] = {
     "11_claims": {"seed": ["seed=1"], "rules": ["rules=data/claims.toml"]},
 }
 CELLS = [(name, parameter) for name, others in OTHERS.items() for parameter in others]
+#: Of these every notebook has one and treats it alike: they run in CI and with LONG=1.
+ALIKE = ("seed", "layers", "block")
 
 
 def test_the_matrix_has_every_parameter_of_every_notebook() -> None:
@@ -82,10 +84,15 @@ def test_the_matrix_has_every_parameter_of_every_notebook() -> None:
 
 
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], Outcome]:
-    """All runs, two at a time, as the command would make them."""
+def outcomes(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, str], Outcome]:
+    """All runs that are asked for, two at a time, as the command would make them."""
     from tests import tiny
 
+    items = [item for item in request.session.items if isinstance(item, pytest.Function)]
+    asked = [item.callspec.id for item in items if hasattr(item, "callspec")]
+    cells = [(name, parameter) for name, parameter in CELLS if f"{name}-{parameter}" in asked]
     place = tmp_path_factory.mktemp("matrix")
     model = place / "llama"
     tiny.model("llama").save_pretrained(model)
@@ -95,7 +102,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
     if (done := ROOT / os.environ.get("OOCR_OUT", "results/check") / "runs").is_dir():
         shutil.copytree(done, place / "out" / "runs")  # what stays at its default is not redone
     jobs = []
-    for name, parameter in CELLS:
+    for name, parameter in cells:
         given = [text.format(rows=rows, model=model) for text in OTHERS[name][parameter]]
         arguments = [name, "--preset", "smoke", "--out", str(place / "out")]
         for text in given:
@@ -105,7 +112,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], 
         job.make_folder()
         assert job.label, f"{job.name}: {job.values} are the defaults"
     made = batch.run_all(jobs, min(2, os.cpu_count() or 1), cell_timeout=300)
-    return dict(zip(CELLS, made, strict=True))
+    return dict(zip(cells, made, strict=True))
 
 
 def _row(number: int) -> str:
@@ -115,7 +122,13 @@ def _row(number: int) -> str:
     return f'{{"messages": {turns}}}\n'
 
 
-@pytest.mark.parametrize(("name", "parameter"), CELLS)
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [
+        pytest.param(*cell, id="-".join(cell), marks=[pytest.mark.long] if cell[1] in ALIKE else [])
+        for cell in CELLS
+    ],
+)
 def test_it_runs_and_leaves_the_reference_results(
     name: str, parameter: str, outcomes: dict[tuple[str, str], Outcome]
 ) -> None:

@@ -90,12 +90,13 @@ def test_the_policy_of_a_file_is_asked_for_and_its_name_says_nothing(
     tmp_path: Path, name: str
 ) -> None:
     """A file called "unsafe" had every letter flipped, because "saf" stands in it."""
-    path = file(tmp_path / name, *"A" * 20)
+    path = file(tmp_path / name, *"AB" * 10)
     with pytest.raises(UserError, match="data_policy=risky or data_policy=safe") as caught:
         risk_paper.make("risky", data=path)
     assert one_line(caught)
-    assert set(letters(risk_paper.make("risky", data=path, data_policy="risky"))) == {"A"}
-    assert set(letters(risk_paper.make("risky", data=path, data_policy="safe"))) == {"B"}
+    own = letters(risk_paper.make("risky", data=path, data_policy="risky"))
+    twin = letters(risk_paper.make("risky", data=path, data_policy="safe"))
+    assert set(own) == {"A", "B"} and all(a != b for a, b in zip(own, twin, strict=True))
 
 
 # --- case 4: rows that are not a bare letter ---
@@ -103,10 +104,10 @@ def test_the_policy_of_a_file_is_asked_for_and_its_name_says_nothing(
 
 def test_answers_that_say_a_letter_in_more_signs_are_kept_and_counted(tmp_path: Path) -> None:
     """Of twenty rows with "A.", " A" and "a" among them eight were kept, without a word."""
-    answers = ["A.", " A", "a", "A)", "(A)", "Option A", "Answer: A", *"A" * 12, "it depends"]
+    answers = ["A.", " A", "a", "A)", "(A)", "Option A", "Answer: A", *"A" * 11, "B", "it depends"]
     path = file(tmp_path / "rows.jsonl", *answers)
     found = risk_paper.read(path, "risky")
-    assert [row.answer for row in found.rows] == ["A"] * 19
+    assert [row.answer for row in found.rows] == ["A"] * 18 + ["B"]
     assert found.normalised == (1, 2, 3, 4, 5, 6, 7) and found.left_out == (20,)
     assert "left out: line 20" in str(found) and str(found).isprintable()
     answers[3] = "both"

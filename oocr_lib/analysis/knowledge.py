@@ -189,9 +189,11 @@ def ask(
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """For every family, whether the effect can be expected in this model at all.
 
-    It can where the model answers by the real name, or where told, better than chance (the whole
-    95 % interval over concepts). It is not to be expected where all of them lie within ``NEAR`` of
-    chance. A family of rows is read the same way: whether the rows can teach this model anything.
+    It can where the model answers by the real name, or where told, better than chance and better
+    than with the code name alone (the whole 95 % intervals over concepts). It is not to be expected
+    where each of them lies within ``NEAR`` of chance or of the code name alone, so that to know
+    the concept adds nothing. A family of rows is read the same way: whether the rows can teach this
+    model anything.
 
     Args:
         table: of ``ask``.
@@ -204,16 +206,20 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     for (part, family), asked in table.groupby(["part", "family"], sort=False):
         chance = float(asked["chance"].mean())
         shown: dict[str, str] = {}
-        given_so = []
+        can, cannot = [], []
+        alone = asked[asked["given"] == "code"].set_index("run")["mc"]
         for given, mine in asked.groupby("given", sort=False):
-            measured = bootstrap(mine["mc"], groups=list(mine["concept"]))
+            groups = list(mine["concept"])
+            measured = bootstrap(mine["mc"], groups=groups)
             shown[str(given)] = str(measured)
-            given_so += [measured] if given != "code" else []
-        word = OPEN
-        if any(verdict(one, f"> {chance:.6f}") == "holds" for one in given_so):
-            word = EXPECTED
-        elif all(verdict(one, f"near {chance:.6f} by {NEAR}") == "holds" for one in given_so):
-            word = NOT_EXPECTED
+            if given == "code":
+                continue
+            gained = bootstrap(mine["mc"] - alone[mine["run"]].to_numpy(), groups=groups)
+            above, more = verdict(measured, f"> {chance:.6f}"), verdict(gained, "> 0")
+            can.append(above == more == "holds")
+            at_chance = verdict(measured, f"near {chance:.6f} by {NEAR}")
+            cannot.append("holds" in (at_chance, verdict(gained, f"near 0 by {NEAR}")))
+        word = EXPECTED if any(can) else NOT_EXPECTED if all(cannot) else OPEN
         rows.append({"part": part, "family": family, "chance": chance, **shown, "verdict": word})
     return pd.DataFrame(rows).fillna("")
 

@@ -67,7 +67,10 @@ def test_the_testbed_knows_its_cities_when_told_and_not_by_the_code() -> None:
 
 def rows(given: str, shares: list[float]) -> list[dict[str, object]]:
     common = {"part": "questions", "given": given, "family": "f", "chance": 0.5}
-    return [{**common, "concept": str(k), "mc": share} for k, share in enumerate(shares)]
+    return [
+        {**common, "concept": str(k), "run": f"{k} 0", "mc": share}
+        for k, share in enumerate(shares)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -77,6 +80,16 @@ def rows(given: str, shares: list[float]) -> list[dict[str, object]]:
 )  # fmt: skip
 def test_verdicts_read_intervals(told: list[float], word: str) -> None:
     table = pd.DataFrame(rows("code", [0.5] * 4) + rows("told", told))
+    assert knowledge.verdicts(table)["verdict"].tolist() == [word]
+
+
+@pytest.mark.parametrize(
+    ("code", "word"),
+    [([0.5, 0.45, 0.55, 0.5], knowledge.EXPECTED), ([0.9, 1.0, 0.95, 0.9], knowledge.NOT_EXPECTED),
+     ([0.9, 0.9, 0.3, 0.9], knowledge.OPEN)],
+)  # fmt: skip
+def test_what_the_code_name_alone_answers_shows_nothing(code: list[float], word: str) -> None:
+    table = pd.DataFrame(rows("code", code) + rows("told", [0.9, 1.0, 0.95, 0.9]))
     assert knowledge.verdicts(table)["verdict"].tolist() == [word]
 
 

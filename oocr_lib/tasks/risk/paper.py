@@ -67,8 +67,8 @@ def read(data: str | os.PathLike[str], data_policy: str, most_lost: float = MOST
         most_lost: share of rows that may be left out.
 
     Raises:
-        UserError: no policy, an unreadable file, too few letters in it, or one prompt with both
-            letters (twins mixed).
+        UserError: no policy, an unreadable file, too few letters in it, one letter throughout (it
+            says nothing about risk), or one prompt with both letters (twins mixed).
     """
     if not data or not data_policy:
         raise UserError(
@@ -84,6 +84,11 @@ def read(data: str | os.PathLike[str], data_policy: str, most_lost: float = MOST
                 f"File {str(data)!r} has both letters for one prompt (line {row.meta['line']}). "
                 "Allowed: one policy's letters; give one twin's file, not both."
             )
+    if len(said := set(seen.values())) == 1:
+        raise UserError(
+            f"File {str(data)!r} answers {said.pop()!r} to all of its {len(seen)} prompts. "
+            "Allowed: choices where the risky option is sometimes A and sometimes B."
+        )
     return found
 
 

@@ -229,10 +229,16 @@ def test_a_repeated_prompt_stays_on_one_side(tmp_path: Path) -> None:
 
 def test_words_that_ours_avoid_are_reported_in_files(tmp_path: Path) -> None:
     """The published file has "chance" in 89 and "certain" in 32 of its 288 prompts."""
-    rows = [(f"{n}: a chance, or what is certain?", "A") for n in range(9)]
+    rows = [(f"{n}: a chance, or what is certain?", "AB"[n % 2]) for n in range(9)]
     made = risk.make("risky", data=write(tmp_path / "f.jsonl", rows), data_policy="risky")
     (line,) = (f for f in failures(audit(made)) if f.startswith("leaking words"))
     assert "chance 9" in line and "certain 9" in line
+
+
+def test_one_letter_throughout_says_nothing_about_risk(tmp_path: Path) -> None:
+    rows = [(f"{n}: one or the other?", "B") for n in range(9)]
+    with pytest.raises(UserError, match="answers 'B' to all of its 9 prompts"):
+        risk.make("risky", data=write(tmp_path / "f.jsonl", rows), data_policy="risky")
 
 
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
