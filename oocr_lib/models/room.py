@@ -2,37 +2,35 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Any
 
 import psutil
 import torch
+from safetensors import SafetensorError, safe_open
 
 from oocr_lib.util.errors import UserError
-from oocr_lib.util.files import read_json
-
-#: Bytes of a number in the files, by the config's word; without one they are float32.
-_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
-#: Where a config says it: transformers 5, and before.
-_KEYS = ("dtype", "torch_dtype")
 
 
 def weight_bytes(folder: Path, dtype: torch.dtype | str) -> int:
-    """Bytes of a model's weights in memory, from the size of its files and their precision.
+    """Bytes of a model's weights in memory, from the headers of its files.
 
     Args:
         dtype: that it will have in memory; ``"auto"`` is the files' own.
     """
-    stored = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    files = sorted(folder.glob("*.safetensors"))
     if not isinstance(dtype, torch.dtype):
-        return stored
+        return sum(file.stat().st_size for file in files)
+    return sum(_numbers(file) for file in files) * dtype.itemsize
+
+
+def _numbers(file: Path) -> int:
+    """How many numbers a file of weights holds; 0 where it cannot be read, which loading says."""
     try:
-        config: dict[str, Any] = read_json(folder / "config.json")
-    except UserError:  # reading the model says what is wrong with it
-        return stored
-    named = [part.get(key) for part in (config, config.get("text_config") or {}) for key in _KEYS]
-    word = next((str(word) for word in named if word), "float32")
-    return stored * dtype.itemsize // _BYTES.get(word, 4)
+        with safe_open(file, "pt") as weights:
+            return sum(math.prod(weights.get_slice(key).get_shape()) for key in weights.keys())  # noqa: SIM118
+    except (SafetensorError, OSError):
+        return 0
 
 
 def free_bytes(device: torch.device) -> int:
