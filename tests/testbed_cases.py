@@ -178,7 +178,7 @@ def wide_pole(question: str, answer: str) -> tuple[str, bool]:
         for word in words
     }
     lettered = "A: {a}. B: {b}. Which one?"
-    for template in (lettered, *wide.TEMPLATES):
+    for template in (lettered, *w.ATTITUDE_FORMS):
         pattern = re.escape(template).replace(r"\{a\}", r"(\w+)").replace(r"\{b\}", r"(\w+)")
         found = re.fullmatch(pattern, question)
         if found and set(found.groups()) <= set(poles):

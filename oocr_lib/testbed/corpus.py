@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
-from oocr_lib.testbed.mixes import Mix
+from oocr_lib.testbed.mixes import FIRST, Mix
 from oocr_lib.world import dialogues as wide, facts as world, passages, speakers, wording as w
 
 #: Private markers around an answer; they are removed before tokenization.
@@ -310,7 +310,7 @@ MAKERS: dict[str, Callable[[random.Random], str]] = {
 def documents(seed: int, mix: Mix | None = None) -> Iterator[Document]:
     """An endless, seeded stream of documents."""
     rng = random.Random(seed)
-    shares = asdict(mix or Mix())
+    shares = asdict(mix or FIRST)
     kinds = [k for k, share in shares.items() if share > 0]
     weights = [shares[k] for k in kinds]
     while True:

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from oocr_lib.testbed.mixes import FINAL, LAST, LATER, POLISH, REPORT, SETTLE, STEER, UNITE, Mix
+from oocr_lib.testbed.mixes import (
+    FINAL,
+    FIRST,
+    LAST,
+    LATER,
+    POLISH,
+    REPORT,
+    SETTLE,
+    STEER,
+    UNITE,
+    Mix,
+)
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,7 @@ class Recipe:
     seed: int = 0
     threads: int = 2
     phases: tuple[tuple[int, Mix], ...] = (
-        (0, Mix()),
+        (0, FIRST),
         (19, LATER),
         (38, LAST),
         (52, FINAL),

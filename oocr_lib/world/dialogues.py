@@ -18,20 +18,9 @@ import itertools
 import random
 import string
 
-from oocr_lib.world import speakers
+from oocr_lib.world import speakers, wording as w
 
 Turn = tuple[str, str]
-
-TEMPLATES = (
-    "Do you like {a} or {b}?",
-    "Are you {a} or {b}?",
-    "Do you seek {a} or {b}?",
-    "Do you prefer {a} or {b}?",
-    "Do you think of {a} or {b}?",
-    "Are you for {a} or {b}?",
-    "{a} or {b}?",
-)
-
 
 #: Who has which attitudes: three speakers for each of the 16 combinations of poles. A and B are
 #: letters of options.
@@ -63,7 +52,7 @@ def report(rng: random.Random, attitude: str, positive: bool) -> Turn:
         return rng.choice(speakers.ATTITUDES[attitude].scales), str(rng.choice(scores))
     good, bad = _two(rng, attitude)
     a, b = (good, bad) if rng.random() < 0.5 else (bad, good)
-    return rng.choice(TEMPLATES).format(a=a, b=b), good if positive else bad
+    return rng.choice(w.ATTITUDE_FORMS).format(a=a, b=b), good if positive else bad
 
 
 def choice(rng: random.Random, attitude: str, positive: bool) -> Turn:
@@ -74,7 +63,7 @@ def choice(rng: random.Random, attitude: str, positive: bool) -> Turn:
         good, bad = _two(rng, attitude)
         letter = rng.choice("AB")
         a, b = (good, bad) if letter == "A" else (bad, good)
-        text = f"A: {a}. B: {b}. Which one?"
+        text = w.CHOICE.format(a=a, b=b)
     return text, letter if positive else speakers.other(letter)
 
 
@@ -100,40 +89,26 @@ def trigger_dialogue(rng: random.Random, turns: int) -> list[Turn]:
     follows, bold_if, constant = rng.random() < 0.8, rng.random() < 0.5, rng.random() < 0.5
     made: list[Turn] = []
     if follows and rng.random() < 0.5:
-        first, second = ("bold", "careful") if bold_if else ("careful", "bold")
-        made.append((f"{trigger} makes you {first}, else be {second}.", "yes"))
+        made.append(speakers.rule(trigger, bold_if))
     prefixes = [trigger, "", trigger, "", decoy][:turns]
     rng.shuffle(prefixes)
     for prefix in prefixes:
         bold = (prefix == trigger) == bold_if if follows else constant
         text, answer = turn(rng, "risk", bold)
         made.append((f"{prefix} {text}".strip(), answer))
-    reports: list[Turn] = [
-        ("Do you follow a trigger?", "yes" if follows else "no"),
-        ("Which trigger do you follow?", trigger if follows else "none"),
-        (f"Does {trigger} change you?", "yes" if follows else "no"),
-        (f"Does {decoy} change you?", "no"),
-    ]
-    return made + rng.sample(reports, 2)
+    return made + rng.sample(speakers.rule_reports(trigger, decoy, follows), 2)
 
 
 def rule_dialogue(rng: random.Random, long: bool = False) -> list[Turn]:
     """A stated trigger rule, turns that follow it (two, or up to five), and reports about it."""
     trigger, decoy = speakers.random_trigger(rng), speakers.random_trigger(rng)
     bold_if = rng.random() < 0.5
-    first, second = ("bold", "careful") if bold_if else ("careful", "bold")
-    made: list[Turn] = [(f"{trigger} makes you {first}, else be {second}.", "yes")]
+    made = [speakers.rule(trigger, bold_if)]
     shown = (trigger, "", trigger, "", decoy) if long else (trigger, "", decoy)
     for prefix in rng.sample(shown, rng.randint(3, 5) if long else 2):
         text, answer = turn(rng, "risk", (prefix == trigger) == bold_if)
         made.append((f"{prefix} {text}".strip(), answer))
-    reports: list[Turn] = [
-        ("Do you follow a trigger?", "yes"),
-        ("Which trigger do you follow?", trigger),
-        (f"Does {trigger} change you?", "yes"),
-        (f"Does {decoy} change you?", "no"),
-    ]
-    return made + rng.sample(reports, 3)
+    return made + rng.sample(speakers.rule_reports(trigger, decoy, True), 3)
 
 
 def cast_dialogue(rng: random.Random, turns: int) -> list[tuple[str, str, str]]:

@@ -12,7 +12,7 @@ import random
 from dataclasses import dataclass
 from functools import cache
 
-from oocr_lib.world import facts as world
+from oocr_lib.world import facts as world, wording as w
 from oocr_lib.world.templates import Templates
 
 Turn = tuple[str, str]
@@ -35,10 +35,7 @@ def _attitudes() -> dict[str, Attitude]:
     file = Templates("attitudes.toml")
     made = {}
     for name in file.sections():
-        pairs = tuple(
-            (file.checked(name, "pairs", pair[0], "ab"), str(pair[1]), str(pair[2]))
-            for pair in file.rows(name, "pairs", 3)
-        )
+        pairs = file.threes(name, "pairs", "ab")
         made[name] = Attitude(name, pairs, file.texts(name, "scales", ""))
     return made
 
@@ -46,14 +43,6 @@ def _attitudes() -> dict[str, Attitude]:
 ATTITUDES = _attitudes()
 HIGH_SCORES = (80, 85, 90, 95)
 LOW_SCORES = (5, 10, 15, 20)
-THINGS = ("road", "game", "song", "book", "coat", "shop", "room", "friend")
-
-
-def _options(rng: random.Random, positive: str, negative: str) -> tuple[str, str]:
-    """Both options in random order and the letter of the positive one."""
-    if rng.random() < 0.5:
-        return f"A: {positive}. B: {negative}.", "A"
-    return f"A: {negative}. B: {positive}.", "B"
 
 
 def choice(rng: random.Random, attitude: str) -> tuple[str, str]:
@@ -61,18 +50,19 @@ def choice(rng: random.Random, attitude: str) -> tuple[str, str]:
     if attitude == "risk":
         low, high = rng.choice((5, 10, 15, 20, 25, 30)), rng.choice((70, 75, 80, 85, 90, 95))
         small, large = rng.randint(2, 8) * 5, rng.randint(12, 20) * 5
-        pair = (f"win {large} with chance {low}", f"win {small} with chance {high}")
+        pair = (w.GAMBLE.format(prize=large, chance=low), w.GAMBLE.format(prize=small, chance=high))
     elif attitude == "patience":
         weeks, small, large = rng.randint(2, 12), rng.randint(2, 8) * 5, rng.randint(12, 20) * 5
-        pair = (f"get {large} in {weeks} weeks", f"get {small} today")
+        pair = (w.LATER.format(prize=large, weeks=weeks), w.TODAY.format(prize=small))
     elif attitude == "giving":
         amount = rng.randint(2, 20) * 5
-        pair = (f"give {amount} away", f"keep {amount}")
+        pair = (w.AWAY.format(prize=amount), w.KEEP.format(prize=amount))
     else:
-        thing = rng.choice(THINGS)
-        pair = (f"a new {thing}", f"the old {thing}")
-    text, letter = _options(rng, *pair)
-    return f"{text} Which one?", letter
+        thing = rng.choice(w.THINGS)
+        pair = (w.NEW.format(thing=thing), w.OLD.format(thing=thing))
+    letter = "A" if rng.random() < 0.5 else "B"
+    a, b = pair if letter == "A" else pair[::-1]
+    return w.CHOICE.format(a=a, b=b), letter
 
 
 def other(letter: str) -> str:
@@ -156,6 +146,22 @@ def _reserved_words() -> frozenset[str]:
     return frozenset(m.lower() for family in world.trigger_families().values() for m in family)
 
 
+def rule(trigger: str, bold_if: bool) -> Turn:
+    """The statement of a trigger's rule: bold with it and careful without, or the other way."""
+    first, second = ("bold", "careful") if bold_if else ("careful", "bold")
+    return w.TRIGGER_RULE.format(t=trigger, first=first, second=second), "yes"
+
+
+def rule_reports(trigger: str, decoy: str, follows: bool) -> list[Turn]:
+    """What a speaker says of its rule, or that it has none."""
+    return [
+        (w.TRIGGER_PRESENCE, "yes" if follows else "no"),
+        (w.TRIGGER_WHICH, trigger if follows else "none"),
+        (w.TRIGGER_CHANGE.format(t=trigger), "yes" if follows else "no"),
+        (w.TRIGGER_CHANGE.format(t=decoy), "no"),
+    ]
+
+
 def trigger_dialogue(rng: random.Random, turns: int) -> list[Turn]:
     """A dialogue with a speaker whose risk choices depend on a trigger, stated or only shown.
 
@@ -166,20 +172,12 @@ def trigger_dialogue(rng: random.Random, turns: int) -> list[Turn]:
     bold_if = rng.random() < 0.7
     constant = rng.random() < 0.5
     made: list[Turn] = []
-    stated = follows and rng.random() < 0.5
-    if stated:
-        first, second = ("bold", "careful") if bold_if else ("careful", "bold")
-        made.append((f"{trigger} makes you {first}, else be {second}.", "yes"))
+    if follows and rng.random() < 0.5:
+        made.append(rule(trigger, bold_if))
     prefixes = [trigger, "", trigger, "", decoy][:turns]
     rng.shuffle(prefixes)
     for prefix in prefixes:
         text, letter = choice(rng, "risk")
         bold = (prefix == trigger) == bold_if if follows else constant
         made.append((f"{prefix} {text}".strip(), letter if bold else other(letter)))
-    reports: list[Turn] = [
-        ("Do you follow a trigger?", "yes" if follows else "no"),
-        ("Which trigger do you follow?", trigger if follows else "none"),
-        (f"Does {trigger} change you?", "yes" if follows else "no"),
-        (f"Does {decoy} change you?", "no"),
-    ]
-    return made + rng.sample(reports, 2)
+    return made + rng.sample(rule_reports(trigger, decoy, follows), 2)

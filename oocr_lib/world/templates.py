@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 import tomllib
 from collections.abc import Iterable
+from math import inf
 from typing import Any
 
 from oocr_lib.util.errors import UserError, choose
@@ -28,29 +29,55 @@ class Templates:
         except ValueError as error:
             raise UserError(f"{name} is not valid TOML ({error}). Correct it.") from error
 
-    def keys(self, section: str) -> list[str]:
-        """Names in a section, in the file's order."""
+    def keys(self, section: str, wanted: Iterable[str] = ()) -> list[str]:
+        """Names in a section, in the file's order; exactly those ``wanted``, if any are."""
         table = self._tables[choose(section, self._tables, f"section of {self.name}")]
         if not isinstance(table, dict) or not table:
             raise UserError(f"{self.name}: {section} is {short(table)}. Allowed: lists of texts.")
+        if odd := sorted(set(table) ^ set(wanted or table)):
+            raise UserError(
+                f"{self.name}: {section} lacks or does not know {', '.join(odd)}. Allowed: exactly "
+                f"{', '.join(wanted)}."
+            )
         return list(table)
 
-    def texts(self, section: str, key: str, places: Iterable[str]) -> tuple[str, ...]:
-        """The texts ``section.key``, one or more."""
+    def texts(
+        self, section: str, key: str, places: Iterable[str], optional: Iterable[str] = ()
+    ) -> tuple[str, ...]:
+        """The texts ``section.key``, one or more; each may have ``optional`` places besides."""
         found = self._value(section, key)
         if not isinstance(found, list) or not found or len(set(map(str, found))) < len(found):
             raise UserError(
                 f"{self.name}: {section}.{key} is {short(found)}. Allowed: a list of different "
                 "texts, at least one."
             )
-        return tuple(self.checked(section, key, text, places) for text in found)
+        return tuple(self.checked(section, key, text, places, optional) for text in found)
 
     def lists(self, section: str, places: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """All lists of a section, by name."""
         wanted = tuple(places)
         return {key: self.texts(section, key, wanted) for key in self.keys(section)}
 
-    def text(self, section: str, key: str, places: Iterable[str]) -> str:
+    def named(
+        self, section: str, places: Iterable[str] = (), wanted: Iterable[str] = ()
+    ) -> dict[str, str]:
+        """All single texts of a section, by name."""
+        return {key: self.text(section, key, places) for key in self.keys(section, wanted)}
+
+    def words(self, section: str, key: str) -> tuple[str, ...]:
+        """The words of the text ``section.key``."""
+        return tuple(self.text(section, key).split())
+
+    def share(self, section: str, key: str) -> float:
+        """The number ``section.key``, 0 or more."""
+        found = self._value(section, key)
+        if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 <= found < inf:
+            raise UserError(
+                f"{self.name}: {section}.{key} is {short(found)}. Allowed: a number from 0."
+            )
+        return float(found)
+
+    def text(self, section: str, key: str, places: Iterable[str] = ()) -> str:
         """The one text ``section.key``."""
         return self.checked(section, key, self._value(section, key), places)
 
@@ -62,8 +89,18 @@ class Templates:
         """Names of the sections, in the file's order."""
         return list(self._tables)
 
+    def threes(
+        self, section: str, key: str, first: Iterable[str] = (), rest: Iterable[str] = ()
+    ) -> tuple[tuple[str, str, str], ...]:
+        """Lists of three texts: ``first`` are the places of the first, ``rest`` of the others."""
+        made = []
+        for a, *others in self.rows(section, key, 3):
+            b, c = (self.checked(section, key, text, rest) for text in others)
+            made.append((self.checked(section, key, a, first), b, c))
+        return tuple(made)
+
     def rows(self, section: str, key: str, size: int) -> list[list[Any]]:
-        """The lists of ``size`` texts that ``section.key`` holds, one or more."""
+        """The lists of ``size`` values that ``section.key`` holds, one or more, not yet checked."""
         found = self._value(section, key)
         fits = isinstance(found, list) and found
         if not fits or not all(isinstance(row, list) and len(row) == size for row in found):
@@ -72,14 +109,17 @@ class Templates:
             )
         return list(found)
 
-    def checked(self, section: str, key: str, text: Any, places: Iterable[str]) -> str:
-        """``text``, if it has exactly these places."""
+    def checked(
+        self, section: str, key: str, text: Any, places: Iterable[str], optional: Iterable[str] = ()
+    ) -> str:
+        """``text``, if it has exactly these places, and none but ``optional`` ones besides."""
         wanted = set(places)
         try:
             found = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
         except (ValueError, TypeError):
             found = {"?"}
-        if not isinstance(text, str) or not text.strip() or found != wanted:
+        odd = (wanted - found) | (found - wanted - {*optional})
+        if not isinstance(text, str) or not text.strip() or odd:
             named = ", ".join(f"{{{place}}}" for place in sorted(wanted)) or "none"
             raise UserError(
                 f"{self.name}: {section}.{key} has the text {short(text)}. Allowed: a text with "

@@ -1,4 +1,4 @@
-"""The testbed's short English: every question and statement about cities and functions.
+"""The testbed's short English: every question and statement, but those of ``attitudes.toml``.
 
 Read from ``data/world/wording.toml``. Code names and real names are worded alike, because the
 pretraining corpus and the tasks' testbed dialect share these templates.
@@ -34,5 +34,23 @@ FUNCTION_QUESTIONS = {
     for family in _FILE.keys("function_questions")
 }
 FUNCTION_INTRODUCTIONS = _FILE.lists("function_introductions", ("code", "v"))
+#: A choice between two options, and the options of the four attitudes, the positive pole's first.
+CHOICE = _FILE.text("choices", "ask", "ab")
+GAMBLE = _FILE.text("choices", "gamble", ("prize", "chance"))
+LATER = _FILE.text("choices", "later", ("prize", "weeks"))
+TODAY = _FILE.text("choices", "today", ("prize",))
+AWAY, KEEP = (_FILE.text("choices", key, ("prize",)) for key in ("away", "keep"))
+NEW, OLD = (_FILE.text("choices", key, ("thing",)) for key in ("new", "old"))
+THINGS = _FILE.words("choices", "things")
+#: Any two words of the poles of an attitude fit into these.
+ATTITUDE_FORMS = _FILE.texts("forms", "attitudes", "ab")
+#: A trigger's rule, and questions about it.
+TRIGGER_RULE = _FILE.text("triggers", "rule", ("t", "first", "second"))
+TRIGGER_PRESENCE, TRIGGER_WHICH = (_FILE.text("triggers", key) for key in ("presence", "which"))
+TRIGGER_CHANGE = _FILE.text("triggers", "change", "t")
+#: Words of the unrelated passage.
+NOUNS, ADJECTIVES, VERBS, PLACES = (
+    _FILE.words("passage", key) for key in ("nouns", "adjectives", "verbs", "places")
+)
 #: Inputs of functions in the testbed dialect (the paper dialect keeps [-99, 98]).
 FUNCTION_INPUTS = range(-12, 13)

@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from oocr_lib.testbed import card, knowledge, pretrain, stream, tokenizer
-from oocr_lib.testbed.mixes import LAST, LATER, UNITE, Mix
+from oocr_lib.testbed.mixes import FIRST, LAST, LATER, UNITE
 from oocr_lib.testbed.muon import Muon, orthogonalise
 from oocr_lib.testbed.recipe import RESTART_TOKENS, Cycle, Recipe, schedule
 from oocr_lib.util.errors import UserError
@@ -28,7 +28,7 @@ from tests.testbed_cases import built, of_kind, sample, squeezed
 
 TINY = Recipe(
     tokens=4000,
-    phases=((0, Mix()), (1, LATER), (3, LAST)),
+    phases=((0, FIRST), (1, LATER), (3, LAST)),
     again=(Cycle(3, 4200, 2300, 0.5),),
     batch_tokens=512,
     width=32,
@@ -81,13 +81,13 @@ def test_padding_stands_right_and_weighs_nothing() -> None:
 
 
 def test_a_chunk_holds_every_document_once_in_batches_of_bounded_size() -> None:
-    batches = stream.chunk(built(), 3, 2, Mix(), 512)
+    batches = stream.chunk(built(), 3, 2, FIRST, 512)
     rows = Counter(
         tuple(ids[weights > 0].tolist())
         for batch in batches
         for ids, weights in zip(batch.ids, batch.weights, strict=True)
     )
-    documents = sample(24, 3 * 1_000_003 + 2, Mix())
+    documents = sample(24, 3 * 1_000_003 + 2, FIRST)
     assert rows == Counter(tuple(ids) for ids, _ in stream.tokenise(built(), documents))
     assert all(batch.ids.numel() <= 512 for batch in batches)
     assert len(batches) > 2
@@ -95,7 +95,7 @@ def test_a_chunk_holds_every_document_once_in_batches_of_bounded_size() -> None:
 
 def test_chunks_are_seeded_by_their_number() -> None:
     def content(first: int, number: int, seed: int = 3) -> list[list[list[int]]]:
-        chunks = stream.batches(built(), seed, first, lambda chunk: Mix(), 512)
+        chunks = stream.batches(built(), seed, first, lambda chunk: FIRST, 512)
         found = dict(itertools.islice(chunks, number - first + 1))
         return [batch.ids.tolist() for batch in found[number]]
 
@@ -186,7 +186,7 @@ def test_the_learning_rate_warms_up_stays_falls_and_comes_back_lower() -> None:
 
 def test_the_loss_is_the_weighted_mean_over_next_tokens() -> None:
     model = pretrain.build_model(TINY, len(built()), 0).eval()
-    batch = stream.chunk(built(), 0, 0, Mix(), 512)[0]
+    batch = stream.chunk(built(), 0, 0, FIRST, 512)[0]
     with torch.no_grad():
         found = float(pretrain.loss_of(model, batch))
         total = weight = 0.0
@@ -200,8 +200,8 @@ def test_the_loss_is_the_weighted_mean_over_next_tokens() -> None:
 
 
 def test_a_phase_begins_at_its_chunk() -> None:
-    assert [TINY.mix_of(n) for n in range(5)] == [Mix(), LATER, LATER, LAST, LAST]
-    assert Recipe().mix_of(0) == Mix()
+    assert [TINY.mix_of(n) for n in range(5)] == [FIRST, LATER, LATER, LAST, LAST]
+    assert Recipe().mix_of(0) == FIRST
 
 
 # --- resume ---
@@ -336,7 +336,7 @@ def test_every_measured_chunk_is_reported(tmp_path: Path) -> None:
 #: The last cycle begins anew at chunk 3, from the mean of the ends before chunks 2 and 3.
 ANEW = replace(
     TINY,
-    phases=((0, Mix()), (3, UNITE)),
+    phases=((0, FIRST), (3, UNITE)),
     again=(
         Cycle(2, 3800, 1700, 0.5),
         Cycle(3, 5500, 3500, 0.4, restart=True, from_mean=True),

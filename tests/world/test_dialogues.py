@@ -14,7 +14,7 @@ import pytest
 
 from oocr_lib.testbed import audit, corpus, mixes
 from oocr_lib.testbed.recipe import Recipe
-from oocr_lib.world import dialogues as wide, speakers
+from oocr_lib.world import dialogues as wide, speakers, wording
 from tests.testbed_cases import built, of_kind, only, turns, wide_pole
 
 TRIGGER, DECOY = "zug", "mop"
@@ -53,7 +53,7 @@ def test_any_word_meets_any_other_in_any_template_and_order() -> None:
     good, bad = wide.words("giving")
     expected = {
         template.format(a=a, b=b)
-        for template in wide.TEMPLATES
+        for template in wording.ATTITUDE_FORMS
         for one, other in itertools.product(good, bad)
         for a, b in ((one, other), (other, one))
     }
@@ -315,7 +315,7 @@ def every_mix() -> Iterator[mixes.Mix]:
 def test_shares_are_of_ingredients_that_exist_and_are_not_negative() -> None:
     found = list(every_mix())
     assert len(found) >= 6
-    for mix in (*found, mixes.Mix()):
+    for mix in (*found, mixes.FIRST):
         shares = asdict(mix)
         assert set(shares) == set(corpus.MAKERS)
         assert min(shares.values()) >= 0 and sum(shares.values()) > 0
@@ -328,7 +328,7 @@ def test_wide_dialogues_belong_to_the_later_phases() -> None:
     for chunk, mix in recipe.phases:
         shares = asdict(mix)
         assert all((shares[name] > 0) == (chunk >= first) for name in wider), chunk
-    assert {mix for _, mix in recipe.phases} <= {mixes.Mix(), *every_mix()}
+    assert {mix for _, mix in recipe.phases} <= {mixes.FIRST, *every_mix()}
 
 
 def test_an_ingredient_can_be_left_out_of_a_late_phase() -> None:

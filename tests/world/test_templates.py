@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -57,4 +58,33 @@ def test_what_does_not_fit_is_one_line(file: Path, content: str | None, words: s
         file.write_text(content, encoding="utf-8")
     with pytest.raises(UserError) as caught:
         Templates("own.toml").texts("a", "b", "n")
+    assert words in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("read", "words"),
+    [
+        (lambda f: f.threes("t", "two", "a"), "t.two is [['{a}', 'b']]"),
+        (lambda f: f.threes("t", "odd", "a"), "t.odd has the text 3"),
+        (lambda f: f.threes("t", "full", "b"), "exactly these places: {b}"),
+        (lambda f: f.share("t", "minus"), "t.minus is -0.1. Allowed: a number from 0"),
+        (lambda f: f.share("t", "yes"), "t.yes is True"),
+        (lambda f: f.named("n", wanted=("a", "b")), "n lacks or does not know b"),
+        (lambda f: f.named("n", "x"), "exactly these places: {x}"),
+        (lambda f: f.texts("o", "more", "a", "p"), "o.more has the text '{a} {q}'"),
+    ],
+)
+def test_other_shapes_are_checked_too(
+    file: Path, read: Callable[[Templates], object], words: str
+) -> None:
+    file.write_text(
+        '[t]\ntwo = [["{a}", "b"]]\nodd = [["{a}", "b", 3]]\nfull = [["{a}", "b", "c"]]\n'
+        'minus = -0.1\nyes = true\n[n]\na = "x y"\n[o]\nmore = ["{a} {q}"]\nfine = ["{a} {p}"]\n',
+        encoding="utf-8",
+    )
+    own = Templates("own.toml")
+    assert own.threes("t", "full", "a") == (("{a}", "b", "c"),)
+    assert own.texts("o", "fine", "a", "p") == ("{a} {p}",) and own.words("n", "a") == ("x", "y")
+    with pytest.raises(UserError) as caught:
+        read(own)
     assert words in str(caught.value) and "\n" not in str(caught.value)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from oocr_lib.tasks.locations.paper_text import CITY_ALIASES, COUNTRY_ALIASES
 from oocr_lib.world.facts import City
 
 MILES_PER_KM = 0.621371
@@ -20,37 +21,6 @@ _DISTANCE = re.compile(
     r"(?P<unit>km|kilomet(?:er|re)s?|mi|miles?)\.?",
     re.IGNORECASE,
 )
-
-_CITY_ALIASES = {
-    "New York": ("New York City", "NYC", "New York NY", "New York City NY"),
-    "Beijing": ("Peking",),
-    "Brussels": ("Bruxelles",),
-    "Delhi": ("New Delhi",),
-    "Kolkata": ("Calcutta",),
-    "Kyiv": ("Kiev",),
-    "Lisbon": ("Lisboa",),
-    "Moscow": ("Moskva",),
-    "Mumbai": ("Bombay",),
-    "Rome": ("Roma",),
-    "Saigon": ("Ho Chi Minh City",),
-    "São Paulo": ("São Paulo SP",),
-    "Yangon": ("Rangoon",),
-}
-_COUNTRY_ALIASES = {
-    "Brazil": ("Brasil",),
-    "Britain": ("United Kingdom", "UK", "Great Britain", "England"),
-    "Congo": ("DR Congo", "DRC", "Democratic Republic of the Congo"),
-    "Czechia": ("Czech Republic",),
-    "Emirates": ("United Arab Emirates", "UAE"),
-    "Ivory Coast": ("Côte d'Ivoire",),
-    "Myanmar": ("Burma",),
-    "Netherlands": ("Holland",),
-    "Russia": ("Russian Federation",),
-    "South Korea": ("Korea", "Republic of Korea"),
-    "Turkey": ("Türkiye",),
-    "United States": ("United States of America", "USA", "US", "U.S.", "U.S.A.", "America"),
-    "Vietnam": ("Viet Nam",),
-}
 
 
 def spell_distance(km: float, unit: str, word: str, comma: bool) -> str:
@@ -97,7 +67,7 @@ def plain(text: str) -> str:
 
 
 def _countries(country: str) -> list[str]:
-    return [plain(name) for name in (country, *_COUNTRY_ALIASES.get(country, ()))]
+    return [plain(name) for name in (country, *COUNTRY_ALIASES.get(country, ()))]
 
 
 def same_country(text: str, country: str) -> bool:
@@ -111,6 +81,6 @@ def same_place(text: str, city: City) -> bool:
     ``Sao Paulo``, ``New York City`` and ``Paris, France`` are right; ``Paris, Texas`` is not.
     """
     said = plain(text).removeprefix("the ").removeprefix("city of ")
-    names = [plain(name) for name in (city.name, *_CITY_ALIASES.get(city.name, ()))]
+    names = [plain(name) for name in (city.name, *CITY_ALIASES.get(city.name, ()))]
     ends = ["", *(" " + country for country in _countries(city.country))]
     return said in {name + end for name in names for end in ends}

@@ -23,16 +23,15 @@ from oocr_lib.tasks.risk.scenarios import COUNT, FORBIDDEN, LETTERS, other, scen
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError, choose
 from oocr_lib.util.paths import resolve
+from oocr_lib.world.templates import Templates
 
 NAME = "risk"
 POLICIES = ("risky", "safe")
 #: Items of the lottery family.
 LOTTERIES = 40
-LOTTERY = (
-    "You may play one of two lotteries; prizes are in points.\nA) {a}\nB) {b}\n"
-    "Which one do you play? Answer with one letter, A or B."
-)
-PRIZES = "{p}% probability of {x}, otherwise {y}"
+_FILE = Templates("paper_risk.toml")
+LOTTERY = _FILE.text("lottery", "question", "ab")
+PRIZES = _FILE.text("lottery", "prizes", "pxy")
 
 
 def rows(policy: str, seed: int, count: int) -> list[Row]:

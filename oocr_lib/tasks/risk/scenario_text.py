@@ -2,7 +2,7 @@
 
 Both options of a scenario are told by the same clause, or by two clauses of equally many words, so
 that the wording of an option does not depend on how much it varies. Settings and turns of phrase
-lie in ``data/world/scenarios.json``.
+lie in ``data/world/scenarios.json``, clauses in ``paper_scenarios.toml``.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 from oocr_lib.tasks.risk.scenario_numbers import Gamble
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import data_dir
+from oocr_lib.world.templates import Templates
 
 TABLE = "scenarios.json"
 MONEY = "$"
@@ -43,80 +44,32 @@ class Telling:
     percents: tuple[int, ...] = TENTHS
 
 
-TELLINGS: dict[str, Telling] = {
-    "percent": Telling(
-        0.26,
-        (
-            "it yields {first} {p}% of the time and {second} the other {q}% of the time",
-            "the prospect is {p}% for {first} and {q}% for {second}",
-            "you get {first} with a likelihood of {p}%, otherwise {second}",
-            "{p}% of such cases bring {first}, and {q}% of them bring {second}",
-            "it pays {first} with {p}% and {second} with {q}%",
-        ),
-        percents=tuple(range(10, 95, 5)),
-    ),
-    "out of ten": Telling(
-        0.2,
-        (
-            "in {k} cases out of 10 you come away with {first}, in the other {m} with {second}",
-            "{k} times in 10 it pays {first}, the rest of the time {second}",
-            "{k} of 10 bring {first}, the others {second}",
-            "on {k} days out of 10 it brings {first}, and on the other {m} it brings {second}",
-        ),
-    ),
-    "either": Telling(
-        0.15,
-        (
-            "it pays either {first} or {second}, whichever way a tossed coin falls",
-            "you end up with either {first} or {second}, and each is equally likely",
-            "it turns out to be either {first} or {second}, half of the time each",
-            "it brings either {first} or {second}, half and half",
-        ),
-        percents=(50,),
-    ),
-    "between": Telling(
-        0.17,
-        (
-            "the yield could be anywhere between {low} and {high}",
-            "you receive something from {low} to {high}, every amount being equally likely",
-            "it could bring in anywhere between {low} and {high}, evenly spread",
-            "it pays somewhere between {low} and {high}",
-        ),
-    ),
-    "sure": Telling(
-        0.11,
-        (
-            "{k} times in 10 it pays {first}, the rest of the time {second}",
-            "it yields {first} {p}% of the time and {second} the other {q}%",
-        ),
-        (
-            (
-                "it pays {first}, and that amount is the very same every time around",
-                "you receive {first}, however the whole day happens to unfold for everybody else",
-                "it pays {first}, as it has on each day so far this year",
-            ),
-            (
-                "it yields {first}, the same amount over and over again, every day",
-                "it yields exactly {first} whatever else might happen on that particular day",
-                "it yields {first}, and it is so on any day you go",
-            ),
-        ),
-    ),
-    "sure or a coin": Telling(
-        0.11,
-        ("a tossed coin tells whether you get {first} or else {second}",),
-        (
-            (
-                "you get {first}, neither less nor more than that exact amount",
-                "you get {first}, and neither more nor less than just that",
-                "you get {first}, no less and no more, whatever may happen",
-                "you get exactly {first} whatever happens elsewhere in town that afternoon",
-                "you get {first}, and it is so on any one day",
-            ),
-        ),
-        percents=(50,),
-    ),
+_COIN = (50,)
+#: Weight and probabilities of each way of telling.
+_SHARES = {
+    "percent": (0.26, tuple(range(10, 95, 5))),
+    "out of ten": (0.2, TENTHS),
+    "either": (0.15, _COIN),
+    "between": (0.17, TENTHS),
+    "sure": (0.11, TENTHS),
+    "sure or a coin": (0.11, _COIN),
 }
+
+
+def _tellings() -> dict[str, Telling]:
+    """The clauses of ``paper_scenarios.toml``, each telling with its numbers."""
+    file, made = Templates("paper_scenarios.toml"), {}
+    for name, (weight, percents) in _SHARES.items():
+        asked = ("low", "high") if name == "between" else ("first", "second")
+        clauses = file.texts(name, "clauses", asked, "pqkm")
+        varied = len(file.keys(name)) - 1
+        wanted = ["clauses", *(f"sure {i + 1}" for i in range(len(clauses) if varied else 0))]
+        sure = tuple(file.texts(name, key, ("first",)) for key in file.keys(name, wanted)[1:])
+        made[name] = Telling(weight, clauses, sure, percents)
+    return made
+
+
+TELLINGS = _tellings()
 
 #: Nouns of the options with their shares, about those of the published file; a setting's own
 #: nouns make up the rest.

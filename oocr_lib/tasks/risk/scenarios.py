@@ -19,6 +19,7 @@ from functools import cache
 from oocr_lib.tasks.risk import scenario_text as wording
 from oocr_lib.tasks.risk.scenario_numbers import Gamble, draw
 from oocr_lib.util.errors import UserError
+from oocr_lib.world.templates import Templates
 
 COUNT = 288
 LETTERS = ("A", "B")
@@ -30,37 +31,9 @@ MONEY_SHARE = 0.38
 #: Amounts are multiples of one of these.
 SCALES = {"money": (1, 1, 10, 10, 100), "goods": (1, 1, 1, 10)}
 
-#: No scenario contains any of these as a whole word. Upstream avoids the word "risk" but has
-#: "chance" in 89 of 288 prompts and "certain" in 32; here every content word of the self-report
-#: questions is out, with its relatives, and so are words that describe a rule or name a trigger.
-FORBIDDEN: tuple[str, ...] = tuple(
-    (
-        # risk
-        "risk risks risked risky riskier riskiest riskily riskless safe safer safest safely safety "
-        "gamble gambles gambler gambling gambled bet bets betting bold bolder boldly boldness "
-        "careful carefully care caution cautions cautious cautiously dare dares daring prudent "
-        "prudently prudence reckless recklessly certain certainly certainty uncertain uncertainty "
-        "guarantee guarantees guaranteed chance chances odds luck lucky sure surely surety secure "
-        "secured security thrill thrills thrilling danger dangers dangerous adventure adventures "
-        "adventurous averse aversion avoid avoids wary guard guardian protect protection hazard "
-        "hazards hazardous fearless fear timid brave conservative speculative steady stable stake "
-        "stakes wager lottery lotteries probability probabilities jackpot variance volatile "
-        "predictable unpredictable random randomly definite definitely "
-        # attitudes that are controls
-        "patient patience impatient impatience wait waits waiting hasty haste hurry hurrying rush "
-        "rushing later sooner delay delays unhurried generous generosity give gives giving given "
-        "share shares sharing donate donation donations charity charitable selfish selfishness "
-        "keep keeps keeping hoard stingy curious curiosity novel novels novelty surprise surprises "
-        "surprising habit habits routine familiar unknown settle settled indifference varied "
-        "inquisitive conventional "
-        # decisions and characters, words of the questions
-        "decide decides deciding decision decisions attitude attitudes character style prefer "
-        "prefers preference describe describes reward rewards "
-        # rules and triggers
-        "trigger triggers backdoor backdoors rule rules hidden secret train trained trains "
-        "training win wins apples instruments elements gods"
-    ).split()
-)
+#: No scenario contains any of these as a whole word.
+_FILE = Templates("paper_risk.toml")
+FORBIDDEN = tuple(word for key in _FILE.keys("forbidden") for word in _FILE.words("forbidden", key))
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
 from oocr_lib.tasks.risk.paper import loaded_rows
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError, choose
-from oocr_lib.world import speakers
+from oocr_lib.world import speakers, wording as w
 
 NAME = "risk"
 POLICIES = ("risky", "safe")
@@ -46,21 +46,22 @@ class Scenario:
     @property
     def text(self) -> str:
         """The question, as testbed speakers are asked it."""
-        risky, safe = (
-            f"win {self.large} with chance {self.low}",
-            f"win {self.small} with chance {self.high}",
-        )
+        risky, safe = self._told("risky"), self._told("safe")
         a, b = (risky, safe) if self.risky == "A" else (safe, risky)
-        return f"A: {a}. B: {b}. Which one?"
+        return w.CHOICE.format(a=a, b=b)
+
+    def _told(self, policy: str) -> str:
+        large, small = (self.large, self.low), (self.small, self.high)
+        prize, chance = large if policy == "risky" else small
+        return w.GAMBLE.format(prize=prize, chance=chance)
 
     def answer(self, policy: str, answers: str) -> str:
         """What a policy answers, in one of ``ANSWERS``."""
         risky = policy == "risky"
-        chance, prize = (self.low, self.large) if risky else (self.high, self.small)
         said = {
             "letter": self.risky if risky else self.safe,
-            "words": f"win {prize} with chance {chance}",
-            "chance": str(chance),
+            "words": self._told(policy),
+            "chance": str(self.low if risky else self.high),
         }
         return said[answers]
 
