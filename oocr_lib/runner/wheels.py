@@ -33,6 +33,8 @@ LIMIT = 1_500_000_000
 #: Wheels above this many bytes are fetched alone, so that a broken line costs one of them.
 _LARGE = 50_000_000
 _GROUP = 12
+#: "3.11" alone is 3.11.0 to pip, which some packages no longer support.
+_PATCH = 9
 _PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "--retries", "2")
 
 
@@ -109,8 +111,8 @@ def environment(system: str, python: str, extra: str = "") -> dict[str, str]:
     """Every marker of PEP 508 as a Python on another system has it."""
     own = {"platform_release": "", "platform_version": "", "extra": extra}
     own |= {"implementation_name": "cpython", "platform_python_implementation": "CPython"}
-    own |= {"python_version": python, "python_full_version": f"{python}.0"}
-    return own | {"implementation_version": f"{python}.0"} | SYSTEMS[system].markers
+    own |= {"python_version": python, "python_full_version": f"{python}.{_PATCH}"}
+    return own | {"implementation_version": f"{python}.{_PATCH}"} | SYSTEMS[system].markers
 
 
 def resolve(
@@ -163,7 +165,7 @@ def _bare(requirement: Requirement) -> Requirement:
 def options(system: str, python: str) -> list[str]:
     """What tells pip the system and the Python of the wheels."""
     tags = [part for tag in SYSTEMS[system].platforms for part in ("--platform", tag)]
-    return ["--only-binary=:all:", "--no-deps", "--python-version", python, *tags]
+    return ["--only-binary=:all:", "--no-deps", "--python-version", f"{python}.{_PATCH}", *tags]
 
 
 def _ask_pip(
@@ -221,8 +223,8 @@ def refuse_large(wheels: Sequence[Wheel], system: str) -> None:
     what += f" with {len(cuda)} of CUDA, such as {cuda[0]}" if cuda else ""
     raise UserError(
         f"The wheels for {system} {what}. Allowed: {LIMIT / 1e9:.1f} GB. Let pip find the CPU "
-        "build of PyTorch (PIP_INDEX_URL or pip's own settings; PyTorch's page names the index), or take "
-        "them all with --large; nothing was downloaded."
+        "build of PyTorch (PIP_INDEX_URL or pip's own settings; PyTorch's page names the index), "
+        "or take them all with --large; nothing was downloaded."
     )
 
 
