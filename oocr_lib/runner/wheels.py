@@ -1,0 +1,286 @@
+"""Which wheels another system needs, and fetching them: pip on this one, markers for that one.
+
+``pip download --platform`` picks wheels of another system, but judges the conditions in their
+metadata (``; sys_platform == "win32"``) by the system that it runs on: on Linux it would leave out
+what only Windows needs. So every wheel's requirements are followed here, with the markers of the
+system that is asked for, and pip is asked for one wheel each. The versions are the constraints'.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from oocr_lib.util.errors import UserError
+
+#: Bytes of wheels that one system may take; the CPU build of everything is about a third of it.
+LIMIT = 1_500_000_000
+#: Wheels above this many bytes are fetched alone, so that a broken line costs one of them.
+_LARGE = 50_000_000
+_GROUP = 12
+#: "3.11" alone is 3.11.0 to pip, which some packages no longer support.
+_PATCH = 9
+_PIP = ("-m", "pip", "--disable-pip-version-check", "--no-input", "--retries", "2")
+
+
+@dataclass(frozen=True)
+class System:
+    """What pip and the markers call a system.
+
+    Attributes:
+        platforms: tags of its wheels, the best first.
+        markers: what its Python says of itself (PEP 508).
+    """
+
+    platforms: tuple[str, ...]
+    markers: dict[str, str]
+
+
+#: 64-bit laptops: Linux of 2019 and later (glibc 2.28), Windows, macOS 14 on Apple silicon (torch
+#: has no wheel for older ones).
+SYSTEMS = {
+    "linux": System(
+        (
+            *(f"manylinux_2_{minor}_x86_64" for minor in range(28, 4, -1)),
+            *(f"manylinux{year}_x86_64" for year in (2014, 2010, 1)),
+            "linux_x86_64",
+        ),
+        {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix",
+         "platform_machine": "x86_64"},
+    ),
+    "windows": System(
+        ("win_amd64",),
+        {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt",
+         "platform_machine": "AMD64"},
+    ),
+    "macos": System(
+        ("macosx_14_0_arm64",),
+        {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix",
+         "platform_machine": "arm64"},
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """One wheel as the index offers it.
+
+    Attributes:
+        name: of the package, in its canonical form.
+        file: name of the wheel's file.
+        sha256: of the file; empty where the index does not say.
+        size: bytes; None where the index does not say.
+        needs: its requirements, as in its metadata.
+    """
+
+    name: str
+    version: str
+    file: str
+    sha256: str = ""
+    size: int | None = None
+    needs: tuple[str, ...] = ()
+
+    def is_in(self, folder: Path) -> bool:
+        """Whether the complete file lies in a folder."""
+        path = folder / self.file
+        return path.is_file() and (not self.sha256 or digest(path) == self.sha256)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hex digits."""
+    with open(path, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def environment(system: str, python: str, extra: str = "") -> dict[str, str]:
+    """Every marker of PEP 508 as a Python on another system has it."""
+    own = {"platform_release": "", "platform_version": "", "extra": extra}
+    own |= {"implementation_name": "cpython", "platform_python_implementation": "CPython"}
+    own |= {"python_version": python, "python_full_version": f"{python}.{_PATCH}"}
+    return own | {"implementation_version": f"{python}.{_PATCH}"} | SYSTEMS[system].markers
+
+
+def resolve(
+    requirements: Iterable[str],
+    system: str,
+    python: str,
+    constraints: Path,
+    ask: Callable[[Sequence[str]], list[Wheel]] | None = None,
+) -> list[Wheel]:
+    """Every wheel that the requirements need on a system, in the order of the names.
+
+    Args:
+        ask: the wheels for a list of requirements, without what those need; pip, if not given.
+
+    Raises:
+        UserError: the index cannot be reached, has no such wheel, or two packages need different
+            versions.
+    """
+    asked = ask or (lambda lines: _ask_pip(lines, system, python, constraints))
+    todo = [Requirement(text) for text in requirements]
+    found: dict[str, Wheel] = {}
+    followed = set[tuple[str, str]]()
+    while todo:
+        new = {str(_bare(one)) for one in todo if canonicalize_name(one.name) not in found}
+        if new:
+            found |= {wheel.name: wheel for wheel in asked(sorted(new))}
+        following: list[Requirement] = []
+        for one in todo:
+            wheel = found[canonicalize_name(one.name)]
+            if not one.specifier.contains(wheel.version, prereleases=True):
+                raise UserError(
+                    f"{system}: {wheel.name} {wheel.version} does not fit {str(one)!r}. Allowed: "
+                    "versions that fit together; see constraints.txt."
+                )
+            for extra in ("", *sorted(one.extras)):
+                if (wheel.name, extra) not in followed:
+                    followed.add((wheel.name, extra))
+                    here = environment(system, python, extra)
+                    needs = [Requirement(text) for text in wheel.needs]
+                    following += [n for n in needs if not n.marker or n.marker.evaluate(here)]
+        todo = following
+    return sorted(found.values(), key=lambda wheel: wheel.name)
+
+
+def _bare(requirement: Requirement) -> Requirement:
+    """Name and versions only: the marker was judged, and extras are followed here."""
+    return Requirement(f"{requirement.name}{requirement.specifier}")
+
+
+def options(system: str, python: str) -> list[str]:
+    """What tells pip the system and the Python of the wheels."""
+    tags = [part for tag in SYSTEMS[system].platforms for part in ("--platform", tag)]
+    return ["--only-binary=:all:", "--no-deps", "--python-version", f"{python}.{_PATCH}", *tags]
+
+
+def _ask_pip(
+    requirements: Sequence[str], system: str, python: str, constraints: Path
+) -> list[Wheel]:
+    """What pip would take, from its report: nothing but metadata is downloaded."""
+    with tempfile.TemporaryDirectory() as aside:
+        listed = Path(aside, "requirements.txt")
+        listed.write_text("\n".join(requirements) + "\n", encoding="utf-8")
+        report = Path(aside, "report.json")
+        told = ["install", "--dry-run", "--ignore-installed", "--target", str(Path(aside, "none"))]
+        told += [*options(system, python), "-c", str(constraints), "-r", str(listed)]
+        pip([*told, "--report", str(report), "-q"], f"what {system} needs")
+        items = json.loads(report.read_text(encoding="utf-8"))["install"]
+    addresses = [str(item["download_info"]["url"]) for item in items]
+    with ThreadPoolExecutor(8) as pool:
+        sizes = list(pool.map(_size, addresses))
+    return [_wheel(*one) for one in zip(items, addresses, sizes, strict=True)]
+
+
+def _wheel(item: dict[str, Any], address: str, size: int | None) -> Wheel:
+    metadata = item["metadata"]
+    hashes = item["download_info"].get("archive_info", {}).get("hashes", {})
+    return Wheel(
+        canonicalize_name(metadata["name"]),
+        str(metadata["version"]),
+        urllib.parse.unquote(urllib.parse.urlsplit(address).path.rsplit("/", 1)[-1]),
+        str(hashes.get("sha256", "")),
+        size,
+        tuple(metadata.get("requires_dist", ())),
+    )
+
+
+def _size(address: str) -> int | None:
+    """Bytes behind an address, by its header; None where nobody says."""
+    request = urllib.request.Request(address, method="HEAD")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.headers["Content-Length"])
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def refuse_large(wheels: Sequence[Wheel], system: str) -> None:
+    """Check that a system's wheels are no CUDA build and at most ``LIMIT`` bytes.
+
+    Raises:
+        UserError: they are; nothing was downloaded.
+    """
+    size = sum(wheel.size or 0 for wheel in wheels)
+    cuda = [wheel.name for wheel in wheels if wheel.name.startswith("nvidia-")]
+    if not cuda and size <= LIMIT:
+        return
+    what = f"are {size / 1e9:.1f} GB"
+    what += f" with {len(cuda)} of CUDA, such as {cuda[0]}" if cuda else ""
+    raise UserError(
+        f"The wheels for {system} {what}. Allowed: {LIMIT / 1e9:.1f} GB. Let pip find the CPU "
+        "build of PyTorch (PIP_INDEX_URL or pip's own settings; PyTorch's page names the index), "
+        "or take them all with --large; nothing was downloaded."
+    )
+
+
+def download(
+    wheels: Sequence[Wheel], system: str, python: str, folder: Path
+) -> Iterator[list[Wheel]]:
+    """Fetch the wheels that are not in a folder yet; yields what was done after each step.
+
+    Raises:
+        UserError: the index cannot be reached, there is no room, or a file is not the one that was
+            listed.
+    """
+    here = [wheel for wheel in wheels if wheel.is_in(folder)]
+    yield here
+    for group in _groups([wheel for wheel in wheels if wheel not in here]):
+        with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder.parent) as aside:
+            asked = [f"{wheel.name}=={wheel.version}" for wheel in group]
+            pip(["download", *options(system, python), "-q", "-d", aside, *asked], asked[0])
+            for wheel in group:
+                if not wheel.is_in(Path(aside)):
+                    raise UserError(
+                        f"{wheel.file}: the index sent another file than it had listed. Run it "
+                        "again; what is complete is kept."
+                    )
+                os.replace(Path(aside, wheel.file), folder / wheel.file)
+        yield group
+
+
+def _groups(wheels: Sequence[Wheel]) -> Iterator[list[Wheel]]:
+    """Small wheels in dozens, large ones alone and last."""
+    small = [wheel for wheel in wheels if (wheel.size or 0) <= _LARGE]
+    yield from (small[start : start + _GROUP] for start in range(0, len(small), _GROUP))
+    yield from ([wheel] for wheel in wheels if (wheel.size or 0) > _LARGE)
+
+
+def pip(arguments: Sequence[str], what: str) -> None:
+    """Run pip with the reader's own settings: index, proxy, certificates.
+
+    Raises:
+        UserError: it failed; its first error as one line.
+    """
+    command = [sys.executable, *_PIP, *arguments]
+    ran = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", errors="replace"
+    )
+    if ran.returncode == 0:
+        return
+    lines = (ran.stderr or ran.stdout).splitlines()
+    errors = [line for line in lines if "ERROR" in line or "No module named pip" in line]
+    told = (errors or lines or [f"pip ended with {ran.returncode}"])[0].removeprefix("ERROR: ")
+    # Nobody answers: pip's last word is then that it knows no version at all.
+    if any("Connection" in line or "retry" in line.lower() for line in lines):
+        told = "the package index does not answer; is there a network?"
+    elif "No space left" in ran.stderr:
+        told = "no space left on the disk"
+    raise UserError(
+        f"Cannot fetch {what}: {told[:300].rstrip('.')}. Run it again when that is mended; what is "
+        "complete is kept."
+    )
