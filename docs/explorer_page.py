@@ -11,7 +11,9 @@ import csv
 import hashlib
 import json
 import re
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 DATA = "data/explorer.json"
 PAGE = "explorer.html"
@@ -34,13 +36,16 @@ def page(root: Path) -> str:
     script = (sources / "script.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(f"\n{script}".encode()).digest()).decode()
     land, lakes = _coast(root)
+    content = _content(root)
     parts = {
         # The browser itself keeps the page from loading or sending anything.
         "policy": "default-src 'none'; style-src 'unsafe-inline'; form-action 'none'; "
         f"base-uri 'none'; script-src 'sha256-{digest}'",
         "style": (sources / "style.css").read_text(encoding="utf-8"),
         "script": script,
-        "data": _numbers(root),
+        "data": _numbers(content),
+        "cities": str(len(content.get("cities", []))),
+        "asked": _asked(content),
         "land": land,
         "lakes": lakes,
     }
@@ -55,14 +60,29 @@ def page(root: Path) -> str:
     return made
 
 
-def _numbers(root: Path) -> str:
-    """The numbers as JSON that can stand in a page: nothing in it ends its element."""
+def _content(root: Path) -> dict[str, Any]:
+    """The explorer's numbers."""
     try:
-        content = json.loads((root / DATA).read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((root / DATA).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ExplorerError(
             f"{DATA} cannot be read ({error}). Make it: python -m oocr_lib.report.explorer"
         ) from error
+    return content
+
+
+def _asked(content: dict[str, Any]) -> str:
+    """How many cities have which blocks: ``10 at blocks 0, 2, 4, 6, 98 at blocks 0, 4``."""
+    places = content.get("cities", [])
+    counts = Counter(tuple(vector["block"] for vector in place["vectors"]) for place in places)
+    return "; ".join(
+        f"{count} with vectors after blocks {', '.join(map(str, blocks))}"
+        for blocks, count in counts.items()
+    )
+
+
+def _numbers(content: dict[str, Any]) -> str:
+    """The numbers as JSON that can stand in a page: nothing in it ends its element."""
     text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
     return text.replace("<", r"\u003c")
 

@@ -7,6 +7,7 @@ const at = (id) => document.getElementById(id);
 const controls = ["city", "block", "question", "dose"];
 const BASE = data.doses.indexOf(0);
 const EARTH_KM = 6371;
+const part = (whole) => whole / data.unit; // shares stand in the file as whole thousandths
 
 /** No option has quite nothing or all; the space before the sign does not break. */
 function percent(share) {
@@ -38,13 +39,14 @@ function view({ city, block, question, dose }) {
     place.questions.filter((q, i) => q.options[best(vector.shares[d][i])] === q.truth).length;
   return {
     place, asked,
-    shares: vector.shares[dose][question], mass: vector.mass[dose][question],
-    baseShares: vector.shares[BASE][question], baseMass: vector.mass[BASE][question],
-    curves: place.vectors.map((v) => v.shares.map((questions) => questions[question][truth])),
+    shares: vector.shares[dose][question].map(part), mass: part(vector.mass[dose][question]),
+    baseShares: vector.shares[BASE][question].map(part),
+    baseMass: part(vector.mass[BASE][question]),
+    curves: place.vectors.map((v) => v.shares.map((asked) => part(asked[question][truth]))),
     right: right(dose), baseRight: right(BASE),
     point: vector.places[dose], origin: vector.places[BASE], trail: vector.places,
     truth: [place.latitude, place.longitude],
-    block: data.blocks[block], dose: data.doses[dose], probe: data.probe[block],
+    block: vector.block, dose: data.doses[dose], probe: vector.probe,
   };
 }
 
@@ -58,6 +60,17 @@ function element(name, text = "", className = "") {
 
 const option = (text, value) => Object.assign(element("option", text), { value });
 
+/** Options in groups, each with a name of its own. */
+function grouped(values, group, text) {
+  const groups = new Map();
+  values.forEach((value, i) => {
+    const label = group(value);
+    if (!groups.has(label)) groups.set(label, Object.assign(element("optgroup"), { label }));
+    groups.get(label).append(option(text(value), i));
+  });
+  return groups.values();
+}
+
 /** A part of a drawing. */
 function drawn(name, attributes, text = "") {
   const made = document.createElementNS(at("map").namespaceURI, name);
@@ -69,24 +82,21 @@ function drawn(name, attributes, text = "") {
 const move = (id, x, y) => at(id).setAttribute("transform", `translate(${x} ${y})`);
 
 function fillControls() {
-  data.cities.forEach((c, i) => at("city").append(option(`${c.name} (${c.code})`, i)));
-  const last = data.model.blocks - 1;
-  data.blocks.forEach((b, i) => at("block").append(option(`block ${b} of 0 to ${last}`, i)));
+  const blocks = (place) => `At block ${place.vectors.map((v) => v.block).join(", ")}`;
+  at("city").append(...grouped(data.cities, blocks, (place) => `${place.name} (${place.code})`));
   const range = { min: data.doses[0], max: data.doses.at(-1), step: data.doses[1] - data.doses[0] };
   Object.assign(at("dose"), range);
   data.doses.filter(Number.isInteger).forEach((d) => at("ticks").append(option("", d)));
 }
 
-/** The questions name the code, so every city has its own. */
-function fillQuestions(city) {
-  const groups = new Map();
-  data.cities[city].questions.forEach((asked, i) => {
-    if (!groups.has(asked.family)) {
-      groups.set(asked.family, Object.assign(element("optgroup"), { label: asked.family }));
-    }
-    groups.get(asked.family).append(option(asked.text, i));
-  });
-  at("question").replaceChildren(...groups.values());
+/** The questions name the code, and not all blocks were asked: so every city has its own. */
+function fillOfCity(city) {
+  const place = data.cities[city];
+  const questions = grouped(place.questions, (asked) => asked.family, (asked) => asked.text);
+  at("question").replaceChildren(...questions);
+  const last = data.model.blocks - 1;
+  const blocks = place.vectors.map((v, i) => option(`block ${v.block} of 0 to ${last}`, i));
+  at("block").replaceChildren(...blocks);
 }
 
 function bar(share, className) {
@@ -196,7 +206,7 @@ function fromAddress() {
   const city = find("city", data.cities.map((place) => place.name));
   return {
     city,
-    block: find("block", data.blocks),
+    block: find("block", data.cities[city].vectors.map((v) => v.block)),
     question: find("question", data.cities[city].questions.map((asked) => asked.id)),
     dose: find("dose", data.doses, data.doses.indexOf(1)),
   };
@@ -204,17 +214,17 @@ function fromAddress() {
 
 function address({ city, block, question, dose }) {
   const place = data.cities[city];
-  const named = { city: place.name, block: data.blocks[block], dose: data.doses[dose] };
+  const named = { city: place.name, block: place.vectors[block].block, dose: data.doses[dose] };
   return "#" + new URLSearchParams({ ...named, question: place.questions[question].id });
 }
 
 let setting = fromAddress();
-let listed = -1; // the city whose questions can be chosen
+let listed = -1; // the city whose blocks and questions can be chosen
 let pause;
 
 function show() {
   const seen = view(setting);
-  if (listed !== setting.city) fillQuestions(listed = setting.city);
+  if (listed !== setting.city) fillOfCity(listed = setting.city);
   for (const id of ["city", "block", "question"]) at(id).value = setting[id];
   at("dose").value = seen.dose;
   at("dose-shown").textContent = `× ${plain(seen.dose)}`;
@@ -232,7 +242,11 @@ function show() {
 }
 
 function changed() {
-  const [city, block, question] = ["city", "block", "question"].map((id) => Number(at(id).value));
+  const [city, chosen, question] = ["city", "block", "question"].map((id) => Number(at(id).value));
+  // Another city may lack the block: the nearest one that it has.
+  const wanted = data.cities[setting.city].vectors[chosen].block;
+  const gaps = data.cities[city].vectors.map((v) => Math.abs(v.block - wanted));
+  const block = gaps.indexOf(Math.min(...gaps));
   const off = data.doses.map((known) => Math.abs(known - at("dose").valueAsNumber));
   const dose = off.indexOf(Math.min(...off)); // a slider may round
   setting = { city, block, question, dose };
@@ -246,6 +260,6 @@ at("controls").addEventListener("submit", (event) => event.preventDefault());
 window.addEventListener("hashchange", () => { setting = fromAddress(); show(); });
 at("made").textContent =
   `Model ${data.model.name} (${data.model.digest.slice(0, 12)}), library ` +
-  `${data.versions.oocr_lib}, ${data.settings.steps} steps, seed ${data.settings.seed}.`;
+  `${data.versions.oocr_lib}, ${data.settings.steps} steps.`;
 at("app").hidden = false;
 show();

@@ -2,13 +2,16 @@
 
     python -m oocr_lib.report.explorer --out data/explorer.json
 
-One vector a hidden city and block (residual stream, tokens of the code name), trained as in
-notebook 03; the runs are found again if they are there. Each is added at several strengths (the
+All cities of the testbed's world, one vector a city and block (residual stream, tokens of the code
+name), trained as in notebook 03; the runs are found again if they are there. The ten cities of that
+notebook have all four blocks, the others two, which keeps the making below a quarter of an hour and
+the page below five megabytes. Each is added at several strengths (the
 dose: 1 is the vector as trained, 0 is the base model, below 0 it is turned round) and asked all
 questions; a probe reads where on the map the code name then lies. The vectors themselves lie beside
 the answers, ``explorer.safetensors``, so that every number can be computed again without training.
 
-``load`` and ``look`` are what a page or a widget needs; they run no model.
+``load`` and ``look`` are what a page or a widget needs; they run no model. ``notebook.explore``
+asks the same of any city and block while a reader waits.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -50,14 +54,62 @@ from oocr_lib.util.progress import bar, watched
 from oocr_lib.world import facts as world
 
 FILE = "explorer.json"
-SCHEMA = 1
+SCHEMA = 2
 KIND, POSITION, SEED = "resid", "codename", 0
 #: From where a vector does everything to where it comes too late.
 BLOCKS = (0, 2, 4, 6)
+#: The blocks of all cities that are not in notebook 03.
+FEW_BLOCKS = (0, 4)
+#: Cities of one seed, at most; a seed has sixteen code names.
+TOGETHER = 10
 #: Strengths, in steps of a quarter: most of the change is between 0 and 1.
 DOSES = tuple(step / 4 for step in range(-8, 13))
-#: Decimals of every number in the file.
+#: Shares and masses stand in the file as whole thousandths, which halves it.
+UNIT = 1000
+#: Decimals of all other numbers in the file.
 DECIMALS = 3
+
+
+@dataclass(frozen=True)
+class Group:
+    """Cities with one seed: it gives their code names, and they are each other's wrong options.
+
+    Attributes:
+        seed: 0 for the ten cities of notebook 03.
+    """
+
+    seed: int
+    cities: tuple[str, ...]
+
+
+@cache
+def groups() -> tuple[Group, ...]:
+    """Every city of the world in its group, so that all code names differ.
+
+    The ten of notebook 03 come first. The table is ordered by continent; the others are dealt out
+    like cards, so that each group is spread over the world.
+    """
+    rest = [place.name for place in world.cities() if place.name not in locations.HIDDEN]
+    count = math.ceil(len(rest) / TOGETHER)
+    dealt = [tuple(rest[number::count]) for number in range(count)]
+    return tuple(Group(seed, names) for seed, names in enumerate([locations.HIDDEN, *dealt]))
+
+
+def every_city() -> tuple[str, ...]:
+    """The ten of notebook 03, then the others by their names."""
+    rest = sorted(name for group in groups()[1:] for name in group.cities)
+    return (*locations.HIDDEN, *rest)
+
+
+@checked
+def group_of(city: str) -> Group:
+    """The group of a city.
+
+    Raises:
+        UserError: a city that is not in the world.
+    """
+    choose(city, every_city(), "city")
+    return next(group for group in groups() if city in group.cities)
 
 
 @dataclass(frozen=True)
@@ -124,7 +176,8 @@ def look(
     """
     found = {place["name"]: place for place in content["cities"]}
     place = found[choose(city, found, "city of the explorer")]
-    vector = place["vectors"][_number(content["blocks"], block, "block of the explorer")]
+    blocks = [vector["block"] for vector in place["vectors"]]
+    vector = place["vectors"][_number(blocks, block, f"block of the explorer for {city}:")]
     ids = [asked["id"] for asked in place["questions"]]
     q = _number(ids, question, "question of the explorer")
     now = _number(content["doses"], dose, "dose of the explorer")
@@ -134,10 +187,10 @@ def look(
         asked["text"],
         tuple(asked["options"]),
         asked["truth"],
-        tuple(vector["shares"][now][q]),
-        vector["mass"][now][q],
-        tuple(vector["shares"][base][q]),
-        vector["mass"][base][q],
+        tuple(share / UNIT for share in vector["shares"][now][q]),
+        vector["mass"][now][q] / UNIT,
+        tuple(share / UNIT for share in vector["shares"][base][q]),
+        vector["mass"][base][q] / UNIT,
         (vector["places"][now][0], vector["places"][now][1]),
         (place["latitude"], place["longitude"]),
     )
@@ -154,8 +207,8 @@ def _number(allowed: Sequence[Any], value: Any, what: str) -> int:
 def make(
     lm: LanguageModel,
     store: RunStore,
-    cities: Sequence[str] = locations.HIDDEN,
-    blocks: Sequence[int] = BLOCKS,
+    cities: Sequence[str] | None = None,
+    blocks: Sequence[int] | None = None,
     doses: Sequence[float] = DOSES,
     settings: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -163,6 +216,8 @@ def make(
 
     Args:
         store: finished runs; those of notebook 03 are found again.
+        cities: by default all (``every_city``).
+        blocks: by default ``BLOCKS`` for the cities of notebook 03, ``FEW_BLOCKS`` for others.
         settings: by default those of notebook 03, preset ``laptop``.
 
     Returns:
@@ -172,57 +227,122 @@ def make(
         UserError: no dose 0 or 1, a value that comes twice, a city or block that there is not, or
             the last block, after which no token is left that could read the vector.
     """
-    _check(lm, blocks, doses)
-    s = presets.Settings(settings or presets.laptop(**presets.TASKS["locations"]))
-    study = plan(lm, store, locations.check_hidden(cities), blocks, s)
-    every = [protocol.jobs(study.vector(KIND, b), study.pairs) for b in blocks]
-    study.grid.run([job for jobs in every for job in jobs], "vectors")
-    runs = [study.grid.runs(jobs) for jobs in every]
-    probes = probe.fit_on_cities(lm, range(min(blocks) + 1, lm.n_blocks), exclude=cities)
-    best = [_best(probes, block) for block in blocks]
-    made, vectors = [], dict[str, Tensor]()
-    for c, name in enumerate(bar(cities, "asking, by city")):
-        place, rows = world.city(name), []
-        for b, block in enumerate(blocks):
-            job, run = every[b][c], runs[b][c]
-            raw = _raw(run)
-            vectors[f"{name}@{block}"] = raw
-            rows.append(
-                {
-                    "block": block,
-                    "length": run.results["length"],
-                    "valid_accuracy": run.results["valid_accuracy"],
-                    **answers(study.grid, job, raw, doses),
-                    "places": places(study.grid, job, raw, doses, best[b], cities),
-                }
-            )
-        task = study.grid.task(name, SEED).task
-        made.append(
-            {
-                "name": name,
-                "code": task.code,
-                "latitude": place.latitude,
-                "longitude": place.longitude,
-                "questions": [_told(question) for question in task.questions],
-                "vectors": rows,
-            }
-        )
-    content = {
+    wanted = locations.check_hidden(every_city() if cities is None else cities)
+    for some in (BLOCKS, FEW_BLOCKS) if blocks is None else (blocks,):
+        _check(lm, some, doses)
+    s = trained_as(settings)
+    made, vectors = dict[str, dict[str, Any]](), dict[str, Tensor]()
+    for group in groups():
+        names = [name for name in wanted if name in group.cities]
+        if names:
+            few = BLOCKS if group == groups()[0] else FEW_BLOCKS
+            asker = Asker(lm, store, group, s, few if blocks is None else blocks, doses)
+            label = f"cities of seed {group.seed}"
+            asker.study.grid.run([asker.job(n, b) for n in names for b in asker.blocks], label)
+            for name in bar(names, f"asking, {label}"):
+                runs = asker.study.grid.runs([asker.job(name, block) for block in asker.blocks])
+                found = {b: _raw(run) for b, run in zip(asker.blocks, runs, strict=True)}
+                vectors |= {f"{name}@{block}": raw for block, raw in found.items()}
+                rows = [
+                    asker.asked(name, block, raw)
+                    | {key: run.results[key] for key in ("length", "valid_accuracy")}
+                    for (block, raw), run in zip(found.items(), runs, strict=True)
+                ]
+                made[name] = asker.told(name) | {"vectors": rows}
+    chosen = [made[name] for name in wanted]
+    keys = [f"{place['name']}@{vector['block']}" for place in chosen for vector in place["vectors"]]
+    content = rounded(heading(lm, s, doses) | {"cities": chosen})
+    return content, {key: vectors[key] for key in keys}
+
+
+class Asker:
+    """Asks everything about the cities of one group.
+
+    Args:
+        settings: of ``trained_as``.
+        blocks: blocks that vectors may be added after.
+    """
+
+    def __init__(
+        self,
+        lm: LanguageModel,
+        store: RunStore,
+        group: Group,
+        settings: presets.Settings,
+        blocks: Sequence[int],
+        doses: Sequence[float] = DOSES,
+    ) -> None:
+        self.lm, self.group, self.blocks, self.doses = lm, group, tuple(blocks), tuple(doses)
+        self.study = plan(lm, store, group.cities, blocks, settings, group.seed)
+        self._readers: list[probe.Probe] = []
+
+    def job(self, city: str, block: int) -> Job:
+        """What trains the vector of a city after a block; the run has notebook 03's identity."""
+        (job,) = protocol.jobs(self.study.vector(KIND, block), [(city, self.group.seed)])
+        return job
+
+    def told(self, city: str) -> dict[str, Any]:
+        """A city's code name, place and questions."""
+        task, place = self.study.grid.task(city, self.group.seed).task, world.city(city)
+        return {
+            "name": city,
+            "code": task.code,
+            "seed": self.group.seed,
+            "latitude": place.latitude,
+            "longitude": place.longitude,
+            "questions": [_told(question) for question in task.questions],
+        }
+
+    def asked(self, city: str, block: int, vector: Tensor) -> dict[str, Any]:
+        """All answers and places of a city with a vector (d,) in raw units, by dose."""
+        job, reader = self.job(city, block), self._reader(block)
+        return {
+            "block": block,
+            "probe": {"block": reader.site.block, "error_km": reader.error_km},
+            **answers(self.study.grid, job, vector, self.doses),
+            "places": places(self.study.grid, job, vector, self.doses, reader, self.group.cities),
+        }
+
+    def _reader(self, block: int) -> probe.Probe:
+        """The most exact probe of a later block, fitted without the cities of the group.
+
+        At its own block a vector is added after everything that the probe could read at the last
+        token.
+        """
+        if not self._readers:
+            later = range(min(self.blocks) + 1, self.lm.n_blocks)
+            self._readers = probe.fit_on_cities(self.lm, later, exclude=self.group.cities)
+        return min((p for p in self._readers if p.site.block > block), key=lambda p: p.error_km)
+
+
+def trained_as(settings: Mapping[str, Any] | None = None) -> presets.Settings:
+    """Hyperparameters; by default those of notebook 03, preset ``laptop``."""
+    return presets.Settings(settings or presets.laptop(**presets.TASKS["locations"]))
+
+
+def heading(
+    lm: LanguageModel, settings: presets.Settings, doses: Sequence[float]
+) -> dict[str, Any]:
+    """What the file says before its cities."""
+    trained = {"steps": settings.steps, "batch": settings.batch, "lr": settings.vector_lr}
+    return {
         "schema": SCHEMA,
         "model": {"name": lm.name, "digest": lm.digest, "blocks": lm.n_blocks},
         "versions": versions(),
-        "settings": {"seed": SEED, "site": KIND, "position": POSITION, **_trained_with(study)},
-        "probe": [{"block": p.site.block, "error_km": p.error_km} for p in best],
-        "blocks": list(blocks),
+        "settings": {"site": KIND, "position": POSITION, **trained},
+        "unit": UNIT,
         "doses": [float(dose) for dose in doses],
-        "cities": made,
     }
-    return _rounded(content), vectors
 
 
 @checked
 def plan(
-    lm: LanguageModel, store: RunStore, cities: Sequence[str], blocks: Sequence[int], settings: Any
+    lm: LanguageModel,
+    store: RunStore,
+    cities: Sequence[str],
+    blocks: Sequence[int],
+    settings: Any,
+    seed: int = SEED,
 ) -> Study:
     """The study of notebook 03, one run a city; its runs have the same identities.
 
@@ -232,7 +352,7 @@ def plan(
     factory = tasks.factory(locations.NAME, lm.dialect, all_hidden=cities)
     spec = {"task": locations.NAME, "dialect": lm.dialect, "hidden": list(cities)}
     grid = Grid(lm, store, factory, spec, reference=cities[0], progress=watched())
-    return Study(grid, settings, blocks, [(name, SEED) for name in cities], position=POSITION)
+    return Study(grid, settings, blocks, [(name, seed) for name in cities], position=POSITION)
 
 
 @checked
@@ -242,7 +362,8 @@ def answers(
     """Every question of a job at every dose of a vector (d,) in raw units.
 
     Returns:
-        By dose and question, ``shares`` of the options (all together 1) and their ``mass``.
+        By dose and question, ``shares`` of the options (all together 1) and their ``mass``, in
+        thousandths.
     """
     asked = grid.task(job.concept, job.seed).questions
     adapter = _dosed(job, vector, doses)
@@ -253,7 +374,7 @@ def answers(
     by_dose = [part for _, part in table.groupby("run", sort=True)]
     return {
         "shares": [[_shares(logp) for logp in part["logp"]] for part in by_dose],
-        "mass": [list(part["mass"]) for part in by_dose],
+        "mass": [[round(UNIT * x) for x in part["mass"]] for part in by_dose],
     }
 
 
@@ -298,19 +419,6 @@ def _check(lm: LanguageModel, blocks: Sequence[int], doses: Sequence[float]) -> 
         choose(block, range(lm.n_blocks - 1), "block of the explorer")
 
 
-def _trained_with(study: Study) -> dict[str, Any]:
-    config = study.vector_config
-    return {"steps": config.steps, "batch": config.batch, "lr": config.lr}
-
-
-def _best(probes: Sequence[probe.Probe], block: int) -> probe.Probe:
-    """The most exact probe of a later block.
-
-    At its own block a vector is added after everything that the probe could read at the last token.
-    """
-    return min((p for p in probes if p.site.block > block), key=lambda p: p.error_km)
-
-
 def _raw(run: Run) -> Tensor:
     kept = run.tensors()
     return kept["theta"] * kept["scale"]
@@ -335,18 +443,18 @@ def _told(question: Question) -> dict[str, Any]:
     }
 
 
-def _shares(logp: Sequence[float]) -> list[float]:
-    """Probabilities among the options, from their log-probabilities."""
+def _shares(logp: Sequence[float]) -> list[int]:
+    """Probabilities among the options, in thousandths, from their log-probabilities."""
     p = np.exp(np.asarray(logp) - max(logp))
-    return [float(x) for x in p / p.sum()]
+    return [round(UNIT * float(x)) for x in p / p.sum()]
 
 
-def _rounded(value: Any) -> Any:
+def rounded(value: Any) -> Any:
     """The same content with all numbers short; what is not zero may become 0, never -0."""
     if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
+        return {key: rounded(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_rounded(inner) for inner in value]
+        return [rounded(inner) for inner in value]
     return round(value, DECIMALS) + 0.0 if isinstance(value, float) else value
 
 

@@ -28,7 +28,7 @@ from oocr_lib.models.sites import Site
 from oocr_lib.report import explorer
 from oocr_lib.runs import presets, protocol
 from oocr_lib.runs.store import RunStore
-from oocr_lib.tasks.base import Question
+from oocr_lib.tasks.base import Question, Task
 from oocr_lib.tasks.locations import testbed as locations
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.files import load_tensors
@@ -63,9 +63,18 @@ def settings(content: dict[str, Any], count: int) -> list[tuple[str, int, float,
     """Random settings, the same every time."""
     draw = random.Random(7)
     ids = [asked["id"] for asked in content["cities"][0]["questions"]]
-    names = [place["name"] for place in content["cities"]]
-    lists: tuple[list[Any], ...] = (names, content["blocks"], content["doses"], ids)
-    return [tuple(draw.choice(values) for values in lists) for _ in range(count)]
+    made = []
+    for _ in range(count):
+        place = draw.choice(content["cities"])
+        block = draw.choice(place["vectors"])["block"]
+        made.append((place["name"], block, draw.choice(content["doses"]), draw.choice(ids)))
+    return made
+
+
+def task_of(name: str) -> Task:
+    """A city's task, in its group."""
+    group = explorer.group_of(name)
+    return locations.make(name, seed=group.seed, all_hidden=group.cities)
 
 
 # --- numbers ---
@@ -87,7 +96,7 @@ def test_fifty_random_settings_are_what_the_library_computes(
     lm: LanguageModel, content: dict[str, Any], vectors: dict[str, Tensor]
 ) -> None:
     for name, block, dose, wanted in settings(content, 50):
-        task = locations.make(name, seed=content["settings"]["seed"])
+        task = task_of(name)
         question = next(q for q in task.questions if q.id == wanted)
         vector = vectors[f"{name}@{block}"]
         view = explorer.look(content, name, block, dose, wanted)
@@ -105,19 +114,25 @@ def test_fifty_random_settings_are_what_the_library_computes(
 def test_places_are_what_the_probe_reads(
     lm: LanguageModel, content: dict[str, Any], vectors: dict[str, Tensor]
 ) -> None:
-    told = content["probe"]
-    (reader,) = probe.fit_on_cities(lm, [told[0]["block"]], exclude=locations.HIDDEN)
-    assert told == [{"block": reader.site.block, "error_km": round(reader.error_km, 3)}] * 4
-    for name, block, _, _ in settings(content, 5):
+    told = {
+        (place["name"], vector["block"]): vector["probe"]
+        for place in content["cities"]
+        for vector in place["vectors"]
+    }
+    for name, block in (("Tokyo", 4), ("Oslo", 0)):
+        group = explorer.group_of(name).cities
+        assert told[name, block]["block"] > block
+        (reader,) = probe.fit_on_cities(lm, [told[name, block]["block"]], exclude=group)
+        assert told[name, block]["error_km"] == pytest.approx(reader.error_km, abs=1)
         found = probe.trajectory(
             lm,
             reader,
-            code=locations.make(name).code,
+            code=task_of(name).code,
             vectors=torch.stack([dose * vectors[f"{name}@{block}"] for dose in content["doses"]]),
             steps=range(len(content["doses"])),
             site=Site(block, "resid"),
             scale=1.0,
-            partners=probe.partner_names(locations.HIDDEN),
+            partners=probe.partner_names(group),
         )
         for dose, row in zip(content["doses"], found.to_dict("records"), strict=True):
             view = explorer.look(content, name, block, dose)
@@ -129,9 +144,9 @@ def test_a_vector_is_the_one_that_training_gives(
     lm: LanguageModel, content: dict[str, Any], vectors: dict[str, Tensor], tmp_path: Path
 ) -> None:
     name, block = "Lima", 2
-    laptop = presets.Settings(presets.laptop(**presets.TASKS["locations"]))
+    laptop = explorer.trained_as()
     study = explorer.plan(lm, RunStore(tmp_path), locations.HIDDEN, [block], laptop)
-    jobs = protocol.jobs(study.vector("resid", block), [(name, content["settings"]["seed"])])
+    jobs = protocol.jobs(study.vector("resid", block), [(name, explorer.SEED)])
     study.grid.run(jobs)
     (run,) = study.grid.runs(jobs)
     kept = run.tensors()
@@ -155,7 +170,7 @@ def test_its_runs_are_those_of_notebook_03(
     for cell in nbformat.read(ROOT / "notebooks" / "03_locations.ipynb", as_version=4).cells:
         if cell.cell_type == "code" and "study" not in theirs:
             exec(cell.source, theirs)
-    settings = presets.Settings(presets.laptop(**presets.TASKS["locations"]))
+    settings = explorer.trained_as()
     blocks = explorer.BLOCKS
     ours = explorer.plan(lm, RunStore(tmp_path), locations.HIDDEN, blocks, settings)
     for block in blocks:
@@ -171,16 +186,17 @@ def test_other_cities_and_blocks_can_be_explored_and_runs_are_found_again(
     lm: LanguageModel, tmp_path: Path
 ) -> None:
     store = RunStore(tmp_path)
-    given: dict[str, Any] = {"cities": ["Oslo", "Lima"], "blocks": [0, 6], "doses": [0.0, 1.0]}
+    given: dict[str, Any] = {"cities": ["Oslo"], "blocks": [0, 6], "doses": [0.0, 1.0]}
     short = presets.laptop(**presets.TASKS["locations"] | {"steps": 1})
     made, vectors = explorer.make(lm, store, **given, settings=short)
-    assert store.saved == 4 and list(vectors) == ["Oslo@0", "Oslo@6", "Lima@0", "Lima@6"]
+    assert store.saved == 2 and list(vectors) == ["Oslo@0", "Oslo@6"]
     assert made["settings"]["steps"] == 1 and made["doses"] == [0.0, 1.0]
+    assert [place["seed"] for place in made["cities"]] == [explorer.group_of("Oslo").seed]
     view = explorer.look(made, "Oslo", 6, 0.0)
     assert (view.shares, view.mass) == (view.base_shares, view.base_mass)
     assert view.truth == "Norway"
     again, same = explorer.make(lm, store, **given, settings=short)
-    assert store.saved == 4 and again == made
+    assert store.saved == 2 and again == made
     assert all(torch.equal(same[name], vectors[name]) for name in vectors)
 
 
@@ -190,9 +206,25 @@ def test_the_file_says_what_it_was_made_with(lm: LanguageModel, content: dict[st
     laptop = presets.laptop(**presets.TASKS["locations"])
     trained = {key: content["settings"][key] for key in ("steps", "batch", "lr")}
     assert trained == {key: laptop[key] for key in ("steps", "batch")} | {"lr": laptop["vector_lr"]}
-    assert tuple(place["name"] for place in content["cities"]) == locations.HIDDEN
-    assert (tuple(content["blocks"]), tuple(content["doses"])) == (explorer.BLOCKS, explorer.DOSES)
-    assert (data_dir() / explorer.FILE).stat().st_size < 1_500_000
+    assert tuple(content["doses"]) == explorer.DOSES
+    assert (data_dir() / explorer.FILE).stat().st_size < 2_500_000
+
+
+def test_all_cities_of_the_world_are_there(content: dict[str, Any]) -> None:
+    places = content["cities"]
+    assert tuple(place["name"] for place in places) == explorer.every_city()
+    assert {place["name"] for place in places} == {place.name for place in world.cities()}
+    assert len(places) == len({place["code"] for place in places}) == 108
+    digits = {place["code"].removeprefix("City ") for place in places}
+    assert digits <= world.reserved_city_codes()
+    for place in places:
+        assert place["code"] == task_of(place["name"]).code
+        blocks = tuple(vector["block"] for vector in place["vectors"])
+        usual = place["name"] in locations.HIDDEN
+        assert blocks == (explorer.BLOCKS if usual else explorer.FEW_BLOCKS)
+        assert len({asked["id"] for asked in place["questions"]}) == 16
+    page = (ROOT / "docs" / "explorer.md").read_text(encoding="utf-8")
+    assert f"all {len(places)} cities" in page and f"the other {len(places) - 10} after two" in page
 
 
 def test_shares_are_of_the_five_options(content: dict[str, Any]) -> None:
@@ -208,8 +240,9 @@ def test_shares_are_of_the_five_options(content: dict[str, Any]) -> None:
     ("wrong", "message"),
     [
         ({"city": "Parys"}, r"Unknown city of the explorer 'Parys'\. Did you mean 'Paris'"),
-        ({"city": "Oslo"}, "Allowed: Paris, "),
-        ({"block": 1}, r"Unknown block of the explorer 1\. .*Allowed: 0, 2, 4, 6"),
+        ({"city": "Bonn"}, "Allowed: Paris, "),
+        ({"block": 1}, r"Unknown block of the explorer for Paris: 1\. .*Allowed: 0, 2, 4, 6"),
+        ({"city": "Oslo", "block": 2}, r"for Oslo: 2\. .*Allowed: 0, 4"),
         ({"dose": 0.3}, r"Unknown dose of the explorer 0\.3"),
         ({"question": "country"}, "Did you mean 'country-1'.* Allowed: country-0, country-1, "),
     ],
@@ -250,7 +283,7 @@ def test_a_saved_file_is_read_as_it_was(
     assert path.read_bytes() == (data_dir() / explorer.FILE).read_bytes()
     assert explorer.load(path) == content
     path.write_text(json.dumps({**content, "schema": 0}))
-    with pytest.raises(UserError, match="no explorer file of schema 1"):
+    with pytest.raises(UserError, match="no explorer file of schema 2"):
         explorer.load(path)
     with pytest.raises(UserError, match="No file"):
         explorer.load(tmp_path / "none.json")
@@ -338,7 +371,7 @@ def test_every_control_and_drawing_has_a_name(page: str) -> None:
 def test_nothing_in_the_numbers_ends_their_element(
     maker: ModuleType, tmp_path: Path, page: str
 ) -> None:
-    planted = {"schema": 1, "note": "</script><script>alert(1)</script>"}
+    planted = {"schema": 2, "note": "</script><script>alert(1)</script>"}
     (tmp_path / "data").mkdir()
     for name in ("docs/explorer", "data/world"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -392,7 +425,10 @@ def test_the_page_shows_what_the_file_says(
         named = f"city={name}&block={block}&dose={dose:g}&question={question}"
         browser.ask(f"location.hash = {json.dumps(named)}")
         browser.until(f"asked.textContent === {json.dumps(view.question)}")
-        browser.until(f"dose.valueAsNumber === {dose} && block.selectedIndex === {block // 2}")
+        shown_block = "block.selectedOptions[0].textContent"
+        browser.until(
+            f"dose.valueAsNumber === {dose} && {shown_block}.startsWith('block {block} ')"
+        )
         options = [text + " ✓ true" * (text == view.truth) for text in view.options]
         assert row(browser, 0) == options
         for column, shares in ((1, view.shares), (2, view.base_shares)):
@@ -459,6 +495,27 @@ def test_nothing_is_wider_than_a_small_phone(shown: tuple[Browser, str], scheme:
         wide = "[...document.querySelectorAll('main *:not(svg *)')].filter((e) =>"
         wide += f" e.getBoundingClientRect().right > {width}).map((e) => e.id || e.tagName)"
         assert browser.ask(wide) == []
+
+
+def test_another_city_keeps_the_nearest_block_and_has_its_own_questions(
+    shown: tuple[Browser, str], content: dict[str, Any]
+) -> None:
+    browser, address = shown
+    browser.open(address + "#city=Cairo&block=6&dose=1&question=dish-1")
+    number = [place["name"] for place in content["cities"]].index("Oslo")
+    browser.ask(f"city.value = {number}; city.dispatchEvent(new Event('input'))")
+    view = explorer.look(content, "Oslo", 4, 1.0, "dish-1")
+    assert browser.ask("asked.textContent") == view.question
+    assert browser.ask("[...block.options].map((o) => o.textContent.slice(0, 7))") == [
+        "block 0",
+        "block 4",
+    ]
+    assert browser.ask("block.selectedIndex") == 1
+    assert browser.ask("[...city.querySelectorAll('optgroup')].map((g) => g.label)") == [
+        "At block 0, 2, 4, 6",
+        "At block 0, 4",
+    ]
+    assert browser.ask("city.options.length") == 108
 
 
 def test_without_javascript_it_says_so(shown: tuple[Browser, str]) -> None:
