@@ -17,6 +17,8 @@ from tests.testbed_cases import Reader, built, consistent, pole, wide_pole
 class Oracle:
     """Predicts every next token; ``blind`` makes it say that token of the vocabulary always."""
 
+    device = torch.device("cpu")
+
     def __init__(self, blind: int | None = None) -> None:
         self.blind = blind
 
