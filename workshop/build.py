@@ -32,6 +32,8 @@ from nbformat import NotebookNode
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "sessions"
 KINDS = ("exercises", "solutions")
+#: Notebooks without exercises, each made once, beside this file.
+EXTRA = HERE / "extra"
 #: Longest stub that a learner has to read.
 STUB_LINES = 15
 
@@ -158,17 +160,15 @@ def notebook(path: Path, kind: str) -> NotebookNode:
 
 def build() -> dict[Path, str]:
     """Every notebook's path and text; nothing is written."""
-    return {
-        HERE / kind / f"{path.stem}.ipynb": nbformat.writes(notebook(path, kind)) + "\n"
-        for path in sources()
-        for kind in KINDS
-    }
+    made = {HERE / kind / f"{p.stem}.ipynb": notebook(p, kind) for p in sources() for kind in KINDS}
+    made |= {HERE / f"{p.stem}.ipynb": notebook(p, "solutions") for p in sorted(EXTRA.glob("*.py"))}
+    return {path: nbformat.writes(content) + "\n" for path, content in made.items()}
 
 
 def copy(folder: Path) -> int:
     """Working copies of the exercises; what is there already was worked on and stays."""
     folder.mkdir(parents=True, exist_ok=True)
-    for path in sorted((HERE / "exercises").glob("*.ipynb")):
+    for path in [*sorted((HERE / "exercises").glob("*.ipynb")), *sorted(HERE.glob("*.ipynb"))]:
         kept = (folder / path.name).exists()
         if not kept:
             shutil.copyfile(path, folder / path.name)

@@ -9,7 +9,9 @@ block are first chosen, which takes a few seconds, and stays in memory; nothing 
 
 ``show`` has widgets only where a front end answers (``util.progress.watched``) and ipywidgets is
 installed. Elsewhere, as under papermill, nbval and nbconvert, it shows a picture of one setting.
-Everything behind the widgets works without them: ``look``, ``sentence``, ``pictures``.
+Everything behind the widgets works without them: ``look``, ``sentence``, ``table``, ``world_map``,
+``pictures``. What the widgets show is HTML and SVG, which follow a slider; a figure drawn at every
+step would lag behind.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from __future__ import annotations
 import html
 import time
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +34,8 @@ from oocr_lib.world import facts as world
 
 #: Where this module's grids would look for finished runs. It never asks them to.
 _NOWHERE = Path("results", "runs")
+#: Colours of the page, each at least three to one against its ground.
+_NOW, _BASE, _TRUTH, _SEA, _GROUND = "#2f6fb5", "#8a8a8a", "#b0481f", "#eef4f9", "#d9d5c8"
 
 
 class Setting(NamedTuple):
@@ -76,6 +81,8 @@ class Explorer:
         Raises:
             UserError: a city, block, dose or question that there is not.
         """
+        choose(setting.dose, page.DOSES, "dose of the explorer")  # before anything is trained
+        choose(setting.question, self.questions(setting.city), "question of the explorer")
         self.prepare(setting.city, setting.block)
         content = {"doses": page.DOSES, "cities": [self._cities[setting.city]]}
         return page.look(content, *setting)
@@ -140,7 +147,8 @@ class Explorer:
             if place.name != setting.city
         ]
         error = self._vector(setting)["probe"]["error_km"]
-        title = f"{self._told(setting.city)['code']} from dose 0 to dose {setting.dose:g}"
+        code = self._told(setting.city)["code"]
+        title = f"{code}: dose 0 (first step) to dose {setting.dose:g} (last)"
         return bars, plots.world_map(places, self.trail(setting), error, title)
 
     def _vector(self, setting: Setting) -> dict[str, Any]:
@@ -173,6 +181,47 @@ def sentence(view: page.View, setting: Setting) -> str:
         f"have {view.mass:.0%} of all that the model might say. On the map the code name lies "
         f"{view.off_km:,.0f} km from {setting.city}."
     )
+
+
+def table(view: page.View) -> str:
+    """The answers as an HTML table: two bars an option, with the vector and without."""
+    rows = []
+    for option, *shares in zip(view.options, view.shares, view.base_shares, strict=True):
+        bars = [
+            f'<td style="width:38%">{share:.0%}<div aria-hidden="true" style="height:.6em;'
+            f'width:{100 * share:.1f}%;background:{color}"></div></td>'
+            for share, color in zip(shares, (_NOW, _BASE), strict=True)
+        ]
+        said = html.escape(option) + " ✓ true" * (option == view.truth)
+        rows.append(f'<tr><th scope="row">{said}</th>{"".join(bars)}</tr>')
+    heads = "".join(f'<th scope="col">{name}</th>' for name in ("option", "vector", "base model"))
+    return (
+        f'<table style="width:100%"><caption>{html.escape(view.question)}</caption>'
+        f"<tr>{heads}</tr>{''.join(rows)}</table>"
+    )
+
+
+def world_map(view: page.View, city: str) -> str:
+    """Where the probe puts the code name (dot) and where the city is (cross), as an SVG."""
+    (north, east), (up, right) = view.place, view.true_place
+    said = html.escape(f"The code name lies {view.off_km:,.0f} km from {city}.")
+    return (
+        f'<svg role="img" aria-label="{said}" viewBox="-180 -84 360 144" style="width:100%;'
+        f'background:{_SEA}">{_land()}'
+        f'<path d="M{right - 5} {-up}h10m-5 -5v10" stroke="{_TRUTH}" stroke-width="2"/>'
+        f'<circle cx="{east:.2f}" cy="{-north:.2f}" r="4" fill="{_NOW}"/></svg>'
+    )
+
+
+@cache
+def _land() -> str:
+    """The coast as SVG, x to the east and y to the south, in degrees."""
+    parts = []
+    for name, outline in plots.coastlines().items():
+        points = "L".join(f"{x:g} {-y:g}" for x, y in outline.tolist())
+        color = _SEA if name.startswith("lake_") else _GROUND
+        parts.append(f'<path d="M{points}Z" fill="{color}"/>')
+    return "".join(parts)
 
 
 def show(explorer: Explorer, setting: Setting | None = None) -> None:
@@ -229,7 +278,7 @@ def panel(explorer: Explorer, setting: Setting) -> Any:
         "question": w.Dropdown(options=[], description="Question", **how),
     }
     progress, said = w.HTML(), w.HTML()
-    bars, places = (w.Image(format="png", layout=wide) for _ in range(2))
+    bars, places = (w.HTML(layout=wide) for _ in range(2))
     filled = ""  # the city whose questions can be chosen: they name its code
     filling = False
 
@@ -248,12 +297,11 @@ def panel(explorer: Explorer, setting: Setting) -> Any:
         try:
             fill()
             now = Setting(**{name: control.value for name, control in controls.items()})
-            charts, view = explorer.pictures(now), explorer.look(now)
+            view = explorer.look(now)
         except UserError as error:
             progress.value = html.escape(str(error))
             return
-        for image, chart in zip((bars, places), charts, strict=True):
-            image.value, image.alt = plots.png(chart), plots.alt(chart)
+        bars.value, places.value = table(view), world_map(view, now.city)
         said.value = f"<p role='status'>{html.escape(sentence(view, now))}</p>"
 
     def say(line: str) -> None:
