@@ -25,6 +25,7 @@ import check_links
 import claims_table
 import explorer_page
 import figures_page
+import guide_tables
 import search_texts
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -123,6 +124,8 @@ def stage(root: Path, src: Path, landing: str) -> Staged:
     """
     notebooks = [f"{NOTEBOOKS}/{path.name}" for path in sorted((root / NOTEBOOKS).glob("*.ipynb"))]
     further = [f"docs/{path.name}" for path in sorted((root / "docs").glob("*.md"))]
+    guide = [path.relative_to(root).as_posix() for path in guide_tables.pages(root)]
+    further += guide
     pages = [*PAGES, *(page for page in further if page != f"docs/{LANDING}"), *notebooks]
     missing = [page for page in pages if not (root / page).is_file()]
     if missing or not notebooks:
@@ -132,7 +135,13 @@ def stage(root: Path, src: Path, landing: str) -> Staged:
     try:
         texts[CLAIMS] = claims_table.page(root)
         texts[FIGURES], staged.pictures = figures_page.page(root)
-    except (claims_table.ClaimsError, figures_page.FiguresError) as error:
+        known = guide_tables.sources(root)
+        texts |= {page: guide_tables.filled(texts[page], known) for page in guide}
+    except (
+        claims_table.ClaimsError,
+        figures_page.FiguresError,
+        guide_tables.GuideError,
+    ) as error:
         raise BookError(str(error)) from error
     texts[LANDING] = landing
     for page, text in texts.items():

@@ -132,7 +132,7 @@ def refresh(measured: Path, root: Path) -> list[str]:
 
 def texts(root: Path) -> Iterator[tuple[Path, str, str]]:
     """Every text that is checked: its file, the id of its cell (empty for a page), the text."""
-    pages = [root / "README.md", root / "REPRODUCE.md", *sorted((root / "docs").glob("*.md"))]
+    pages = [root / "README.md", root / "REPRODUCE.md", *sorted((root / "docs").rglob("*.md"))]
     for page in (page for page in pages if page.is_file()):
         yield page, "", page.read_text(encoding="utf-8")
     for notebook in sorted((root / "notebooks").glob("*.ipynb")):
