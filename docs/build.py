@@ -90,7 +90,12 @@ class Staged:
             if code or _EXTERNAL.match(link):
                 return match[0]
             target = self.target(page, link)
-            return label if target is None else f"{picture}[{label}]({target}{title})"
+            if target is None:
+                return label
+            path = target.partition("#")[0]
+            if f"{DOWNLOADS}/" in path and path.endswith((".md", ".ipynb")):
+                return f"{{download}}`{label} <{path}>`"  # a link would ask for such a page
+            return f"{picture}[{label}]({target}{title})"
 
         lines = []
         for line, is_code in _with_code(text):

@@ -5,7 +5,7 @@
 
 A table stands between two comments; what is between them is written by code alone:
 
-    <!-- claims: vector-risk vector-safety -->     a row a claim
+    <!-- claims: vector-risk vector-safety -->     a row a claim; others: those that no page names
     <!-- figure: fig-2 -->                         a figure of docs/figures.toml
     <!-- end -->
 
@@ -30,6 +30,8 @@ from claims_table import SIGNS, plain
 FOLDER = "docs/guide"
 #: From a page of the guide to the repository's root.
 UP = "../../"
+#: Stands for all claims that no page names, so that a new one is never left out.
+OTHERS = "others"
 _BLOCK = re.compile(r"<!-- (claims|figure): ([^\n]*?) -->\n.*?<!-- end -->", re.DOTALL)
 
 
@@ -39,12 +41,17 @@ class GuideError(Exception):
 
 @dataclass(frozen=True)
 class Sources:
-    """What tables are made of: claims and figures by their names, and the notebooks."""
+    """What tables are made of: claims and figures by their names, and the notebooks.
+
+    Attributes:
+        others: claims that no page names.
+    """
 
     claims: dict[str, dict[str, Any]]
     figures: dict[str, dict[str, Any]]
     drawn: dict[str, notebook_cells.Figure]
     notebooks: dict[str, dict[str, Any]]
+    others: tuple[str, ...] = ()
 
 
 def sources(root: Path) -> Sources:
@@ -62,7 +69,9 @@ def sources(root: Path) -> Sources:
     }
     claims = {claim["id"]: claim for claim in claims_table.load(root)}
     figures = {entry["id"]: entry for entry in figures_page.load(root, drawn)}
-    return Sources(claims, figures, drawn, notebooks)
+    told = {n for path in pages(root) for n in named(path.read_text(encoding="utf-8"), "claims")}
+    others = tuple(name for name in claims if name not in told)
+    return Sources(claims, figures, drawn, notebooks, others)
 
 
 def pages(root: Path) -> Iterator[Path]:
@@ -86,11 +95,15 @@ def filled(text: str, known: Sources) -> str:
 
     def table(match: re.Match[str]) -> str:
         kind, names = match[1], match[2].split()
+        if names == [OTHERS]:
+            names = list(known.others)
         there: dict[str, Any] = known.claims if kind == "claims" else known.figures
         if wrong := [name for name in names if name not in there]:
             allowed = ", ".join(there)
             raise GuideError(f"the guide names {kind} {wrong[0]!r}. Choose from {allowed}.")
         chosen = [there[name] for name in names]
+        if not chosen:
+            return f"<!-- {kind}: {match[2]} -->\n\nNone.\n\n<!-- end -->"
         rows = _claims(chosen, known) if kind == "claims" else _figures(chosen, known)
         return f"<!-- {kind}: {match[2]} -->\n\n" + "\n".join(rows) + "\n\n<!-- end -->"
 

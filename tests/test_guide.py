@@ -43,7 +43,10 @@ def test_the_tables_say_what_the_references_say(guide: ModuleType) -> None:
 def test_every_claim_and_every_figure_stands_in_one_place(guide: ModuleType, known: Any) -> None:
     pages = texts(guide).values()
     claims = [name for text in pages for name in guide.named(text, "claims")]
-    assert sorted(claims) == sorted(known.claims)
+    assert claims.count(guide.OTHERS) == 1  # a new claim is shown there until somebody places it
+    claims.remove(guide.OTHERS)
+    assert sorted([*claims, *known.others]) == sorted(known.claims)
+    assert len(known.others) < 20
     figures = [name for text in pages for name in guide.named(text, "figure")]
     ours = sorted(name for name, entry in known.figures.items() if entry["ours"])
     assert sorted(figures) == ours
@@ -54,7 +57,6 @@ def test_every_claim_and_every_figure_stands_in_one_place(guide: ModuleType, kno
 def test_no_verdict_is_typed(guide: ModuleType) -> None:
     for name, text in texts(guide).items():
         typed = guide._BLOCK.sub("", text)
-        assert VERDICT.search(text) or name == "4_disputed.md"
         assert not VERDICT.search(typed), name
 
 
