@@ -135,7 +135,7 @@ def _check(check: dict[str, Any], known: Sources) -> str:
 
 def _figures(entries: Sequence[dict[str, Any]], known: Sources) -> list[str]:
     """What a figure of the paper shows, beside ours."""
-    rows = []
+    rows: list[str] = []
     for entry in entries:
         rows += ["" for _ in rows[:1]]
         rows += [f"| {plain(entry['paper'])} | |", "|---|---|"]
