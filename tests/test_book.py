@@ -345,6 +345,17 @@ def test_a_tiny_book_is_built_without_a_problem(book: ModuleType, repository: Pa
     assert found[1].startswith("notebooks/00_quickstart.html:")
 
 
+def test_pages_outside_the_book_are_downloads(
+    book: ModuleType, repository: Path, tmp_path: Path
+) -> None:
+    write(repository / "workshop/play.ipynb", "{}")
+    write(repository / "docs/paths.md", "# Ways\n\n[play](../workshop/play.ipynb#now)\n")
+    staged = book.stage(repository, tmp_path / "src", "# Start\n")
+    text = (tmp_path / "src/docs/paths.md").read_text()
+    assert "{download}`play <../download/workshop/play.ipynb>`" in text
+    assert staged.needed["download/workshop/play.ipynb"] == "workshop/play.ipynb"
+
+
 def test_the_book_has_the_explorer_where_its_numbers_are(
     book: ModuleType, repository: Path
 ) -> None:
