@@ -34,6 +34,7 @@ def test_the_plain_evaluation_has_our_scores(lm: LanguageModel, task: str) -> No
     assert bench.gap() < 1e-3
 
 
+@pytest.mark.long
 def test_rivals_leave_the_model_as_it_was(lm: LanguageModel) -> None:
     before = fingerprint(lm.model)
     assert Bench(CASES["risk vector"], lm).beft_trainer() > 0
@@ -41,6 +42,7 @@ def test_rivals_leave_the_model_as_it_was(lm: LanguageModel) -> None:
     assert fingerprint(lm.model) == before
 
 
+@pytest.mark.long
 def test_the_command_writes_what_it_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

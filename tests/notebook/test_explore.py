@@ -43,6 +43,7 @@ def short() -> Explorer:
     return Explorer(load_model("testbed"), settings, say=lambda line: None)
 
 
+@pytest.mark.long
 def test_numbers_are_those_of_the_page(explorer: Explorer, said: list[str]) -> None:
     content = page.load()
     for dose in (-1.0, 0.0, 0.5, 1.0, 3.0):
