@@ -20,15 +20,17 @@ from pygments.lexers import PythonLexer
 
 SOURCES = Path("workshop", "exercises")
 FOLDER = Path("workshop", "slides")
-#: Cells that begin a slide; "fragment" and cells without a word stay on the one before.
+#: Cells that begin a slide; cells without a word stay on the one before.
 _BEGIN = ("slide", "subslide")
+#: Begins one if it is text: what is found stands not beside the exercise. Code stays with its text.
+_LATER = "fragment"
 _ASIDE = ("skip", "notes")
 #: Pages and notebooks of the book, which are beside the slides as pages.
 _PAGE = re.compile(r'(href="(?!\w+:)[^"#]+)\.(?:md|ipynb)(?=["#])')
 _STYLE = """
 html { scroll-snap-type: y proximity; }
-body { margin: 0; color: #1a1a1a; background: #fff; font: 24px/1.45 system-ui, sans-serif; }
-section { box-sizing: border-box; min-height: 100vh; padding: 5vh 8vw; position: relative;
+body { margin: 0; color: #1a1a1a; background: #fff; font: 22px/1.4 system-ui, sans-serif; }
+section { box-sizing: border-box; min-height: 100vh; padding: 4vh 8vw; position: relative;
   scroll-snap-align: start; border-bottom: 1px solid #ddd; overflow-wrap: anywhere; }
 h1 { font-size: 1.8em; } h2 { font-size: 1.4em; } h3 { font-size: 1.2em; }
 pre { font-size: 0.75em; line-height: 1.35; background: #f5f5f5; padding: 0.6em;
@@ -50,7 +52,7 @@ def decks(notebook: dict[str, Any]) -> list[list[dict[str, Any]]]:
     found: list[list[dict[str, Any]]] = []
     for cell in notebook["cells"]:
         kind = cell["metadata"].get("slideshow", {}).get("slide_type", "")
-        if kind in _BEGIN:
+        if kind in _BEGIN or (kind == _LATER and cell["cell_type"] == "markdown"):
             found.append([])
         if found and kind not in _ASIDE:
             found[-1].append(cell)
