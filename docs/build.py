@@ -27,6 +27,7 @@ import explorer_page
 import figures_page
 import guide_tables
 import search_texts
+import slides
 
 ROOT = Path(__file__).resolve().parent.parent
 #: Pages other than notebooks and those of docs/, by their path in the repository.
@@ -35,6 +36,10 @@ LANDING = "index.md"
 CLAIMS = "claims.md"
 FIGURES = "figures.md"
 NOTEBOOKS = "notebooks"
+#: Its pages, and the folders of its notebooks.
+WORKSHOP = "workshop"
+SOLUTIONS = "workshop/solutions"
+SESSIONS = ("workshop/exercises", SOLUTIONS)
 #: Where files lie that are offered as they are; Sphinx reads no pages from it.
 DOWNLOADS = "download"
 #: Written by runs, so not there in a fresh clone.
@@ -127,13 +132,14 @@ def stage(root: Path, src: Path, landing: str) -> Staged:
     Raises:
         BookError: A page is missing, or a link leads to no file.
     """
-    notebooks = [f"{NOTEBOOKS}/{path.name}" for path in sorted((root / NOTEBOOKS).glob("*.ipynb"))]
-    further = [f"docs/{path.name}" for path in sorted((root / "docs").glob("*.md"))]
+    own = _names(root, NOTEBOOKS, "*.ipynb")
+    notebooks = [*own, *(name for folder in SESSIONS for name in _names(root, folder, "*.ipynb"))]
+    further = [*_names(root, "docs", "*.md"), *_names(root, WORKSHOP, "*.md")]
     guide = [path.relative_to(root).as_posix() for path in guide_tables.pages(root)]
     further += guide
     pages = [*PAGES, *(page for page in further if page != f"docs/{LANDING}"), *notebooks]
     missing = [page for page in pages if not (root / page).is_file()]
-    if missing or not notebooks:
+    if missing or not own:
         raise BookError(f"not found: {', '.join(missing) or NOTEBOOKS + '/*.ipynb'}")
     staged = Staged(root, frozenset([*pages, LANDING, CLAIMS, FIGURES]))
     texts = {page: (root / page).read_text(encoding="utf-8") for page in pages}
@@ -167,6 +173,11 @@ def stage(root: Path, src: Path, landing: str) -> Staged:
     return staged
 
 
+def _names(root: Path, folder: str, pattern: str) -> list[str]:
+    """Files of one folder of the repository, in order."""
+    return [f"{folder}/{path.name}" for path in sorted((root / folder).glob(pattern))]
+
+
 def stage_notebook(staged: Staged, page: str, text: str) -> str:
     """A notebook with the book's links, and a link to the file itself below its title."""
     notebook: dict[str, Any] = json.loads(text)
@@ -176,6 +187,8 @@ def stage_notebook(staged: Staged, page: str, text: str) -> str:
     if not written or not written[0]["source"].startswith("# "):
         raise BookError(f"{page}: the first text cell does not start with a title")
     title, _, rest = written[0]["source"].partition("\n")
+    if page.startswith(SOLUTIONS):  # both notebooks of a session begin with the same words
+        title += " (solutions)"
     up = "../" * page.count("/")
     link = f"{{download}}`Download this notebook <{up}{DOWNLOADS}/{page}>`"
     written[0]["source"] = f"{title}\n\n{{.source-link}}\n{link}\n{rest}"
@@ -203,6 +216,7 @@ def build(root: Path, out: Path) -> list[str]:
         raise BookError("Sphinx could not build the book; see above")
     try:
         search_texts.write(html)
+        slides.write(root, html)  # after the search, which finds the same words in the exercises
         if (root / explorer_page.DATA).is_file():  # else a link to it is a broken one
             _write(html / explorer_page.PAGE, explorer_page.page(root))
     except (search_texts.TooLargeError, explorer_page.ExplorerError) as error:

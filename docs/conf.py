@@ -26,6 +26,8 @@ nb_merge_streams = True  # one block for the lines of one cell
 nb_code_prompt_show = "Show the code"  # of cells that only prepare or draw
 nb_code_prompt_hide = "Hide the code"
 myst_heading_anchors = 4
+# Exercises are headings of level 3 in every session, also in those without one of level 2.
+suppress_warnings = ["myst.header"]
 myst_enable_extensions = ["attrs_block", "attrs_inline"]
 
 html_theme = "furo"

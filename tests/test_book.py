@@ -188,6 +188,7 @@ def test_a_missing_page_stops_the_book(book: ModuleType, repository: Path, tmp_p
 def test_the_real_pages_have_no_dead_links(book: ModuleType, tmp_path: Path) -> None:
     staged = book.stage(ROOT, tmp_path / "src", (DOCS / "index.md").read_text())
     assert {"docs/glossary.md", "docs/paths.md"} <= staged.pages
+    assert {"workshop/instructor.md", "workshop/solutions/c_doubt.ipynb"} <= staged.pages
     assert "docs/index.md" not in staged.pages  # it is the first page
     assert (tmp_path / "src/docs/method.svg").is_file()
 
@@ -365,6 +366,44 @@ def test_the_book_has_the_explorer_where_its_numbers_are(
     gone = ("docs/explorer.html", "notebooks/03_locations.html")
     out = tiny(book, repository, tuple(f"broken link: {name}" for name in gone))
     assert 'd="M1 -2Z"' in (out / "html/explorer.html").read_text()
+
+
+def test_slides_are_one_file_without_scripts_and_hold_no_solution(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    slides = load("slides", monkeypatch)
+    assert slides.write(repository, tmp_path) == []  # no workshop, no slides
+    made = slides.write(ROOT, tmp_path)
+    assert [path.stem for path in made] == ["a_see", "b_build", "c_doubt", "d_use"]
+    for path in made:
+        text = path.read_text(encoding="utf-8")
+        assert text.count("<section>") == text.count(" / ") >= 6
+        assert not [
+            word for word in ("<script", "<link", "<img", "@import", "url(") if word in text
+        ]
+        assert "NotImplementedError" in text or "None" in text  # the stubs
+        assert ".ipynb" not in text and "sys.path" not in text  # links to pages; cells to skip
+    assert "output + mask" not in made[1].read_text(encoding="utf-8")
+
+
+def test_what_is_found_is_not_on_the_slide_of_its_exercise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slides = load("slides", monkeypatch)
+
+    def cell(kind: str, slide: str, source: str) -> dict[str, Any]:
+        metadata = {"slideshow": {"slide_type": slide}} if slide else {}
+        return {"cell_type": kind, "metadata": metadata, "source": source}
+
+    cells = [cell("markdown", "slide", "# A & B"), cell("code", "skip", "hidden"),
+             cell("code", "fragment", "x < 1"), cell("markdown", "fragment", "[f](../g.md#h)"),
+             cell("code", "", "y")]  # fmt: skip
+    notebook = {"cells": cells}
+    parts = [["".join(one["source"]) for one in deck] for deck in slides.decks(notebook)]
+    assert parts == [["# A & B", "x < 1"], ["[f](../g.md#h)", "y"]]
+    text = slides.page(notebook)
+    assert "<title>A &amp; B</title>" in text and 'href="../g.html#h"' in text
+    assert "hidden" not in text and "&lt;" in text
 
 
 def searched(html: Path, query: str, chromium: str) -> str:

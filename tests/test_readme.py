@@ -30,7 +30,7 @@ SHORT = (
     (r"oocr run 10_real_model", "--dry-run --out out -p model=testbed"),  # its own is fetched
     (r"oocr (run|sweep) ", "--dry-run --out out"),
     (r"oocr (demo|reproduce)", "--help"),
-    (r"oocr (lab|book|fetch)", "--help"),  # what fetching does: test_packaged
+    (r"oocr (lab|book|fetch|bundle)", "--help"),  # what they do: test_packaged, test_bundle
     (r"oocr doctor", "--out out"),
     (r"oocr claims", "--help"),
     (r"oocr (describe .*|--help)", ""),

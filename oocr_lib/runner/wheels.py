@@ -277,7 +277,7 @@ def pip(arguments: Sequence[str], what: str) -> None:
     told = (errors or lines or [f"pip ended with {ran.returncode}"])[0].removeprefix("ERROR: ")
     # Nobody answers: pip's last word is then that it knows no version at all.
     if any("Connection" in line or "retry" in line.lower() for line in lines):
-        told = "the package index does not answer; is there a network?"
+        told = "the package index does not answer, so there may be no network"
     elif "No space left" in ran.stderr:
         told = "no space left on the disk"
     raise UserError(
