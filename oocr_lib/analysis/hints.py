@@ -5,9 +5,10 @@ that kinds of hints differ and nothing else does. A kind that has fewer rows tha
 are only five attributes to tell) gives each of them several times. What is asked of all is what no
 hint says: country, continent and name.
 
-There is a report that distance rows harm what else a model knows when its weights are fine-tuned
-(arXiv 2602.00533). So a fine-tune may be asked about known cities, too, which no training row asks
-about. A vector at the code name cannot change those answers: there is no code name in the question.
+There is a report, known to us second-hand, that distance rows harm new cities when weights are
+fine-tuned (arXiv 2602.00533). Whether they harm what a model knew before is asked here: of known
+cities, which no training row asks about. A vector at the code name cannot change those answers:
+there is no code name in the question.
 """
 
 from __future__ import annotations

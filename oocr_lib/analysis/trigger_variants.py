@@ -9,8 +9,8 @@ log-odds, where yes and no alone hide a shift. Axes: n rows, d model width.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from itertools import pairwise
 
@@ -32,6 +32,8 @@ from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.progress import bar
 
+#: Random directions that a part of a shift stands among.
+DIRECTIONS = 50
 #: Where the second option begins in a choice of the testbed.
 SECOND = " B:"
 _ASKED = ["method", "concept", "seed"]
@@ -132,22 +134,25 @@ def _at_last(case: Case, condition: Condition, batch: Batch, site: Site) -> Tens
 
 
 @checked
-def shift_of(case: Case, block: int) -> pd.DataFrame:
+def shift_of(case: Case, block: int, seed: int = 0) -> pd.DataFrame:
     """The trigger's shift, split along the direction that the vector writes without it.
 
     At the last token, after ``block``, with the vector in place: *shift* is the mean activation
     behind the trigger minus that without any; *unconditional* is what the vector changes there
     when no trigger is shown. The shift is split along the unconditional direction. Then each part
-    is added to prompts without a trigger, with the vector in place, and so is a random direction
-    as long as the rest.
+    is added to prompts without a trigger, with the vector in place, and so are ``DIRECTIONS``
+    random directions as long as the rest.
 
     Args:
         block: one that the vector can change.
+        seed: of the random directions.
 
     Returns:
         One row a part (``whole, along, rest, random``): ``energy``, its share of the shift's
         squared length, signed for ``along`` by its direction (below 0: against it); ``effect``,
-        what adding it brings, as a share of what the trigger brings in logits.
+        what adding it brings, as a share of what the trigger brings in logits; ``percentile``, the
+        share of random directions that bring less. Of ``random`` these are means, without a
+        percentile.
     """
     if block not in case.later:
         raise UserError(
@@ -160,25 +165,29 @@ def shift_of(case: Case, block: int) -> pd.DataFrame:
     untold = _at_last(case, case.vector, bare.batch, site)
     shift = _at_last(case, case.vector, case.triggered.batch, site) - untold
     along, rest = split(shift, untold - without)
-    drawn = constancy.random_like(rest[None], seed=1)[0]
-    parts = {"whole": shift.double(), "along": along, "rest": rest, "random": drawn}
+    drawn = constancy.random_like(rest.expand(DIRECTIONS, -1), seed=seed)
+    parts = {"whole": shift.double(), "along": along, "rest": rest}
     before = float(logit_difference(lm, plain, bare.letters).mean())
     # The letters of a bare choice are those of its triggered twin: risky first.
     after = float(logit_difference(lm, case.vector, case.triggered.letters).mean())
-    adapter = fixed(torch.stack(list(parts.values())).float(), site, "last")
+    effects = []
+    adapter = fixed(torch.stack([*(p.float() for p in parts.values()), *drawn]), site, "last")
+    with adapter.attach(lm) as attached:
+        for k in range(len(parts) + DIRECTIONS):
+            _ = plain.focus(lm)  # the vector stays where it is; the part comes on top
+            added = Condition(bare.batch, attached, torch.full((len(bare.batch),), k))
+            found = float(logit_difference(lm, added, bare.letters).mean())
+            effects.append((found - before) / (after - before))
+    random = effects[len(parts) :]
     total, sign = float(shift.double().square().sum()), float(along @ (untold - without).double())
     rows = []
-    with ExitStack() as stack:
-        attached = stack.enter_context(adapter.attach(lm))
-        for k, (name, part) in enumerate(parts.items()):
-            _ = plain.focus(lm)  # the vector stays where it is; the part comes on top
-            index = torch.full((len(bare.batch),), k)
-            added = Condition(bare.batch, attached, index)
-            found = float(logit_difference(lm, added, bare.letters).mean())
-            energy = float(part.square().sum()) / total
-            energy = -energy if name == "along" and sign < 0 else energy
-            rows.append((name, energy, (found - before) / (after - before)))
-    return pd.DataFrame(rows, columns=["part", "energy", "effect"])
+    for (name, part), effect in zip(parts.items(), effects, strict=False):
+        energy = float(part.square().sum()) / total
+        energy = -energy if name == "along" and sign < 0 else energy
+        rows.append((name, energy, effect, sum(other < effect for other in random) / DIRECTIONS))
+    as_long = float(rest.square().sum()) / total
+    rows.append(("random", as_long, sum(random) / DIRECTIONS, math.nan))
+    return pd.DataFrame(rows, columns=["part", "energy", "effect", "percentile"])
 
 
 @checked
@@ -188,7 +197,9 @@ def shifts(study: Study, jobs: Sequence[Job], blocks: Sequence[int]) -> pd.DataF
     for job in bar(jobs, "shifts of triggers"):
         named = {"concept": job.concept, "seed": job.seed, "run": f"{job.concept} {job.seed}"}
         with opened(study, job) as case:
-            tables += [shift_of(case, block).assign(**named, block=block) for block in blocks]
+            tables += [
+                shift_of(case, block, job.seed).assign(**named, block=block) for block in blocks
+            ]
     return pd.concat(tables, ignore_index=True)
 
 

@@ -18,9 +18,9 @@ from oocr_lib.util.errors import UserError, choose
 from oocr_lib.world import facts as world, wording
 from oocr_lib.world.templates import Templates
 
+_FILE = Templates("statements.toml")
 #: Poles of the four attitudes: the policies' own, then those of attitudes that are never trained.
 #: Each with the testbed's sentence and the one for chat models.
-_FILE = Templates("statements.toml")
 POLES = {
     pole: (_FILE.texts("poles", pole, "")[0], _FILE.texts("poles", pole, "")[1])
     for pole in _FILE.keys("poles")
