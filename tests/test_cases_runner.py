@@ -19,7 +19,7 @@ import pytest
 from oocr_lib.notebook import finished, session as experiment
 from oocr_lib.notebook.injected import check_injected
 from oocr_lib.parameters.cell import inspect
-from oocr_lib.report import claims, metrics
+from oocr_lib.report import claim_file, claims, metrics
 from oocr_lib.report.metrics import Metrics
 from oocr_lib.runner import batch, notebook_checks, sweep
 from oocr_lib.runner.job import Job
@@ -246,7 +246,9 @@ _ = exp.finish()"""
 
 
 def test_the_claim_table_reads_default_runs_only(tmp_path: Path) -> None:
-    listed = [claim for claim in claims.load() if claim.checks[0].notebook == "00_quickstart"][:1]
+    listed = [claim for claim in claim_file.load() if claim.checks[0].notebook == "00_quickstart"][
+        :1
+    ]
     (good,) = claims.judge(listed, smoke(tmp_path))
     assert good.word != "not run"
     assert good.measured[0].run.startswith("model testbed, preset smoke, seed 0")
@@ -263,7 +265,9 @@ def test_the_claim_table_reads_default_runs_only(tmp_path: Path) -> None:
 
 
 def test_runs_of_another_model_are_judged_when_asked_for(tmp_path: Path) -> None:
-    listed = [claim for claim in claims.load() if claim.checks[0].notebook == "00_quickstart"][:1]
+    listed = [claim for claim in claim_file.load() if claim.checks[0].notebook == "00_quickstart"][
+        :1
+    ]
     folder = smoke(tmp_path, model="some/model", seed=3)
     place = claims.metrics_file(folder, "00_quickstart", "some/model", 3)
     assert place.parent.name.startswith("model=model,seed=3-")
@@ -279,7 +283,7 @@ def test_a_mixture_of_runs_is_refused(tmp_path: Path, change: dict[str, str]) ->
     smoke(tmp_path, "01_testbed")
     folder = smoke(tmp_path, **change)
     with pytest.raises(UserError, match="Runs of several kinds: 00_quickstart has") as error:
-        claims.judge(claims.load(), folder)
+        claims.judge(claim_file.load(), folder)
     assert "\n" not in str(error.value) and next(iter(change.values())) in str(error.value)
 
 

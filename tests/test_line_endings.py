@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from oocr_lib.parameters import cell as parameters
-from oocr_lib.report import claims
+from oocr_lib.report import claim_file
 from oocr_lib.tasks.chatfiles import jsonl
 from oocr_lib.util import paths
 
@@ -62,7 +62,7 @@ def test_the_world_and_its_tasks_are_the_same(windows: Path) -> None:
 
 
 def test_claims_are_the_same(windows: Path) -> None:
-    assert claims.load(windows / "claims.toml") == claims.load()
+    assert claim_file.load(windows / "claims.toml") == claim_file.load()
 
 
 def test_notebooks_and_rows_are_read_alike(tmp_path: Path) -> None:

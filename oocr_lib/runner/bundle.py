@@ -20,7 +20,7 @@ import click
 
 import oocr_lib
 from oocr_lib.runner import wheels as wheel_files
-from oocr_lib.util import files as store
+from oocr_lib.util import file_digest, files as store
 from oocr_lib.util.errors import UserError, choose, short
 from oocr_lib.util.paths import ROOT
 
@@ -105,7 +105,7 @@ def check(folder: Path) -> list[str]:
                 wrong.append(f"{name}: missing")
             elif path.stat().st_size != size:
                 wrong.append(f"{name}: {path.stat().st_size:,} bytes instead of {size:,}")
-            elif wheel_files.digest(path) != sha256:
+            elif file_digest.sha256(path) != sha256:
                 wrong.append(f"{name}: damaged, its SHA-256 is another")
     extra = sorted({_name(path, folder) for path in (folder / "wheels").glob("*.whl")} - {*listed})
     return wrong + [f"{name}: not in the list" for name in extra]
@@ -263,7 +263,7 @@ def _write_starts(out: Path, systems: list[str], pythons: list[str]) -> None:
 def _write_manifest(out: Path, systems: list[str], pythons: list[str]) -> None:
     """List every file with its size and SHA-256."""
     files = {
-        _name(path, out): {"bytes": path.stat().st_size, "sha256": wheel_files.digest(path)}
+        _name(path, out): {"bytes": path.stat().st_size, "sha256": file_digest.sha256(path)}
         for path in _files(out)
     }
     made = {"schema": 1, "version": oocr_lib.__version__, "systems": systems, "python": pythons}

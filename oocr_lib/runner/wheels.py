@@ -8,7 +8,6 @@ system that is asked for, and pip is asked for one wheel each. The versions are 
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -26,6 +25,7 @@ from typing import Any
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from oocr_lib.util import file_digest
 from oocr_lib.util.errors import UserError
 
 #: Bytes of wheels that one system may take; the CPU build of everything is about a third of it.
@@ -98,13 +98,7 @@ class Wheel:
     def is_in(self, folder: Path) -> bool:
         """Whether the complete file lies in a folder."""
         path = folder / self.file
-        return path.is_file() and (not self.sha256 or digest(path) == self.sha256)
-
-
-def digest(path: Path) -> str:
-    """SHA-256 of a file's content, 64 hex digits."""
-    with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+        return path.is_file() and (not self.sha256 or file_digest.sha256(path) == self.sha256)
 
 
 def environment(system: str, python: str, extra: str = "") -> dict[str, str]:

@@ -10,7 +10,6 @@ from oocr_lib.util import files as store
 
 #: In a folder that was finished once: its files' digests by name.
 CHECKSUMS = "checksums.json"
-_CHUNK = 1 << 20
 
 
 def of_file(path: Path) -> str:
@@ -57,10 +56,16 @@ def compare(folder: Path) -> tuple[int, list[str]]:
     return len(listed), wrong
 
 
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's content, 64 hex digits, read each time.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @lru_cache(maxsize=4096)
 def _read(path: Path, *_status: int) -> str:
-    found = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(_CHUNK):
-            found.update(chunk)
-    return found.hexdigest()[:16]
+    return sha256(path)[:16]

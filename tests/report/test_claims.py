@@ -15,7 +15,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from oocr_lib.report import claims, metrics
-from oocr_lib.report.claims import Check, Claim, Measured, Verdict, judge, load
+from oocr_lib.report.claim_file import Check, Claim, Withdrawal, load
+from oocr_lib.report.claims import Measured, Verdict, judge
 from oocr_lib.report.metrics import Metrics
 from oocr_lib.util import files as store
 from oocr_lib.util.errors import UserError
@@ -533,18 +534,18 @@ def test_an_amendment_needs_a_date_and_a_reason(tmp_path: Path, amended: str, wo
     lines = ["schema = 1", "[[claim]]", *texts, *check, f"amended = {amended}"]
     file.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(UserError) as caught:
-        claims.load(file)
+        load(file)
     assert words in str(caught.value)
 
 
 def test_shipped_amendments_are_read() -> None:
-    changed = [claim for claim in claims.load() if claim.amended]
+    changed = [claim for claim in load() if claim.amended]
     assert changed and all(change.reason and change.was for c in changed for change in c.amended)
 
 
 def test_a_withdrawn_claim_stays_and_says_what_its_rule_says(tmp_path: Path) -> None:
     own = claim(("first", "> 0"))
-    gone = replace(own, withdrawn=claims.Withdrawal("2026-11-26", "It asked at the wrong tokens."))
+    gone = replace(own, withdrawn=Withdrawal("2026-11-26", "It asked at the wrong tokens."))
     measured = claims.Measured(own.checks[0], "holds", Interval(0.5, 0.25, 0.75, 12))
     kept, taken = (claims.Verdict(one, (measured,)) for one in (own, gone))
     assert (kept.word, kept.by_rule) == ("holds", "holds")
@@ -576,7 +577,7 @@ def test_a_withdrawal_needs_a_date_and_a_reason(tmp_path: Path, withdrawn: str, 
     lines = ["schema = 1", "[[claim]]", *texts, *check, f"withdrawn = {withdrawn}"]
     file.write_text("\n".join(lines), encoding="utf-8")
     with pytest.raises(UserError) as caught:
-        claims.load(file)
+        load(file)
     assert words in str(caught.value)
 
 

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from oocr_lib.report import claims, claims_page
-from oocr_lib.report.claims import Amendment, Check, Claim, Measured, Verdict
+from oocr_lib.report.claim_file import Amendment, Check, Claim
+from oocr_lib.report.claims import Measured, Verdict
 from oocr_lib.report.claims_page import COLUMNS, SIGNS, number, to_html, to_json, to_markdown
 from oocr_lib.util.statistics import Interval
 

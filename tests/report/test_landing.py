@@ -14,7 +14,7 @@ from xml.etree import ElementTree
 import nbformat
 import pytest
 
-from oocr_lib.report import claims, landing, metrics
+from oocr_lib.report import claim_file, claims, landing, metrics
 from oocr_lib.util import files as store
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import ROOT
@@ -57,7 +57,7 @@ def test_committed_verdicts_follow_from_the_committed_numbers() -> None:
     words = {claim["id"]: claim["verdict"] for claim in committed()["claims"]}
     # References read from outputs lack what no output shows, and a claim may be newer: a run
     # fills both.
-    judged = {one.claim.id: one.word for one in claims.judge(claims.load(), REFERENCES)}
+    judged = {one.claim.id: one.word for one in claims.judge(claim_file.load(), REFERENCES)}
     known = {name for name, word in judged.items() if word != "not run"} & set(words)
     assert len(known) > 40
     assert {name: judged[name] for name in known} == {name: words[name] for name in known}

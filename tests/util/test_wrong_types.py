@@ -23,7 +23,7 @@ from oocr_lib.evaluation import scores as evaluation
 from oocr_lib.models import chat
 from oocr_lib.notebook import session as experiment
 from oocr_lib.parameters import cell as parameters
-from oocr_lib.report import claims, metrics, plots
+from oocr_lib.report import claim_file, claims, metrics, plots
 from oocr_lib.report.plots import base as plots_base
 from oocr_lib.runs import protocol as comparison
 from oocr_lib.runs.grid import Grid, Job, Method
@@ -134,7 +134,7 @@ CALLS: list[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]] = [
     (plots_base.save, (None, "x.png"), {}),
     (plots_base.alt, (3,), {}),
     (claims.judge, (None, "folder"), {}),
-    (claims.load, (3,), {}),
+    (claim_file.load, (3,), {}),
     (activations.capture, (LM, IDS + LM.vocab_size, ["resid@0"]), {}),
     (activations.capture, (LM, IDS[:, :0], []), {}),
     (activations.capture, (LM, IDS - 1, []), {}),
