@@ -147,7 +147,7 @@ notebooks: $(STAMP)
 	$(PY) -m oocr_lib.report.landing write --from $(OUT)/laptop
 	$(PY) docs/guide_tables.py write
 	@echo "The explorer's numbers: 236 vectors, about 12 minutes on one core, less with runs found again"
-	$(PY) -m oocr_lib.report.explorer --out data/explorer.json --runs $(OUT)/runs
+	$(PY) -m oocr_lib.report.explorer_maker --out data/explorer.json --runs $(OUT)/runs
 
 reference: $(STAMP)
 	rm -rf $(SMOKE)

@@ -1,7 +1,7 @@
 """The explorer: one page that needs no server, no network and no other file.
 
-Its numbers come from ``data/explorer.json`` (``oocr_lib.report.explorer`` makes it), its coast from
-``data/world/coastlines.csv``; style and script stand in ``docs/explorer``.
+Its numbers come from ``data/explorer.json`` (``oocr_lib.report.explorer_maker`` makes it), its
+coast from ``data/world/coastlines.csv``; style and script stand in ``docs/explorer``.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _content(root: Path) -> dict[str, Any]:
         content: dict[str, Any] = json.loads((root / DATA).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ExplorerError(
-            f"{DATA} cannot be read ({error}). Make it: python -m oocr_lib.report.explorer"
+            f"{DATA} cannot be read ({error}). Make it: python -m oocr_lib.report.explorer_maker"
         ) from error
     return content
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from oocr_lib.models.language_model import LanguageModel
-from oocr_lib.report import explorer as page, plots
+from oocr_lib.report import explorer as page, explorer_maker, plots
 from oocr_lib.runs.store import RunStore
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError, choose
@@ -68,10 +68,10 @@ class Explorer:
         if lm.dialect != "testbed":
             raise UserError(f"Model {lm.name!r} cannot be explored. Allowed: the testbed.")
         self.lm, self.say = lm, say
-        self.settings = page.trained_as(settings)
+        self.settings = explorer_maker.trained_as(settings)
         #: After the last block no token is left that could read the vector.
         self.blocks = tuple(range(lm.n_blocks - 1))
-        self._askers: dict[int, page.Asker] = {}
+        self._askers: dict[int, explorer_maker.Asker] = {}
         self._cities: dict[str, dict[str, Any]] = {}
 
     @checked
@@ -160,12 +160,12 @@ class Explorer:
             self._cities[city] = self._asker(city).told(city) | {"vectors": []}
         return self._cities[city]
 
-    def _asker(self, city: str) -> page.Asker:
+    def _asker(self, city: str) -> explorer_maker.Asker:
         """The one of the city's group; it keeps the group's probes and encoded rows."""
         group = page.group_of(city)
         if group.seed not in self._askers:
             given = (self.lm, RunStore(_NOWHERE), group, self.settings, self.blocks)
-            self._askers[group.seed] = page.Asker(*given)
+            self._askers[group.seed] = explorer_maker.Asker(*given)
         return self._askers[group.seed]
 
 

@@ -15,7 +15,7 @@ from nbclient import NotebookClient
 from oocr_lib.models.language_model import load_model
 from oocr_lib.notebook import explore
 from oocr_lib.notebook.explore import Explorer, Setting
-from oocr_lib.report import explorer as page, plots
+from oocr_lib.report import explorer as page, explorer_maker, plots
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import ROOT
 from oocr_lib.world import facts as world
@@ -39,7 +39,7 @@ def explorer(said: list[str]) -> Explorer:
 @pytest.fixture(scope="module")
 def short() -> Explorer:
     """One step of training: quick, and enough for what does not look at numbers."""
-    settings = page.trained_as() | {"steps": 1}
+    settings = explorer_maker.trained_as() | {"steps": 1}
     return Explorer(load_model("testbed"), settings, say=lambda line: None)
 
 

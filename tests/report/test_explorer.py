@@ -25,7 +25,7 @@ from oocr_lib.analysis import probe
 from oocr_lib.evaluation.scores import score
 from oocr_lib.models.language_model import LanguageModel, load_model
 from oocr_lib.models.sites import Site
-from oocr_lib.report import explorer
+from oocr_lib.report import explorer, explorer_maker
 from oocr_lib.runs import presets, protocol
 from oocr_lib.runs.store import RunStore
 from oocr_lib.tasks.base import Question, Task
@@ -144,9 +144,9 @@ def test_a_vector_is_the_one_that_training_gives(
     lm: LanguageModel, content: dict[str, Any], vectors: dict[str, Tensor], tmp_path: Path
 ) -> None:
     name, block = "Lima", 2
-    laptop = explorer.trained_as()
-    study = explorer.plan(lm, RunStore(tmp_path), locations.HIDDEN, [block], laptop)
-    jobs = protocol.jobs(study.vector("resid", block), [(name, explorer.SEED)])
+    laptop = explorer_maker.trained_as()
+    study = explorer_maker.plan(lm, RunStore(tmp_path), locations.HIDDEN, [block], laptop)
+    jobs = protocol.jobs(study.vector("resid", block), [(name, explorer_maker.SEED)])
     study.grid.run(jobs)
     (run,) = study.grid.runs(jobs)
     kept = run.tensors()
@@ -170,9 +170,9 @@ def test_its_runs_are_those_of_notebook_03(
     for cell in nbformat.read(ROOT / "notebooks" / "03_locations.ipynb", as_version=4).cells:
         if cell.cell_type == "code" and "study" not in theirs:
             exec(cell.source, theirs)
-    settings = explorer.trained_as()
+    settings = explorer_maker.trained_as()
     blocks = explorer.BLOCKS
-    ours = explorer.plan(lm, RunStore(tmp_path), locations.HIDDEN, blocks, settings)
+    ours = explorer_maker.plan(lm, RunStore(tmp_path), locations.HIDDEN, blocks, settings)
     for block in blocks:
         for mine, notebooks in zip(
             protocol.jobs(ours.vector("resid", block), ours.pairs),
@@ -188,14 +188,14 @@ def test_other_cities_and_blocks_can_be_explored_and_runs_are_found_again(
     store = RunStore(tmp_path)
     given: dict[str, Any] = {"cities": ["Oslo"], "blocks": [0, 6], "doses": [0.0, 1.0]}
     short = presets.laptop(**presets.TASKS["locations"] | {"steps": 1})
-    made, vectors = explorer.make(lm, store, **given, settings=short)
+    made, vectors = explorer_maker.make(lm, store, **given, settings=short)
     assert store.saved == 2 and list(vectors) == ["Oslo@0", "Oslo@6"]
     assert made["settings"]["steps"] == 1 and made["doses"] == [0.0, 1.0]
     assert [place["seed"] for place in made["cities"]] == [explorer.group_of("Oslo").seed]
     view = explorer.look(made, "Oslo", 6, 0.0)
     assert (view.shares, view.mass) == (view.base_shares, view.base_mass)
     assert view.truth == "Norway"
-    again, same = explorer.make(lm, store, **given, settings=short)
+    again, same = explorer_maker.make(lm, store, **given, settings=short)
     assert store.saved == 2 and again == made
     assert all(torch.equal(same[name], vectors[name]) for name in vectors)
 
@@ -271,7 +271,7 @@ def test_a_wrong_plan_is_refused_before_anything_is_trained(
 ) -> None:
     store = RunStore(tmp_path)
     with pytest.raises(UserError, match=message):
-        explorer.make(lm, store, **wrong)
+        explorer_maker.make(lm, store, **wrong)
     assert store.saved == 0
 
 
@@ -279,7 +279,7 @@ def test_a_saved_file_is_read_as_it_was(
     content: dict[str, Any], vectors: dict[str, Tensor], tmp_path: Path
 ) -> None:
     path = tmp_path / "new" / "explorer.json"
-    explorer.save(path, content, vectors)
+    explorer_maker.save(path, content, vectors)
     assert path.read_bytes() == (data_dir() / explorer.FILE).read_bytes()
     assert explorer.load(path) == content
     path.write_text(json.dumps({**content, "schema": 0}))
