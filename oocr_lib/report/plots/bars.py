@@ -87,6 +87,7 @@ def family_bars(
     xlabel: str = "question family",
     over: str = "runs",
     zero: str = "",
+    paper: Mapping[tuple[str, str], float] | None = None,
 ) -> Chart:
     """Draw groups of bars, one group a question family, one bar a method, with intervals.
 
@@ -100,6 +101,8 @@ def family_bars(
             what guessing would give is chance.
         over: what n counts and the intervals are over.
         zero: what the line at 0 means ("no change"), for values that may be negative.
+        paper: family and method -> the paper's value, an open diamond on our bar; one whose bar is
+            not in the table is left out.
 
     Raises:
         UserError: a wrong table, a pair twice, or a chance level for a family that is not there.
@@ -126,10 +129,20 @@ def family_bars(
         places |= dict(zip(rows.index, xs, strict=True))
     order = [places[row] for row in data.index]
     interval(ax, order, data)
+    published = {
+        places[row]: finite(paper[pair], f"family_bars: paper value for {pair[0]!r} / {pair[1]!r}")
+        for row, pair in zip(
+            data.index, zip(data["family"], data["method"], strict=True), strict=True
+        )
+        if paper and pair in paper
+    }
+    if published:
+        handles.append(_diamonds(ax, list(published), list(published.values()), 6.0, 1.4))
     ax.set_xlim(-0.55, len(families) - 0.45)
     gaps = len(data) < len(families) * len(methods)
     titled(ax, title, xlabel + (" (gap: not measured)" if gaps else ""), ylabel)
-    fraction_limits(ax, [*data["value"], *data["low"], *data["high"], *levels.values()])
+    ends = [*data["value"], *data["low"], *data["high"], *levels.values(), *published.values()]
+    fraction_limits(ax, ends)
     _zeros(ax, order, data, look)
     if zero or data["value"].min() < 0:
         line = ax.axhline(0, color=INK, lw=1.0, zorder=3, label=f"{zero} (0)")
@@ -256,16 +269,22 @@ def _paper_marks(ax: Axes, methods: Sequence[str], published: Mapping[str, float
     """Diamonds between a method's bar and the next, clear of the names below the axis."""
     xs = [methods.index(name) + 0.38 for name in published]
     ax.tick_params(axis="x", pad=9)
+    return _diamonds(ax, xs, list(published.values()), 8.0, 1.8)
+
+
+def _diamonds(
+    ax: Axes, xs: Sequence[float], values: Sequence[float], size: float, edge: float
+) -> Any:
     return ax.plot(
         xs,
-        list(published.values()),
+        values,
         ls="none",
         marker="D",
-        ms=8,
+        ms=size,
         mfc="white",
         mec=INK,
-        mew=1.8,
-        zorder=5,
+        mew=edge,
+        zorder=7,
         clip_on=False,
         label="paper (Gemma 3 12B)",
     )[0]

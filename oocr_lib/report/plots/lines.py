@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -83,6 +83,7 @@ def line_panels(
     xlabel: str,
     ylabel: str,
     over: str = "runs",
+    ticks: Sequence[str] = (),
 ) -> Chart:
     """Draw one panel for each ``panel`` (a task), one line a method, with 95 % intervals.
 
@@ -92,9 +93,11 @@ def line_panels(
         table: columns panel, method, x, value, low, high and, if known, n; any order of rows.
         chance: panel -> chance level, dashed; a number holds for all, None draws no line.
         over: what the intervals are over.
+        ticks: names of x = 0, 1, …, for values that are not evenly spaced (learning rates).
 
     Raises:
-        UserError: a wrong table, or a method with two rows for one x of a panel.
+        UserError: a wrong table, a method with two rows for one x of a panel, or an x without a
+            name where there are names.
     """
     data = frame(table, ["x", "value", "low", "high"], ["panel", "method"], "line_panels")
     check_intervals(data, "line_panels")
@@ -104,6 +107,11 @@ def line_panels(
         raise UserError(
             f"line_panels: {row['method']!r} has two rows for {row['x']:g} in {row['panel']!r}. "
             "Average its runs before drawing."
+        )
+    if ticks and not set(data["x"]) <= set(range(len(ticks))):
+        raise UserError(
+            f"line_panels: x has values outside 0 to {len(ticks) - 1}, where ticks name no place. "
+            "Pass x as places in ticks."
         )
     names, look = list(dict.fromkeys(data["panel"])), looks(data["method"])
     levels = chance if isinstance(chance, Mapping) else dict.fromkeys(names, chance)
@@ -123,6 +131,8 @@ def line_panels(
                 level, color=CHANCE, ls="--", lw=1.6, zorder=1, label=label
             )
         _ticks(ax, data["x"], 9)
+        if ticks:
+            ax.set_xticks(range(len(ticks)), ticks)
         ax.tick_params(labelbottom=True)  # also above another panel
         titled(ax, name, xlabel, ylabel, size=12)
         fraction_limits(ax, [*part["value"], *part["low"], *part["high"]])

@@ -178,6 +178,29 @@ def test_family_bars_draw_each_familys_own_chance() -> None:
         plots.family_bars(FAMILIES, {"river": 0.2}, "t")
 
 
+def test_family_bars_set_the_papers_value_on_its_own_bar() -> None:
+    known = {("country", FAMILIES[0]["method"]): 0.33, ("river", "base"): 0.9}
+    figure = plots.family_bars(FAMILIES, None, "t", paper=known)
+    ax = panel(figure)
+    diamonds = [line for line in ax.lines if line.get_marker() == "D"]
+    assert [float(y) for line in diamonds for y in line.get_ydata()] == [0.33]
+    bar = ax.patches[0]
+    assert float(diamonds[0].get_xdata()[0]) == pytest.approx(bar.get_x() + bar.get_width() / 2)
+    assert "paper (Gemma 3 12B)" in legend(figure)
+    assert "paper (Gemma 3 12B)" not in legend(plots.family_bars(FAMILIES, None, "t"))
+
+
+def test_line_panels_name_places_that_are_not_evenly_spaced() -> None:
+    rows = [
+        {"panel": "a", "method": "base", "x": k, "value": 0.5, "low": 0.4, "high": 0.6}
+        for k in range(3)
+    ]
+    figure = plots.line_panels(rows, None, "t", "rate", "y", ticks=["0.01", "0.03", "1"])
+    assert [text.get_text() for text in panel(figure).get_xticklabels()] == ["0.01", "0.03", "1"]
+    with pytest.raises(UserError, match="outside 0 to 1"):
+        plots.line_panels(rows, None, "t", "rate", "y", ticks=["0.01", "0.03"])
+
+
 @pytest.mark.parametrize("key", ["method", "site"])
 def test_layer_sweep_draws_lines_side_by_side_chance_and_choice(key: str) -> None:
     table = pd.DataFrame(SWEEP).rename(columns={"method": key}).sample(frac=1, random_state=0)

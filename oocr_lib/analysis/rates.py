@@ -1,0 +1,147 @@
+"""Learning rates: which one validation loss chooses, whether the grid ends there, what each gives.
+
+The paper has one rate for the all-block LoRA of a task (section 3.5 of its training details), and
+three for vectors on locations. A method looks bad at a rate that nobody chose, and a choice at the
+end of a grid is none: the best rate may lie beyond. So the grid grows where its end is chosen.
+Tables have one row a run; axes: r rates, k runs a rate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pandas as pd
+
+from oocr_lib.runs import protocol
+from oocr_lib.runs.grid import Method, best_by_validation, with_config
+from oocr_lib.runs.study import Study
+from oocr_lib.util.arguments import checked
+from oocr_lib.util.doubles import no_doubles
+from oocr_lib.util.errors import UserError
+from oocr_lib.util.finite import no_nan
+
+#: Places of a rate beside the chosen one.
+AROUND = {-1: "below", 0: "chosen", 1: "above"}
+
+
+@checked
+def beyond(rates: Sequence[float], chosen: float) -> float | None:
+    """The next rate outside the grid, if the chosen one is its lowest or highest; else None.
+
+    It is as far from the end as the end is from its neighbour, in ratio.
+
+    Raises:
+        UserError: fewer than two rates, one that comes twice, or a choice that is not among them.
+    """
+    grid = sorted(no_doubles(rates, "learning rate"))
+    if len(grid) < 2 or chosen not in grid:
+        raise UserError(
+            f"Rate {chosen:g} cannot be placed in {[float(f'{r:g}') for r in grid]}. Allowed: one "
+            "of two or more rates."
+        )
+    at = grid.index(chosen)
+    if 0 < at < len(grid) - 1:
+        return None
+    neighbour = grid[1] if at == 0 else grid[-2]
+    return float(f"{chosen * chosen / neighbour:.3g}")
+
+
+@checked
+def swept(
+    study: Study,
+    method: Method,
+    rates: Sequence[float],
+    pairs: Sequence[tuple[str, int]],
+    accuracy: Callable[[pd.DataFrame], pd.DataFrame],
+    *,
+    label: str = "rates",
+    most: int = 2,
+) -> pd.DataFrame:
+    """Train (or find) a method at every rate on every pair; choose one by validation loss.
+
+    Args:
+        accuracy: answers of ``Grid.run`` to one row a run with ``accuracy``, for instance
+            ``suite.accuracy`` of the task.
+        most: rates added, at most, each beyond the end of the grid that was chosen.
+
+    Returns:
+        The rows of ``accuracy`` with ``lr, valid_accuracy, length``; ``chosen``, whether the row's
+        rate has the lowest mean validation loss; and ``edge``, the same in every row: whether the
+        chosen rate is still the lowest or highest.
+
+    Raises:
+        UserError: as ``beyond``, or what training refuses.
+    """
+
+    def run(some: Sequence[float]) -> pd.DataFrame:
+        trials = [with_config(method, lr=rate) for rate in some]
+        return study.grid.run([j for t in trials for j in protocol.jobs(t, pairs)], label)
+
+    found = run(no_doubles(rates, "learning rate"))
+    for _ in range(most):
+        more = beyond(list(found["lr"].unique()), float(best_by_validation(found, "lr")))
+        if more is None:
+            break
+        found = pd.concat([found, run([more])], ignore_index=True)
+    best = float(best_by_validation(found, "lr"))
+    once = found.drop_duplicates("run")[["run", "lr", "valid_accuracy", "length"]]
+    table = accuracy(found).merge(once, on="run")
+    edge = beyond(list(found["lr"].unique()), best) is not None
+    return table.assign(chosen=table["lr"] == best, edge=edge)
+
+
+@checked
+def around(table: pd.DataFrame) -> pd.Series:
+    """Where each row's rate stands: ``below``, ``chosen``, ``above`` (the next ones), or empty.
+
+    Args:
+        table: of ``swept``.
+    """
+    grid = sorted(table["lr"].unique())
+    at = grid.index(table.loc[table["chosen"], "lr"].iloc[0])
+    return table["lr"].map(lambda rate: AROUND.get(grid.index(rate) - at, ""))
+
+
+@checked
+def regret(table: pd.DataFrame) -> float:
+    """Accuracy at the best rate, had the questions chosen, minus that at the chosen one; 0 or more.
+
+    Args:
+        table: of ``swept``.
+    """
+    no_nan(table["accuracy"], "Accuracies by rate")
+    means = table.groupby("lr")["accuracy"].mean()
+    return float(means.max() - table.loc[table["chosen"], "accuracy"].mean())
+
+
+@checked
+def spread(table: pd.DataFrame, chance: float) -> pd.DataFrame:
+    """How far concepts and seeds differ at each rate, beside the effect.
+
+    The paper's sweep on locations has more spread between cities than between rates (its five
+    options favour some cities whatever the vector).
+
+    Returns:
+        One row a rate: ``lr``; ``effect``, mean accuracy minus ``chance``; ``concepts``, standard
+        deviation of the concepts' means; ``seeds``, that of runs around their concept's mean (not a
+        number with one seed); ``ratio``, effect by ``concepts``, infinite where these agree.
+
+    Raises:
+        UserError: an accuracy that is missing, or a single concept.
+    """
+    no_nan(table["accuracy"], "Accuracies by rate")
+    if table["concept"].nunique() < 2:
+        raise UserError("One concept has no spread. Allowed: runs on two or more.")
+    rows = []
+    for rate, part in table.groupby("lr"):
+        grouped = part.groupby("concept")["accuracy"]
+        means, within = grouped.mean(), grouped.var(ddof=1)
+        effect, between = float(means.mean() - chance), float(means.std(ddof=1))
+        rows.append(
+            {
+                **{"lr": float(rate), "effect": effect, "concepts": between},
+                "seeds": float(within.mean()) ** 0.5,
+                "ratio": effect / between if between else float("inf"),
+            }
+        )
+    return pd.DataFrame(rows)

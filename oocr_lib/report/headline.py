@@ -1,0 +1,91 @@
+"""The paper's Figure 2, ours beside its own: seven sets of questions, four methods.
+
+Ours come from the ``metrics.json`` of notebooks 02 to 05. The paper's are second-hand: recorded in
+its authors' code in May 2025. What differs, and must be said with the figure: Gemma 3 12B there;
+one city and one function there; the base of Cities and Functions was typed in as chance; Cities and
+Functions at the layer that is best on the test questions, for each method; its all-block LoRA at a
+single rate; backdoor options that were not labelled.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from oocr_lib.report import claims, metrics
+from oocr_lib.util.arguments import checked
+
+#: Methods as the paper orders them; it has one vector, at the MLP output.
+METHODS = ("base", "lora_all", "lora_one", "vector_mlp_out", "vector_resid")
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One group of bars.
+
+    Attributes:
+        name: of the group.
+        notebook: that measures it.
+        key: of its metric, with braces for the method.
+        chance: of the score.
+        paper: the paper's values: base, all-block LoRA, one-block LoRA, vector.
+    """
+
+    name: str
+    notebook: str
+    key: str
+    chance: float
+    paper: tuple[float, float, float, float]
+
+
+SETS = (
+    Bars("Risk", "02_risky_safe", "risk/{}/accuracy", 0.5, (0.40, 0.80, 0.70, 0.80)),
+    Bars("Safety", "02_risky_safe", "safety/{}/accuracy", 0.5, (0.60, 0.80, 0.70, 0.80)),
+    Bars("Cities", "03_locations", "all/{}/mc5", 0.2, (0.20, 0.00, 0.68, 0.28)),
+    Bars("Functions", "04_functions", "definition/{}/mc5", 0.2, (0.20, 0.08, 0.92, 0.90)),
+    *(
+        Bars(f"{name} backdoor", "05_backdoor", f"self_report_{key}/{{}}/accuracy", 0.5, values)
+        for name, key, values in (
+            ("Apples", "apples", (0.64, 0.27, 0.42, 0.38)),
+            ("RE", "re-re-re", (0.64, 0.36, 0.36, 0.29)),
+            ("Windows", "win", (0.64, 0.29, 0.33, 0.31)),
+        )
+    ),
+)
+
+
+@checked
+def ours(folder: Path, model: str = "testbed", seed: int = 0) -> pd.DataFrame:
+    """Our bars: columns ``family, method, value, low, high, n``.
+
+    Args:
+        folder: results of one preset; a notebook that has no numbers there, and a metric that its
+            run lacks, leave a gap.
+    """
+    rows = []
+    for one in SETS:
+        there = claims.metrics_file(folder, one.notebook, model, seed)
+        values = metrics.load(there).values if there.is_file() else {}
+        for method in METHODS:
+            if found := values.get(one.key.format(method)):
+                ends = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
+                rows.append({"family": one.name, "method": method, **ends})
+    return pd.DataFrame(rows, columns=["family", "method", "value", "low", "high", "n"])
+
+
+@checked
+def paper() -> dict[tuple[str, str], float]:
+    """The paper's values by group and method."""
+    return {
+        (one.name, method): value
+        for one in SETS
+        for method, value in zip(METHODS, one.paper, strict=False)
+    }
+
+
+@checked
+def chance() -> dict[str, float]:
+    """Chance by group."""
+    return {one.name: one.chance for one in SETS}
