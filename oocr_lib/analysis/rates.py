@@ -124,7 +124,7 @@ def spread(table: pd.DataFrame, chance: float) -> pd.DataFrame:
     Returns:
         One row a rate: ``lr``; ``effect``, mean accuracy minus ``chance``; ``concepts``, standard
         deviation of the concepts' means; ``seeds``, that of runs around their concept's mean (not a
-        number with one seed); ``ratio``, effect by ``concepts``, infinite where these agree.
+        number with one seed); ``margin``, ``effect`` minus ``concepts``.
 
     Raises:
         UserError: an accuracy that is missing, or a single concept.
@@ -141,7 +141,7 @@ def spread(table: pd.DataFrame, chance: float) -> pd.DataFrame:
             {
                 **{"lr": float(rate), "effect": effect, "concepts": between},
                 "seeds": float(within.mean()) ** 0.5,
-                "ratio": effect / between if between else float("inf"),
+                "margin": effect - between,
             }
         )
     return pd.DataFrame(rows)

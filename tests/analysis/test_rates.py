@@ -119,7 +119,7 @@ def test_spread_tells_concepts_from_seeds() -> None:
     assert first["effect"] == pytest.approx(0.5)
     assert first["concepts"] == pytest.approx(0.4 / 2**0.5)
     assert first["seeds"] == pytest.approx(0.02**0.5)
-    assert first["ratio"] == pytest.approx(0.5 / (0.4 / 2**0.5))
-    assert second["concepts"] == second["seeds"] == 0 and second["ratio"] == float("inf")
+    assert first["margin"] == pytest.approx(0.5 - 0.4 / 2**0.5)
+    assert second["concepts"] == second["seeds"] == 0 and second["margin"] == pytest.approx(0.8)
     with pytest.raises(UserError, match="no spread"):
         rates.spread(made[made["concept"] == "a"], 0.2)
