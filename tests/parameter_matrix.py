@@ -73,8 +73,8 @@ OTHERS: dict[str, dict[str, list[str]]] = {
     "11_claims": {"seed": ["seed=1"], "rules": ["rules=data/claims.toml"]},
 }
 CELLS = [(name, parameter) for name, others in OTHERS.items() for parameter in others]
-#: Of these every notebook has one and treats it alike: they run in CI and with LONG=1.
-ALIKE = ("seed", "layers", "block")
+#: Of these several notebooks have one and treat it alike: they run in CI and with LONG=1.
+ALIKE = ("seed", "layers", "block", "names")
 
 
 def test_the_matrix_has_every_parameter_of_every_notebook() -> None:

@@ -25,7 +25,7 @@ PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DECLARED = [*PROJECT["dependencies"], *(text for group in EXTRAS.values() for text in group)]
 #: Needed while running, imported by name nowhere in the library.
-RUN_BY_OTHERS = {"ipykernel", "jinja2"}
+RUN_BY_OTHERS = {"ipykernel", "jinja2", "jsonschema"}
 #: Pinned for other systems and Pythons only: Windows, macOS, and what papermill needs on 3.12.
 ELSEWHERE = set(
     "colorama pywinpty appnope "
@@ -149,6 +149,11 @@ def test_constraints_satisfy_the_declarations() -> None:
         requirement = Requirement(text)
         version = pins[canonicalize_name(requirement.name)]
         assert requirement.specifier.contains(version), f"{text} excludes the pinned {version}"
+
+
+def test_nothing_is_installed_that_makes_every_start_slow() -> None:
+    # jsonschema 4.25 and later build the grammar of addresses when they are imported: 3 s a process.
+    assert "rfc3987-syntax" not in constraints() and "rfc3987-syntax" not in closure()
 
 
 def closure() -> set[str]:

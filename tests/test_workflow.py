@@ -143,6 +143,7 @@ def test_changed_parameter_reruns_its_job_and_the_claims(place: Path) -> None:
     assert ran(place) == ["00_first seed=2 rate=0.1", "11_claims"]
 
 
+@pytest.mark.long
 def test_goes_on_after_a_kill(tmp_path: Path) -> None:
     place = prepare(tmp_path / "place", grid={})
     (place / "slow").write_text("01_second")
@@ -174,6 +175,7 @@ def test_failed_notebook_is_tried_twice_and_kept(tmp_path: Path) -> None:
     assert "cell 3 failed" in text
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("profile", ["slurm", "kubernetes"])
 def test_cluster_profile_plans_gpu_jobs(profile: str, tmp_path: Path) -> None:
     # A dry run contacts no cluster: this shows the plan and that the profile is well-formed.
