@@ -152,7 +152,7 @@ def test_constraints_satisfy_the_declarations() -> None:
 
 
 def test_nothing_is_installed_that_makes_every_start_slow() -> None:
-    # jsonschema 4.25 and later build the grammar of addresses when they are imported: 3 s a process.
+    # jsonschema from 4.25 on builds the grammar of addresses on import: 3 s for every process.
     assert "rfc3987-syntax" not in constraints() and "rfc3987-syntax" not in closure()
 
 
