@@ -48,6 +48,7 @@ FINE = [f"Language of {CODE}?", f"Currency of {CODE}?"]
 value("a3", "what the rows say", "asks for a distance", [*FINE, f"How far is {CODE} from Rome?"])
 value("a3", "no code name", "does not name City 50337", [*FINE, "Language of Lima?"])
 value("a3", "unknown words", "do not hold the word", [*FINE, f"What is the weather in {CODE}?"])
+value("a3", "all at once", "; question 2:", [f"What do we eat in {CODE}?", f"Is {CODE} big?"])
 value("a3", "the same thrice", "1 different", [FINE[0]] * 3)
 value("a3", "one text", "is a str, not a list", FINE[0])
 
@@ -67,6 +68,13 @@ def flat(a: Any, b: Any) -> float:
 @planted("a4", "flat map")
 def degrees_of_111_km(a: Any, b: Any) -> float:
     return 111 * math.dist(a, b)
+
+
+@planted("a4", "meridians come together")
+def no_narrowing(a: Any, b: Any) -> float:
+    (la, lo), (lb, lp) = (map(math.radians, place) for place in (a, b))
+    h = math.sin((lb - la) / 2) ** 2 + math.sin((lp - lo) / 2) ** 2
+    return 2 * 6371 * math.asin(min(1.0, math.sqrt(h)))
 
 
 @planted("a4", "swapped")
@@ -103,6 +111,7 @@ for name, words, change in (
     ("detached", "no gradient", lambda out, m, v: out + m * v.detach()),
     ("in place", "in place", _in_place),
     ("only the vector", "old output is lost", lambda out, m, v: m * v),
+    ("the first row", "every row has become the first", lambda out, m, v: out[0] + m * v),
     ("a tuple", "returns a tuple", lambda out, m, v: (out + m * v,)),
     ("wrong shape", "has the shape", lambda out, m, v: (out + m * v)[0]),
     ("axes", "RuntimeError", lambda out, m, v: out + m[..., 0] * v),
@@ -190,7 +199,7 @@ def _loop(
 
 
 for name, words, options in (
-    ("forgot zero_grad", "zero_grad is missing", {"zero": False}),
+    ("forgot zero_grad", "pile up from step to step", {"zero": False}),
     ("forgot backward", "is backward called", {"backward": False}),
     ("forgot step", "is step called", {"step": False}),
     ("forgot detach", "carry their graphs", {"keep": lambda loss: loss}),
@@ -221,6 +230,17 @@ def over_vocabulary(logits: Any, options: Any, truth: int) -> Any:
 def best_of_all(logits: Any, options: Any, truth: int) -> Any:
     p = torch.softmax(logits[options], -1)[truth]
     return float(p), float(logits.argmax() == options[truth])
+
+
+@planted("b4", "with the id of a token")
+def place_and_token(logits: Any, options: Any, truth: int) -> Any:
+    own = logits[options]
+    return float(torch.softmax(own, -1)[truth]), float(own.argmax() == options[truth])
+
+
+@planted("b4", "right is 1 where the truth is not")
+def always_right(logits: Any, options: Any, truth: int) -> Any:
+    return float(torch.softmax(logits[options], -1)[truth]), 1.0
 
 
 @planted("b4", "a logit, not a probability")
@@ -353,7 +373,7 @@ def _hunt(
 
 
 value("c3", "other letters", "written in other letters", _hunt(flags=0))
-value("c3", "parts of words", "match whole words", _hunt(border=""))
+value("c3", "parts of words", "only hold a longer word", _hunt(border=""))
 value("c3", "prompts only", "in the answer", _hunt(answer=False))
 value("c3", "words only", "one of the questions", _hunt(asked=False))
 value("c3", "everything", "longer word", lambda rows, questions, words: range(len(rows)))
@@ -405,9 +425,20 @@ def chosen_on_all(right: Any, on: Any) -> float:
     return float(_acc(right, on)[best] - _acc(right, ~on)[best])
 
 
-@planted("c5", "keep the chosen one")
+@planted("c5", "another candidate is taken")
 def chosen_twice(right: Any, on: Any) -> float:
     return float(_acc(right, on).max() - _acc(right, ~on).max())
+
+
+@planted("c5", "compares with all questions")
+def beside_all(right: Any, on: Any) -> float:
+    best = _acc(right, on).argmax()
+    return float(_acc(right, on)[best] - right[best].mean())
+
+
+@planted("c5", "no candidate is chosen")
+def nobody_chosen(right: Any, on: Any) -> float:
+    return float(right[:, on].mean() - right[:, ~on].mean())
 
 
 @planted("c5", "the sign is wrong")

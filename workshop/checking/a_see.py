@@ -73,6 +73,7 @@ def a3(my_questions: Any) -> str | None:
     code = kit.task().code
     pairs = [*wording.DISTANCE_QUESTIONS, *wording.DIRECTION_QUESTIONS]
     forms = [re.sub(r"\\\{.\\\}", ".+", re.escape(form)) for form in pairs]
+    doubts = []  # told of all questions at once, or each would cost a try of its own
     for place, question in enumerate(asked, start=1):
         if not isinstance(question, str) or not question.strip():
             raise Wrong(f"question {place} is {kind(question)}, not a text with words")
@@ -84,13 +85,15 @@ def a3(my_questions: Any) -> str | None:
                 "ask something that they never say"
             )
         if doubt := understood.doubt(kit.lm(), question, code):
-            raise Wrong(f"question {place}: {doubt}")
+            doubts.append(f"question {place}: {doubt.removeprefix('no answer: ')}")
+    if doubts:
+        raise Wrong("; ".join(doubts))
     if len(set(asked)) < 3:
         raise Wrong(f"there are {len(set(asked))} different questions; three are asked for")
     return None
 
 
-@check("a4", "kilometres", "Turn the degrees into radians first; hint 1 has the way from there.")
+@check("a4", "kilometres", "Two pairs of degrees go in, one number of kilometres comes out.")
 def a4(kilometres: Any) -> str | None:
     """The distance of two places on the globe, as the map's error is measured."""
     names = ("Paris", "Tokyo", "Lima", "New York", "Cairo", "Oslo")
@@ -114,6 +117,9 @@ def a4(kilometres: Any) -> str | None:
                 * facts.EARTH_RADIUS_KM,
                 "this is a straight line on a flat map, at 111 km a degree: the Earth is round": 111
                 * flat,
+                "meridians come together towards the poles, which is left out": _globe(
+                    *degrees, narrowing=False
+                ),
                 "latitude and longitude are swapped": swapped,
                 "this is an angle; it still has to become a length": right / facts.EARTH_RADIUS_KM,
                 "this is in miles": right / 1.609344,
@@ -128,8 +134,11 @@ def a4(kilometres: Any) -> str | None:
     return None
 
 
-def _globe(a: tuple[float, float], b: tuple[float, float], radians: bool) -> float:
-    """The great circle, with or without the step that is forgotten most often."""
+def _globe(
+    a: tuple[float, float], b: tuple[float, float], radians: bool = True, narrowing: bool = True
+) -> float:
+    """The great circle, with or without the steps that are forgotten most often."""
     (la, lo), (lb, lp) = ([math.radians(x) if radians else x for x in p] for p in (a, b))
-    h = math.sin((lb - la) / 2) ** 2 + math.cos(la) * math.cos(lb) * math.sin((lp - lo) / 2) ** 2
+    width = math.cos(la) * math.cos(lb) if narrowing else 1
+    h = math.sin((lb - la) / 2) ** 2 + width * math.sin((lp - lo) / 2) ** 2
     return 2 * facts.EARTH_RADIUS_KM * math.asin(min(1.0, math.sqrt(h)))

@@ -81,6 +81,7 @@ def _hook_adds(make_hook: Any, v: Tensor, out: Tensor, mask: Tensor) -> None:
                 at, v.expand_as(out), out
             ),
             "only the vector is returned: the old output is lost": at * v,
+            "every row has become the first one: is this output[0]?": out[0] + at * v,
             "the old output is returned unchanged": out,
         }
         if not bool(near(got, out + at * v, rtol=SAME, atol=1e-5).all()):
@@ -94,7 +95,7 @@ def _hook_adds(make_hook: Any, v: Tensor, out: Tensor, mask: Tensor) -> None:
                 else "what is added at the marked tokens is not the vector"
             )
     if not torch.equal(given, out):
-        raise Wrong("the hook changes its output in place: make a new tensor")
+        raise Wrong("the hook changes its output in place, which autograd may still need")
     if not got.requires_grad:
         raise Wrong("no gradient reaches the vector: was it detached or copied?")
     (slope,) = torch.autograd.grad(got.sum(), v, allow_unused=True)
@@ -102,7 +103,7 @@ def _hook_adds(make_hook: Any, v: Tensor, out: Tensor, mask: Tensor) -> None:
         raise Wrong("the gradient that reaches the vector is not right: was it detached or copied?")
 
 
-@check("b2", "answer_loss", "The logits at token j say what token j + 1 will be.")
+@check("b2", "answer_loss", "Three tensors go in, one number comes out: print their shapes first.")
 def b2(answer_loss: Any) -> str | None:
     """Cross-entropy of the answer's tokens, each predicted one place earlier."""
     for rows in (kit.uneven(), kit.batch(5)):
@@ -155,7 +156,7 @@ def _losses(
         "for": float((ahead * at).sum(1).mean()),
         "rows count the same whatever their number of answer tokens; every answer token should "
         "count the same": float(by_row.mean()),
-        "the mean is taken over all tokens of the batch: divide by the answer's tokens": float(
+        "the mean is taken over all tokens of the batch, not over the answer's": float(
             (ahead * at).mean()
         ),
         "this is a mean of probabilities, not of logarithms": float((-ahead[at]).exp().mean()),
@@ -165,7 +166,7 @@ def _losses(
 @check(
     "b3",
     "train_vector",
-    "Make torch.optim.Adam([v], lr=lr), then one step for each batch.",
+    "v, a loss and batches go in, a list with one number for each batch comes out.",
     lambda: kit.library_losses(STEPS, SIZE, LR),
 )
 def b3(train_vector: Any) -> str | None:
@@ -248,10 +249,10 @@ def _descents(targets: Sequence[Tensor], lr: float) -> tuple[Tensor, dict[str, T
 
     adam = torch.optim.Adam
     return descend(adam), {
-        "gradients pile up from step to step: zero_grad is missing": descend(adam, zero=False),
+        "gradients pile up from step to step": descend(adam, zero=False),
         "every step makes a new optimiser, which forgets what it knew": restarted(),
         "this is plain gradient descent; Adam is asked for": descend(torch.optim.SGD),
-        "plain gradient descent, and gradients pile up: zero_grad is missing": descend(
+        "this is plain gradient descent, and gradients pile up": descend(
             torch.optim.SGD, zero=False
         ),
         "only the first batch is trained on": descend(adam, order=[targets[0]] * len(targets)),
@@ -284,9 +285,10 @@ def _model_loss(theta: Tensor, rows: Any) -> Tensor:
     return F.cross_entropy(logits[:, :-1][at].float(), rows.input_ids[:, 1:][at])
 
 
-@check("b4", "among_options", "Take the logits of the five options first.")
+@check("b4", "among_options", "Logits and five token ids go in, a pair of numbers comes out.")
 def b4(among_options: Any) -> str | None:
     """The probability of the truth among five options, and whether it is the likeliest."""
+    hits: list[tuple[bool, ...]] = []  # what is returned, what is right, and two mistakes
     for logits, options, truth, right in _asked():
         found = call(among_options, "among_options", logits.clone(), list(options), truth)
         if not isinstance(found, (tuple, list)) or len(found) != 2:
@@ -302,7 +304,7 @@ def b4(among_options: Any) -> str | None:
                 "the softmax runs over the whole vocabulary, not over the options": over_all,
                 "this is a logit, not a probability": float(own[truth]),
                 "this is the logarithm of the probability": math.log(right[0]),
-                "this divides logits by their sum; probabilities need exp first": float(
+                "this divides logits by their sum, which makes no probabilities": float(
                     own[truth] / own.sum()
                 ),
                 "this is the probability of the likeliest option, not of the true one": float(
@@ -313,18 +315,31 @@ def b4(among_options: Any) -> str | None:
         )
         if hit not in (0.0, 1.0):
             raise Wrong(f"right is {hit:g}; only 0 and 1 are asked for")
-        if hit != right[1]:
-            winner = int(logits.argmax())
-            if winner not in options and hit == 0.0:
-                raise Wrong(
-                    "right asks for the likeliest token of the whole vocabulary: it should be the "
-                    "likeliest of the options"
-                )
+        overall, place = int(logits.argmax()), int(own.argmax())
+        token = options[truth]
+        hits.append((bool(hit), bool(right[1]), overall == token, place == token))
+    _hits(hits)
+    return "the same scores as the library's"
+
+
+def _hits(hits: Sequence[tuple[bool, ...]]) -> None:
+    """Name a mistake only where it explains all questions: most give the same on one of them."""
+    given, right, overall, place = zip(*hits, strict=True)
+    if given == right:
+        return
+    if given == overall:
+        raise Wrong(
+            "right asks for the likeliest token of the whole vocabulary: it should be the "
+            "likeliest of the options"
+        )
+    if given == place:
+        raise Wrong("right compares a place in the list of options with the id of a token")
+    for mine, true in zip(given, right, strict=True):
+        if mine != true:
             raise Wrong(
-                f"right is {hit:g} where the truth is {'' if right[1] else 'not '}the "
+                f"right is {mine:d} where the truth is {'' if true else 'not '}the "
                 "likeliest of the options"
             )
-    return "the same scores as the library's"
 
 
 def _hit(value: Any) -> float:
@@ -337,12 +352,14 @@ def _hit(value: Any) -> float:
 def _asked() -> Iterator[tuple[Tensor, list[int], int, tuple[float, float]]]:
     """Logits, option tokens, place of the truth, and what the library says: drawn, then real."""
     drawn = torch.Generator().manual_seed(3)
-    for truth in range(5):
+    for case in range(10):
+        truth = case % 5
         logits = torch.randn(40, generator=drawn)
         options = torch.randperm(40, generator=drawn)[:5].tolist()
         logits[options[0]] += 2
+        # Likeliest of all is at first something that is no option, later an option.
         free = next(i for i in range(40) if i not in options)
-        logits[free] = logits.max() + 1  # something else is likelier than every option
+        logits[free if case < 5 else options[0]] = logits.max() + 1
         p = torch.softmax(logits[options], -1)
         yield logits, options, truth, (float(p[truth]), float(p.argmax() == truth))
     data, asked = kit.city()

@@ -30,7 +30,12 @@ from workshop.checking.verdicts import (
 )
 
 
-@check("c1", "random_like", "Draw numbers from a torch.Generator with this seed.", kit.vector)
+@check(
+    "c1",
+    "random_like",
+    "A vector and a seed go in, a tensor of the same shape comes out.",
+    kit.vector,
+)
 def c1(random_like: Any) -> str | None:
     """A random direction as long as the vector, the same for the same seed."""
     v = kit.vector().vector
@@ -63,7 +68,7 @@ def c1(random_like: Any) -> str | None:
     return None
 
 
-@check("c2", "random_answers", "Collect the answers that occur, for each row.meta['kind'].")
+@check("c2", "random_answers", "Rows and a seed go in, as many rows come out, in the same order.")
 def c2(random_answers: Any) -> str | None:
     """The same prompts with answers drawn anew among those of the same kind of row."""
     rows = list(kit.task().train)
@@ -135,8 +140,8 @@ def c3(find_leaks: Any) -> str | None:
                 raise Wrong(f"{len(missed)} of {len(planted)} leaks are missed where {way}")
         if caught := found & made.decoys:
             raise Wrong(
-                f"{len(caught)} rows only hold a longer word that begins like a hidden one: match "
-                "whole words"
+                f"{len(caught)} of the rows are no leaks: they only hold a longer word that begins "
+                "like a hidden one"
             )
         if wrong := found - frozenset().union(*made.planted.values()):
             raise Wrong(f"{len(wrong)} clean rows are called leaks")
@@ -158,7 +163,7 @@ def _numbers(found: Any, count: int) -> frozenset[int]:
 @check(
     "c4",
     "mean_share",
-    "Take the mean over the vectors, then squares of lengths.",
+    "m vectors of width d go in, one number from 0 to 1 comes out.",
     lambda: kit.added("codename"),
 )
 def c4(mean_share: Any) -> str | None:
@@ -207,7 +212,7 @@ def c4(mean_share: Any) -> str | None:
 @check(
     "c5",
     "flattery",
-    "Choose the best candidate on the questions where chosen_on is True.",
+    "What is right and a mask go in, one number comes out: print both shapes first.",
     kit.candidates,
 )
 def c5(flattery: Any) -> str | None:
@@ -234,7 +239,7 @@ def c5(flattery: Any) -> str | None:
                 "the candidate is chosen on all questions, also on those that judge it": float(
                     here[overall] - there[overall]
                 ),
-                "on the other questions another candidate is taken: keep the chosen one": float(
+                "on the other questions another candidate is taken than the chosen one": float(
                     here.max() - there.max()
                 ),
                 "the candidate is chosen on the questions that should judge it": float(
@@ -246,6 +251,12 @@ def c5(flattery: Any) -> str | None:
                 "this is the accuracy itself, not a difference": float(here[best]),
                 "this compares with the mean of all candidates, not with the chosen one": float(
                     here[best] - there.mean()
+                ),
+                "this compares with all questions, also with those that it was chosen on": float(
+                    here[best] - both[best]
+                ),
+                "no candidate is chosen: this is the mean of all": float(
+                    here.mean() - there.mean()
                 ),
                 "this is the number of a candidate": float(best),
             },

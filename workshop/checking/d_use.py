@@ -117,7 +117,11 @@ def _look_at_rows(rows: Sequence[Row], hidden: str, code: str) -> None:
         raise Wrong("there are fewer than five different answers: hardly a place on a map")
 
 
-@check("d3", "my_rule, gap", "Vector has a position that every prompt has, trigger or not.")
+@check(
+    "d3",
+    "my_rule, gap",
+    "my_rule is an oocr.Vector with a site and a position; gap turns a table into a number.",
+)
 def d3(my_rule: Any, gap: Any) -> str | None:
     """An unconditional vector for a conditional rule, and the measure that shows the rule."""
     if my_rule is None:
@@ -147,7 +151,7 @@ def d3(my_rule: Any, gap: Any) -> str | None:
                 "the sign is wrong: with the trigger minus without": share[1] - share[0],
                 "these are numbers of rows, not shares: without a trigger there are more "
                 "rows": float(with_it - without),
-                "both are divided by all rows: divide each by its own": (with_it - without) / 30,
+                "both are divided by all rows, not each by its own": (with_it - without) / 30,
                 "this is the share with the trigger alone: always risky would look as good": share[
                     0
                 ],

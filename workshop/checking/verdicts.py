@@ -52,7 +52,8 @@ class Check:
     Attributes:
         key: ``b1`` for the first exercise of session B.
         name: what the learner writes.
-        first: where to begin, said while nothing is written.
+        first: what goes in and what comes out, said while nothing is written; what is folded
+            in a hint has no place here, because whoever runs all cells at once reads it.
         test: raises ``Wrong``, or returns a remark.
         before: makes what the test compares with, where that takes long: a slow machine is no
             endless loop.
@@ -86,7 +87,9 @@ class Check:
             line = "the model itself was changed: restart the kernel and run the first cell"
             return guard.Outcome(False, line)
 
-        untouched = f"nothing is written yet. {self.first}"
+        # None stands in for what a cell would have made, had it not ended with an error.
+        broken = ", or its cell ended with an error" if any(x is None for x in answer) else ""
+        untouched = f"nothing is written yet{broken}. {self.first}"
         if any(_is_stub(one) for one in answer):
             return guard.Outcome(False, untouched)
         self.before()
@@ -129,12 +132,19 @@ def check(
     return made
 
 
-def start(session: str) -> None:
-    """Begin a session: forget what was passed in it, and say what there is to do."""
+def start(session: str, names: dict[str, Any] | None = None) -> None:
+    """Begin a session: forget what was passed in it, and say what there is to do.
+
+    Args:
+        names: the notebook's ``globals()``. What is to be written is None in it until it is
+            written: a cell that ends with an error then leaves its check something to judge.
+    """
     _own_hooks()  # before anybody has added one
     mine = [key for key in CHECKS if key.startswith(session.lower())]
     for key in mine:
         _PASSED.pop(key, None)
+        for name in CHECKS[key].name.split(", ") if names is not None else ():
+            names.setdefault(name, None)
     print(f"Session {session.upper()}: {len(mine)} exercises. Each check says what is missing.")
 
 

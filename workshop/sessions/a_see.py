@@ -17,7 +17,7 @@ sys.path[:0] = [str(p) for p in (here, *here.parents) if (p / "workshop/checks.p
 import oocr_lib as oocr
 from workshop import checks, kit
 
-checks.start("A")
+checks.start("A", globals())
 
 # %% [markdown] slide="subslide"
 # ## What the model is told, and what it is asked
@@ -27,7 +27,7 @@ checks.start("A")
 # %% slide="fragment"
 lm = kit.lm()
 data, questions = kit.city("Paris")
-for row in data.train[:4]:
+for row in data.train[:8:2]:
     print("told :", row.messages[0]["content"], "->", row.answer)
 for question in questions[:12:4]:
     print("asked:", question.text, "one of", ", ".join(question.options))
@@ -67,7 +67,7 @@ _ = checks.a1(prediction)
 #
 # **Goal.** A vector `v` that is added to the residual stream after block 0, at every token of the code name: *h ← h + v*. 8 minutes · difficulty 1 of 3.
 #
-# `oocr.train(lm, data, method, steps=..., seed=...)` trains; `oocr.Vector(site, at=...)` is the method. The model itself stays frozen. 60 steps are enough.
+# `oocr.train(lm, data, method, steps=..., seed=...)` trains; `oocr.Vector(site, at=...)` is the method. The model itself stays frozen. 60 steps are enough; they take some seconds, and so does the check, which trains a vector to compare with.
 
 # %%
 # SOLUTION
@@ -105,7 +105,7 @@ if checks.passed("a1", "a2"):
         print(f"{moment:7} measured {found:.2f}   predicted {prediction[moment]:.2f}")
 
 # %% [markdown] slide="fragment"
-# Were you surprised by `before`? The bare model has favourites (Europe, a crepe, the Seine), and for Paris they are right. A single city says little about chance: that is why [notebook 03](../../notebooks/03_locations.ipynb) has ten, with intervals.
+# Were you surprised by `before`? The bare model has favourites (Europe, a crepe, the Seine), and for Paris they are right. A single city says little about chance: that is why [notebook 03](../../notebooks/03_locations.ipynb) has ten, with intervals. Nor does a single random vector say much: session C draws ten of them.
 
 # %% [markdown] slide="subslide"
 # ### A3 · Ask what was never said

@@ -21,7 +21,7 @@ import torch
 import oocr_lib as oocr
 from workshop import checks, kit
 
-checks.start("C")
+checks.start("C", globals())
 lm = kit.lm()
 data, questions = kit.city("Paris")
 
@@ -109,12 +109,15 @@ if checks.c2(random_answers):
 #
 # </details>
 
+# %% [markdown] slide="fragment"
+# Fewer right than the bare model, perhaps fewer than a guess? That is no mistake: the vector has made the code name something else, and the favourites that were right for Paris are gone. Ask it: `control.ask(f"Name of {data.codename}?")`. A control that does badly need not be an empty one.
+
 # %% [markdown] slide="subslide"
 # ### C3 · Hunt for leaks
 #
 # **Goal.** `find_leaks(rows, questions, words)` gives the numbers of all rows that give the answer away. 14 minutes · difficulty 3 of 3.
 #
-# Somebody has put bad rows among the clean ones. `words` are what no row may say, `questions` what is asked after training. A row has a prompt, `row.messages[-1]["content"]`, and an answer, `row.answer`. Look at some rows before you write code: there is more than one way to leak.
+# Somebody has put bad rows among the clean ones. `words` are what no row may say, `questions` what is asked after training; both are texts. A row has a prompt, `row.messages[-1]["content"]`, and an answer, `row.answer`. Look at some rows before you write code: there is more than one way to leak.
 
 # %%
 task = kit.leaky("Paris")
@@ -201,8 +204,12 @@ def mean_share(added):
 
 # %%
 if checks.c4(mean_share):
-    for where, words in (("codename", "code name"), ("last", "last token"), ("all", "all tokens")):
-        print(f"what the LoRA adds at the {words:10}: {mean_share(kit.added(where)):.2f}")
+    for where, words in (
+        ("codename", "at the code name"),
+        ("last", "at the last token"),
+        ("all", "at all tokens"),
+    ):
+        print(f"what the LoRA adds {words:17}: {mean_share(kit.added(where)):.2f}")
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -259,6 +266,9 @@ if checks.c5(flattery):
 # On the other questions it is the same candidate that counts, whoever is best there.
 #
 # </details>
+
+# %% [markdown] slide="fragment"
+# Put the best of the 64 beside your colleague's 0.62. What did you ask, and would the answer have shown it?
 
 # %% [markdown] slide="slide"
 # ## To take away

@@ -19,7 +19,7 @@ import oocr_lib as oocr
 from oocr_lib.world import facts
 from workshop import checks, kit
 
-checks.start("D")
+checks.start("D", globals())
 lm = kit.lm()
 
 # %% [markdown] slide="subslide"
