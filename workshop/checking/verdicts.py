@@ -143,8 +143,9 @@ def start(session: str, names: dict[str, Any] | None = None) -> None:
     mine = [key for key in CHECKS if key.startswith(session.lower())]
     for key in mine:
         _PASSED.pop(key, None)
-        for name in CHECKS[key].name.split(", ") if names is not None else ():
-            names.setdefault(name, None)
+        if names is not None:
+            for name in CHECKS[key].name.split(", "):
+                names.setdefault(name, None)
     print(f"Session {session.upper()}: {len(mine)} exercises. Each check says what is missing.")
 
 
