@@ -152,22 +152,6 @@ def test_a_cell_that_ended_with_an_error_leaves_the_checks_running(path: Path) -
     assert found == [key.upper() for key in checks.CHECKS if key[0] == path.stem[0]], said
 
 
-def test_what_is_said_of_an_untouched_stub_gives_no_hint_away() -> None:
-    """Whoever runs all cells at once reads it before having tried anything."""
-    shown = exercises()
-    for path in SOURCES:
-        cells = [cell for cell in build.read(path) if cell.has_solution]
-        for key, cell in zip((k for k in shown if k[0] == path.stem[0]), cells, strict=True):
-            open_text, *folded = re.split(r"(?=<details>)", shown[key])
-            open_text += build.text(cell, "exercises")
-            hidden = " ".join([*folded, build.text(cell, "solutions")])
-            said, there, kept = (
-                set(re.findall(r"[^\W\d]{4,}", one.lower()))
-                for one in (checks.CHECKS[key].first, open_text, hidden)
-            )
-            assert not said & kept - there, key
-
-
 def test_a_source_is_plain_python() -> None:
     for path in SOURCES:
         compile(path.read_text(encoding="utf-8"), path.stem, "exec")

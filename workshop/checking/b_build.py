@@ -355,7 +355,8 @@ def _asked() -> Iterator[tuple[Tensor, list[int], int, tuple[float, float]]]:
     for case in range(10):
         truth = case % 5
         logits = torch.randn(40, generator=drawn)
-        options = torch.randperm(40, generator=drawn)[:5].tolist()
+        # From 5 on, so that no id of an option is a place in the list of options, too.
+        options = (5 + torch.randperm(35, generator=drawn)[:5]).tolist()
         logits[options[0]] += 2
         # Likeliest of all is at first something that is no option, later an option.
         free = next(i for i in range(40) if i not in options)
