@@ -64,7 +64,7 @@ def a2(my_vector: Any) -> str | None:
     return f"{learned:.0%} of the held-out rows are answered exactly"
 
 
-@check("a3", "my_questions", "Put three questions about the code name into the list.")
+@check("a3", "my_questions", "Write at least three questions about the code name.")
 def a3(my_questions: Any) -> str | None:
     """Three questions that the model understands and that no row answers."""
     asked = listed(my_questions, "my_questions")
