@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 #: What nearly every command imports; the rest is imported by the command itself.
-WARM = ("oocr_lib.runner.cli", "oocr_lib.runner.batch", "oocr_lib.runner.sweep")
+WARM = ("oocr_lib.runner.cli", "oocr_lib.runner.sweep", "oocr_lib.notebook.session")
 
 _SERVER = """
 import importlib, json, os, runpy, sys, traceback
