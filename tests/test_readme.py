@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from oocr_lib.util.paths import ROOT
+from tests.served import Served
 
 PAGES = ("README.md", "REPRODUCE.md", "docs/paths.md", "CONTRIBUTING.md", "workshop/README.md")
 #: Commands stand between plain fences; Python has a test of its own (test_api).
@@ -77,10 +78,21 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
+@pytest.fixture(scope="module")
+def served(copy: Path) -> Iterator[Served]:
+    """Runs modules of the copy."""
+    made = Served(copy)
+    yield made
+    made.end()
+
+
+def environment(copy: Path) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(copy), "OOCR_DATA": "", "HF_HUB_OFFLINE": "1"}
+
+
 def call(copy: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "PYTHONPATH": str(copy), "OOCR_DATA": "", "HF_HUB_OFFLINE": "1"}
     return subprocess.run(
-        arguments, cwd=copy, env=environment, capture_output=True, text=True, check=False
+        arguments, cwd=copy, env=environment(copy), capture_output=True, text=True, check=False
     )
 
 
@@ -96,7 +108,7 @@ def _case(page: str, command: str) -> Any:
 @pytest.mark.parametrize(
     ("page", "command"), [_case(*one) for one in COMMANDS], ids=lambda value: str(value)[:60]
 )
-def test_it_works(page: str, command: str, copy: Path) -> None:
+def test_it_works(page: str, command: str, copy: Path, served: Served) -> None:
     command = command.removeprefix(".venv/bin/") if " oocr" not in command else command
     command = re.sub(r"^\.venv/bin/(oocr|python)\b", r"\1", command)
     if any(re.fullmatch(pattern, command) for pattern in INSTALL) or "pip install" in command:
@@ -108,7 +120,7 @@ def test_it_works(page: str, command: str, copy: Path) -> None:
         assert done.returncode == 0, done.stderr
         return
     if match := re.match(HELP, command):
-        done = call(copy, [sys.executable, "-m", match[1], "--help"])
+        done = served.call(match[1], ["--help"], copy, environment(copy))
         assert done.returncode == 0, done.stderr
         return
     if command.startswith("jupyter "):
@@ -124,7 +136,7 @@ def test_it_works(page: str, command: str, copy: Path) -> None:
     added = next((extra for pattern, extra in SHORT if re.match(pattern, command)), None)
     assert added is not None, f"{page} shows {command!r}, which no test knows how to try"
     words = [*shlex.split(command)[1:], *shlex.split(added)]
-    done = call(copy, [sys.executable, "-m", "oocr_lib.runner.cli", *words])
+    done = served.call("oocr_lib.runner.cli", words, copy, environment(copy))
     # The doctor may find this machine short of memory; everything else must be well.
     assert done.returncode == 0 or (command.startswith("oocr doctor") and done.returncode == 1), (
         done.stdout + done.stderr
