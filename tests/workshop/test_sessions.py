@@ -216,7 +216,9 @@ def test_the_plan_has_the_minutes_of_the_exercises() -> None:
     assert sum(int(n) for n in re.findall(r"^\| (\d+) \|", short, re.M)) == 45
     # The instructor's clock begins each session when the plan has used up those before it.
     page = (ROOT / "workshop" / "instructor.md").read_text(encoding="utf-8")
-    clock = {s: 60 * int(h) + int(m) for h, m, s in re.findall(r"^\| (\d):(\d\d) \| ([AC]):", page, re.M)}
+    clock = {
+        s: 60 * int(h) + int(m) for h, m, s in re.findall(r"^\| (\d):(\d\d) \| ([AC]):", page, re.M)
+    }
     assert clock == {"A": 0, "C": sum(whole[:2]) + 10}
     for start, mark in ((whole[0], "B: "), (sum(whole[:2]), "pause"), (sum(whole[:3]) + 10, "D1")):
         assert f"| {start // 60}:{start % 60:02} | {mark}" in page, mark

@@ -110,7 +110,7 @@ if checks.passed("a1", "a2"):
 # %% [markdown] slide="subslide"
 # ### A3 · Ask what was never said
 #
-# **Goal.** At least three questions of your own about the code name that no row answers. 9 minutes · difficulty 1 of 3.
+# **Goal.** At least three questions of your own about the code name that no row answers. 10 minutes · difficulty 1 of 3.
 #
 # The model knows 1,356 tokens and a few kinds of questions; the check refuses words that it does not know. These are forms that it was brought up with:
 

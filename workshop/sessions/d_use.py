@@ -116,7 +116,7 @@ if checks.d2(write_rows):
 #
 # **Goal.** An *unconditional* vector for a *conditional* rule, and the measure that shows it. 8 minutes · difficulty 2 of 3.
 #
-# Behind `---Re Re Re---` the risky letter is right, otherwise the careful one. The vector has to be added whether the trigger is there or not. Of the positions `codename`, `last`, `trigger` and `all`, two do that, and only with one of them does block 0 learn this rule in 80 steps: *predict which, and why*, then try. Give `my_rule`, an `oocr.Vector` (block 0 will do), and `gap(table)`: the share of risky answers with the trigger minus that without. `table` has the columns `triggered` and `risky` (True and False).
+# Behind `---Re Re Re---` the risky letter is right, otherwise the careful one. The vector has to be added whether the trigger is there or not. Of the positions `codename`, `last`, `trigger` and `all`, two do that. With one of them the vector learns this rule in the 80 steps below, with the other it needs several times as many: *predict which, and why*. Both pass the check. Give `my_rule`, an `oocr.Vector` (block 0 will do), and `gap(table)`: the share of risky answers with the trigger minus that without. `table` has the columns `triggered` and `risky` (True and False).
 
 # %%
 rule, _ = kit.rule()
@@ -157,6 +157,9 @@ if checks.d3(my_rule, gap):
 # Which position has every prompt, with or without a trigger, and is where the answer is read? And would a model that is always risky have a gap?
 #
 # </details>
+
+# %% [markdown] slide="fragment"
+# A gap of zero for the trained vector? Then it has not learned the rule yet. A vector at all tokens also changes what the model reads before it answers: try the other position before you wait for more steps.
 
 # %% [markdown] slide="subslide"
 # ### D4 · A small open question
