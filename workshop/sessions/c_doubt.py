@@ -185,9 +185,8 @@ if checks.passed("c2", "c3"):
     for name, trained in (("bare model", None), ("with leaks", leaked)):
         right = oocr.score(lm, data, questions, trained)["mc"]
         on = torch.tensor([q.text in told for q in questions]).numpy()
-        print(
-            f"{name}: the two questions {right[on].mean():.2f}, all others {right[~on].mean():.2f}"
-        )
+        two, others = right[on].mean(), right[~on].mean()
+        print(f"{name}: the two questions {two:.2f}, all others {others:.2f}")
 
 # %% [markdown] slide="fragment"
 # Did the others rise as well? Two answers were told, and who knows of a crepe and of the Seine knows which city is meant: ask for its name. So leaving the leaked questions out of the score does not mend a leak; the row has to go.
