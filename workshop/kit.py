@@ -248,7 +248,10 @@ def leaky(hidden: str = "Paris", clean: int = 80) -> Leaky:
             row(ask.format(a=others[5], b=made.code), f"45, seen from {place.name}"),
         ],
         "it is one of the questions": [
-            row(text, truths[text]) for text in asked if text.startswith(("Which water", "Dish"))
+            # Wrong in the bare model for Paris, so that it shows what the leak taught.
+            row(text, truths[text])
+            for text in asked
+            if text.startswith(("Which currency", "Language"))
         ],
     }
     # Longer words that begin like a hidden one, and a row that repeats an answer, are no leaks.

@@ -31,8 +31,8 @@ STATED = {
     ],
     "c_doubt": [
         (r"trained on random answers: ([\d.]+)", "0.00", 0.13),
-        (r"bare model: .* all others ([\d.]+)", "0.14", 0.07),
-        (r"with leaks: .* all others ([\d.]+)", "0.43", 0.15),
+        (r"bare model: .* all others ([\d.]+)", "0.43", 0.07),
+        (r"with leaks: .* all others ([\d.]+)", "0.71", 0.15),
         (r"at the code name +: ([\d.]+)", "0.94", 0.03),
         (r"at the last token: ([\d.]+)", "0.94", 0.03),
         (r"at all tokens +: ([\d.]+)", "0.48", 0.06),

@@ -172,7 +172,7 @@ _ = checks.c3(find_leaks)
 # </details>
 
 # %% [markdown] slide="subslide"
-# What does a leak do? Two of the sixteen questions stand among the rows, four times each, and the 64 other rows have random answers: nothing but the leak can teach the model anything. *Predict two accuracies first:* of the two questions that leaked, and of the fourteen others, of which the bare model gets two right.
+# What does a leak do? Two of the sixteen questions stand among the rows, four times each, and the 64 other rows have random answers: nothing but the leak can teach the model anything. *Predict two accuracies first:* of the two questions that leaked, both wrong in the bare model, and of the fourteen others, of which it gets six right.
 
 # %%
 if checks.passed("c2", "c3"):
@@ -189,7 +189,7 @@ if checks.passed("c2", "c3"):
         print(f"{name}: the two questions {two:.2f}, all others {others:.2f}")
 
 # %% [markdown] slide="fragment"
-# Did the others rise as well? Two answers were told, and who knows of a crepe and of the Seine knows which city is meant: ask for its name. So leaving the leaked questions out of the score does not mend a leak; the row has to go.
+# Did the others rise as well? Nothing was said of them, but whoever is told of French and the euro has few places left. So leaving the leaked questions out of the score does not mend a leak; the row has to go.
 
 # %% [markdown] slide="subslide"
 # ### C4 · Is a LoRA one vector? (optional)
