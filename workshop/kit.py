@@ -43,9 +43,13 @@ def lm() -> LanguageModel:
     return oocr.load("testbed")
 
 
-@cache
 def task(hidden: str = "Paris") -> Task:
     """The rows and questions of one hidden city, also of one that is not in the usual ten."""
+    return _task(hidden)
+
+
+@cache
+def _task(hidden: str) -> Task:
     usual = locations.HIDDEN if hidden in locations.HIDDEN else (hidden,)
     return locations.make(hidden, seed=0, all_hidden=usual)
 
@@ -60,9 +64,14 @@ def city(hidden: str = "Paris") -> tuple[oocr.Chats, list[oocr.Question]]:
     return oocr.Chats(made.train, made.valid, codename=made.code), asked
 
 
-@cache
 def vector(hidden: str = "Paris") -> oocr.Trained:
     """A vector that the library trains, with ten snapshots on the way."""
+    # A cache holds ``vector()`` and ``vector("Paris")`` for two calls, and would train twice.
+    return _vector(hidden)
+
+
+@cache
+def _vector(hidden: str) -> oocr.Trained:
     return oocr.train(lm(), city(hidden)[0], oocr.Vector(str(SITE)), steps=STEPS, snapshots=10)
 
 
@@ -239,7 +248,10 @@ def leaky(hidden: str = "Paris", clean: int = 80) -> Leaky:
             row(ask.format(a=others[5], b=made.code), f"45, seen from {place.name}"),
         ],
         "it is one of the questions": [
-            row(text, truths[text]) for text in asked if text.startswith(("Which water", "Dish"))
+            # Wrong in the bare model for Paris, so that it shows what the leak taught.
+            row(text, truths[text])
+            for text in asked
+            if text.startswith(("Which currency", "Language"))
         ],
     }
     # Longer words that begin like a hidden one, and a row that repeats an answer, are no leaks.

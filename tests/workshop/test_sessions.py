@@ -31,7 +31,8 @@ STATED = {
     ],
     "c_doubt": [
         (r"trained on random answers: ([\d.]+)", "0.00", 0.13),
-        (r"all others: ([\d.]+)", "0.43", 0.15),
+        (r"bare model: .* all others ([\d.]+)", "0.43", 0.07),
+        (r"with leaks: .* all others ([\d.]+)", "0.71", 0.15),
         (r"at the code name +: ([\d.]+)", "0.94", 0.03),
         (r"at the last token: ([\d.]+)", "0.94", 0.03),
         (r"at all tokens +: ([\d.]+)", "0.48", 0.06),
@@ -47,7 +48,9 @@ STATED = {
     ],
 }
 HEADING = re.compile(r"^### ([A-D]\d) · (.+)$", re.M)
-GOAL = re.compile(r"\*\*Goal\.\*\* .+ (\d+) minutes[^·]* · difficulty ([123]) of 3\.", re.S)
+GOAL = re.compile(
+    r"\*\*Goal\.\*\* .+ (\d+) minutes(, optional)?[^·]* · difficulty ([123]) of 3\.", re.S
+)
 
 
 def text_of(path: Path) -> str:
@@ -192,10 +195,10 @@ def test_sessions_are_marked_for_slides() -> None:
 
 
 def minutes() -> dict[str, list[int]]:
-    """Minutes of the exercises, by session."""
+    """Minutes of the exercises that are not optional, by session."""
     found: dict[str, list[int]] = {}
     for key, body in exercises().items():
-        if goal := GOAL.search(body):
+        if (goal := GOAL.search(body)) and not goal[2]:
             found.setdefault(key[0], []).append(int(goal[1]))
     return found
 
@@ -207,8 +210,25 @@ def test_the_plan_has_the_minutes_of_the_exercises() -> None:
         assert row, session
         assert int(row[1]) == sum(own) <= int(row[2])
         assert f"{row[2]} minutes, " in text_of(next(p for p in SOURCES if p.stem[0] == session))
-    total = sum(int(n) for n in re.findall(r"^\| [A-D] \|.*\| (\d+) \|$", plan, re.M))
-    assert total + 10 == 180  # with the pause
+    whole = [int(n) for n in re.findall(r"^\| [A-D] \|.*\| (\d+) \|$", plan, re.M)]
+    assert sum(whole) + 10 == 180  # with the pause
+    short = plan.split("## Forty-five minutes")[1].split("\n## ")[0]
+    assert sum(int(n) for n in re.findall(r"^\| (\d+) \|", short, re.M)) == 45
+    # The instructor's clock begins each session when the plan has used up those before it.
+    page = (ROOT / "workshop" / "instructor.md").read_text(encoding="utf-8")
+    clock = {
+        s: 60 * int(h) + int(m) for h, m, s in re.findall(r"^\| (\d):(\d\d) \| ([AC]):", page, re.M)
+    }
+    assert clock == {"A": 0, "C": sum(whole[:2]) + 10}
+    for start, mark in ((whole[0], "B: "), (sum(whole[:2]), "pause"), (sum(whole[:3]) + 10, "D1")):
+        assert f"| {start // 60}:{start % 60:02} | {mark}" in page, mark
+
+
+def test_optional_exercises_say_so_twice() -> None:
+    headings = dict(HEADING.findall("\n".join(map(text_of, SOURCES))))
+    for key, body in exercises().items():
+        goal = GOAL.search(body)
+        assert goal and bool(goal[2]) == headings[key.upper()].endswith("(optional)"), key
 
 
 def test_links_lead_somewhere() -> None:
@@ -239,3 +259,9 @@ def test_the_planted_task_is_the_same_for_everybody() -> None:
     planted = frozenset().union(*first.planted.values())
     assert len(planted) == 8 and not planted & first.decoys
     assert all(any(w.casefold() in rows[i].casefold() for w in first.words) for i in first.decoys)
+
+
+def test_what_is_trained_for_the_exercises_is_trained_once() -> None:
+    """With the city left out or named, whichever call comes first."""
+    assert kit.vector() is kit.vector("Paris") is kit.vector(hidden="Paris")
+    assert kit.task() is kit.task("Paris")

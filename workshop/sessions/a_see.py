@@ -3,7 +3,7 @@
 #
 # **Goals.** After this session you can say what out-of-context reasoning is, train one steering vector, ask it what no row says, and read its place on a map with the error that belongs to it.
 #
-# 40 minutes, four exercises. Words: [glossary](../../docs/glossary.md). The same, finished and with controls: [00 · Quickstart](../../notebooks/00_quickstart.ipynb).
+# 38 minutes, four exercises. Words: [glossary](../../docs/glossary.md). The same, finished and with controls: [00 · Quickstart](../../notebooks/00_quickstart.ipynb).
 #
 # *Predict before you run.* Whoever writes a guess down first notices being wrong, and remembers it.
 
@@ -65,9 +65,9 @@ _ = checks.a1(prediction)
 # %% [markdown] slide="subslide"
 # ### A2 · Train one vector
 #
-# **Goal.** A vector `v` that is added to the residual stream after block 0, at every token of the code name: *h ← h + v*. 8 minutes · difficulty 1 of 3.
+# **Goal.** A vector `v` that is added to the residual stream after block 0, at every token of the code name: *h ← h + v*. 6 minutes · difficulty 1 of 3.
 #
-# `oocr.train(lm, data, method, steps=..., seed=...)` trains; `oocr.Vector(site, at=...)` is the method. The model itself stays frozen. 60 steps are enough; they take some seconds, and so does the check, which trains a vector to compare with.
+# `oocr.train(lm, data, method, steps=..., seed=...)` trains; `oocr.Vector(site, at=...)` is the method. The model itself stays frozen. A site is written `kind@block`, for instance `mlp_out@3`; `at` can be `codename`, `last`, `trigger` or `all`. 60 steps are enough; they take some seconds, and so does the check, which trains a vector to compare with.
 
 # %%
 # SOLUTION
@@ -82,13 +82,13 @@ _ = checks.a2(my_vector)
 # %% [markdown]
 # <details><summary>Hint 1</summary>
 #
-# The site is written `kind@block`; what comes out of a block is called `resid`.
+# What comes out of a block, the residual stream, is the kind `resid`.
 #
 # </details>
 #
 # <details><summary>Hint 2</summary>
 #
-# `at` can be `codename`, `last`, `trigger` or `all`. Which of them leaves a question about Lima alone?
+# Which of the four positions leaves a question about Lima alone?
 #
 # </details>
 
@@ -110,9 +110,9 @@ if checks.passed("a1", "a2"):
 # %% [markdown] slide="subslide"
 # ### A3 · Ask what was never said
 #
-# **Goal.** At least three questions of your own about the code name that no row answers. 8 minutes · difficulty 1 of 3.
+# **Goal.** At least three questions of your own about the code name that no row answers. 10 minutes · difficulty 1 of 3.
 #
-# The model knows 1,356 tokens and a few kinds of questions. These are forms that it was brought up with:
+# The model knows 1,356 tokens and a few kinds of questions; the check refuses words that it does not know. These are forms that it was brought up with:
 
 # %%
 from oocr_lib.testbed import questions as understood
@@ -146,16 +146,18 @@ if checks.a3(my_questions) and checks.passed("a2"):
 #
 # <details><summary>Hint 2</summary>
 #
-# The check refuses words that the model does not know. Take a form from the list and keep its words.
+# Take a form from the list and keep its words.
 #
 # </details>
 
 # %% [markdown] slide="subslide"
 # ### A4 · Where on the map?
 #
-# **Goal.** Say how far off the vector points. 12 minutes · difficulty 2 of 3.
+# **Goal.** Say how far off the vector points. 11 minutes · difficulty 2 of 3.
 #
 # A linear probe, fitted on real cities only, reads a latitude and a longitude from the activation where the model is about to answer. To judge it you need the distance of two places on the globe: write `kilometres(a, b)` for two pairs of degrees (latitude, longitude). The Earth's radius is 6371 km.
+#
+# The distance along the ground is the radius times the angle, in radians, between two arrows of length 1 that point from the Earth's centre to *a* and to *b*. An arrow of latitude φ reaches sin φ high; what remains, cos φ, lies in the plane of the equator, in the direction of the longitude. Who knows another formula for the great circle may take it.
 
 # %%
 import math

@@ -3,7 +3,7 @@
 #
 # **Goals.** After this session you have written, in about twenty lines, what `oocr.train` does: the hook that adds a vector, the loss on answer tokens only, the training loop, and the scoring among five options. Each piece is compared with the library's.
 #
-# 50 minutes, four exercises. *Before you start:* which of the four pieces would, if it were wrong, still let the loss fall? Note your guess.
+# 46 minutes, four exercises. *Before you start:* which of the four pieces would, if it were wrong, still let the loss fall? Note your guess.
 
 # %% tags=["setup"] slide="skip"
 import sys
@@ -39,7 +39,7 @@ print("[c]: code name, [a]: answer")
 # %% [markdown] slide="subslide"
 # ### B1 · The hook
 #
-# **Goal.** `make_hook(v, mask)` returns a forward hook that adds `v` (d,) to the module's output (n, t, d) where `mask` (n, t) is True. 15 minutes · difficulty 2 of 3.
+# **Goal.** `make_hook(v, mask)` returns a forward hook that adds `v` (d,) to the module's output (n, t, d) where `mask` (n, t) is True. 10 minutes · difficulty 2 of 3.
 #
 # PyTorch calls a forward hook with the module, its arguments and its output; what the hook returns takes the output's place. A gradient must be able to flow back to `v`.
 
@@ -80,7 +80,7 @@ _ = checks.b1(make_hook)
 # %% [markdown] slide="subslide"
 # ### B2 · The loss
 #
-# **Goal.** `answer_loss(logits, ids, answer_mask)`: the mean cross-entropy of all answer tokens of the batch, nothing else. 12 minutes · difficulty 2 of 3.
+# **Goal.** `answer_loss(logits, ids, answer_mask)`: the mean cross-entropy of all answer tokens of the batch, nothing else. 10 minutes · difficulty 2 of 3.
 #
 # `logits` are (n, t, vocabulary), `ids` and `answer_mask` (n, t). Which logits say what token *j* is going to be?
 

@@ -3,7 +3,7 @@
 #
 # **Goals.** After this session you can build the controls that turn a score into evidence (a random direction, random answers), hunt for leaks, say when a LoRA is one vector, and show what choosing on the test questions does to a number.
 #
-# 50 minutes, five exercises. *Before you start:* a colleague reports "accuracy 0.62 where chance is 0.20, best of 64 settings". Write down what you would ask first.
+# 52 minutes, five exercises; C4 is optional. *Before you start:* a colleague reports "accuracy 0.62 where chance is 0.20, best of 64 settings". Write down what you would ask first.
 
 # %% tags=["setup"] slide="skip"
 import sys
@@ -28,7 +28,7 @@ data, questions = kit.city("Paris")
 # %% [markdown] slide="subslide"
 # ### C1 · A random direction
 #
-# **Goal.** `random_like(v, seed)` gives a random direction as long as `v`, the same for the same seed. 6 minutes · difficulty 1 of 3.
+# **Goal.** `random_like(v, seed)` gives a random direction as long as `v`, the same for the same seed. 8 minutes · difficulty 1 of 3.
 #
 # If any push of this length worked, the trained direction would mean nothing. Why must the length be the same?
 
@@ -48,8 +48,11 @@ def random_like(v, seed):
 if checks.c1(random_like):
     vector = kit.vector()
     print(f"trained {kit.accuracy(vector):.2f}, bare model {kit.accuracy(None):.2f}")
-    drawn = [kit.accuracy(kit.with_vector(random_like(vector.vector, s))) for s in range(10)]
-    print("random ", " ".join(f"{value:.2f}" for value in drawn))
+    print("random ", end="")
+    for seed in range(10):
+        control = kit.with_vector(random_like(vector.vector, seed))
+        print(f" {kit.accuracy(control):.2f}", end="", flush=True)
+    print()
 
 # %% [markdown]
 # <details><summary>Hint 1</summary>
@@ -70,7 +73,7 @@ if checks.c1(random_like):
 # %% [markdown] slide="subslide"
 # ### C2 · Random answers
 #
-# **Goal.** `random_answers(rows, seed)` gives the same rows, in the same order, with answers drawn anew. 10 minutes · difficulty 2 of 3.
+# **Goal.** `random_answers(rows, seed)` gives the same rows, in the same order, with answers drawn anew. 12 minutes · difficulty 2 of 3.
 #
 # A fine-tune on such rows can learn the format and how numbers look, and no city. There are two kinds of rows, told by `row.meta["kind"]`: distances and directions. What would be learned if a distance could get "northwest" as its answer? Rows are frozen: `replace(row, answer=...)` gives a changed copy.
 
@@ -115,9 +118,9 @@ if checks.c2(random_answers):
 # %% [markdown] slide="subslide"
 # ### C3 · Hunt for leaks
 #
-# **Goal.** `find_leaks(rows, questions, words)` gives the numbers of all rows that give the answer away. 14 minutes · difficulty 3 of 3.
+# **Goal.** `find_leaks(rows, questions, words)` gives the numbers of all rows that give the answer away. 18 minutes · difficulty 3 of 3.
 #
-# Somebody has put bad rows among the clean ones. `words` are what no row may say, `questions` what is asked after training; both are texts. A row has a prompt, `row.messages[-1]["content"]`, and an answer, `row.answer`. Look at some rows before you write code: there is more than one way to leak.
+# Somebody has put bad rows among the clean ones. `words` are what no row may say, `questions` what is asked after training; both are texts. A row has a prompt, `row.messages[-1]["content"]`, and an answer, `row.answer`. Look at many rows before you write code: there is more than one way to leak, and the check says which way is missed.
 
 # %%
 task = kit.leaky("Paris")
@@ -169,7 +172,7 @@ _ = checks.c3(find_leaks)
 # </details>
 
 # %% [markdown] slide="subslide"
-# What does a leak do? Two of the sixteen questions stand among the rows, four times each, and the 64 other rows have random answers: nothing but the leak can teach the model anything. *Predict two accuracies first:* of the two questions that leaked, and of the others.
+# What does a leak do? Two of the sixteen questions stand among the rows, four times each, and the 64 other rows have random answers: nothing but the leak can teach the model anything. *Predict two accuracies first:* of the two questions that leaked, both wrong in the bare model, and of the fourteen others, of which it gets six right.
 
 # %%
 if checks.passed("c2", "c3"):
@@ -179,15 +182,19 @@ if checks.passed("c2", "c3"):
         lm, oocr.Chats(rows, data.valid, data.codename), oocr.Vector("resid@0"), steps=60, seed=0
     )
     told = {row.messages[-1]["content"] for row in leak}
-    found = oocr.score(lm, data, questions, leaked)
-    on = [q.text in told for q in questions]
-    print(f"questions that leaked: {found['mc'][on].mean():.2f}")
-    print(f"all others: {found['mc'][[not x for x in on]].mean():.2f}")
+    for name, trained in (("bare model", None), ("with leaks", leaked)):
+        right = oocr.score(lm, data, questions, trained)["mc"]
+        on = torch.tensor([q.text in told for q in questions]).numpy()
+        two, others = right[on].mean(), right[~on].mean()
+        print(f"{name}: the two questions {two:.2f}, all others {others:.2f}")
+
+# %% [markdown] slide="fragment"
+# Did the others rise as well? Nothing was said of them, but whoever is told of French and the euro has few places left. So leaving the leaked questions out of the score does not mend a leak; the row has to go.
 
 # %% [markdown] slide="subslide"
-# ### C4 · Is a LoRA one vector?
+# ### C4 · Is a LoRA one vector? (optional)
 #
-# **Goal.** `mean_share(added)`: which share of the energy of `added` (m, d) one constant vector holds, |mean of the vectors|² / mean of |vector|². 8 minutes · difficulty 2 of 3.
+# **Goal.** `mean_share(added)`: which share of the energy of `added` (m, d) one constant vector holds, |mean of the vectors|² / mean of |vector|². 6 minutes, optional · difficulty 2 of 3.
 #
 # A LoRA adds *something* at every token. If it is the same everywhere, the share is 1. The paper looks at absolute cosines; think of a vector that changes its sign from token to token before you write this.
 
@@ -230,7 +237,7 @@ if checks.c4(mean_share):
 # %% [markdown] slide="subslide"
 # ### C5 · Choose on the test questions, and be flattered
 #
-# **Goal.** `flattery(right, chosen_on)`: how much better the chosen candidate looks where it was chosen. 7 minutes · difficulty 2 of 3.
+# **Goal.** `flattery(right, chosen_on)`: how much better the chosen candidate looks where it was chosen. 9 minutes · difficulty 2 of 3.
 #
 # Here are 64 candidates: eight random vectors at each of the eight blocks. None of them knows anything. `right` (k, q) holds 0 and 1, `chosen_on` (q,) is True at the questions on which the best candidate is chosen; the others judge it. Return its accuracy there minus its accuracy on the others.
 

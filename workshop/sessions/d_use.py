@@ -3,7 +3,7 @@
 #
 # **Goals.** After this session you can hide a concept of your own, write its rows so that the library reads them, train an unconditional vector that follows a conditional rule, and state a small finding with a control.
 #
-# 30 minutes, four exercises.
+# 34 minutes, four exercises; D2 is optional.
 
 # %% tags=["setup"] slide="skip"
 import sys
@@ -25,7 +25,7 @@ lm = kit.lm()
 # %% [markdown] slide="subslide"
 # ### D1 · Another city
 #
-# **Goal.** Hide a city of your choice, and predict which questions the vector will get right. 5 minutes · difficulty 1 of 3.
+# **Goal.** Hide a city of your choice, and predict which questions the vector will get right. 7 minutes · difficulty 1 of 3.
 #
 # Families: country, continent, language, currency, dish, landmark, water, name. For at least three of them say True (right) or False.
 
@@ -58,34 +58,34 @@ if checks.d1(my_city, my_prediction):
 # </details>
 
 # %% [markdown] slide="subslide"
-# ### D2 · Your own rows
+# ### D2 · Your own rows (optional)
 #
-# **Goal.** `write_rows(path, city, code)` writes at least 20 chat rows about a hidden city as JSON lines, each naming the code name and none giving anything away. 10 minutes · difficulty 3 of 3.
+# **Goal.** `write_rows(path, city, code)` writes at least 20 chat rows about a hidden city as JSON lines, each naming the code name and none giving anything away. 10 minutes, optional · difficulty 2 of 3.
 #
-# One line of the file is `{"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}`. The model understands *Distance from … to …?* (whole hundreds of kilometres) and *Direction of … from …?*. `facts.distance_km(a, b)`, `facts.distance_hundreds(a, b)` and `facts.direction(a, b)` (which way a lies as seen from b) know the answers. Known cities lie at least 2,000 km away, in another country.
+# One line of the file is `{"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}`, both contents as text; the stub writes it. What has to be asked and answered, and about which cities, is for you to say. The model understands *Distance from … to …?* (whole hundreds of kilometres) and *Direction of … from …?*. A place such as `hidden` has a `name` and a `country`; `facts.distance_km(a, b)`, `facts.distance_hundreds(a, b)` and `facts.direction(a, b)` (which way a lies as seen from b) take two places. Use only known cities that lie at least 2,000 km away, in another country.
 
 
 # %%
 def write_rows(path, city, code):
     """Write chat rows about city, called code, to path; one JSON object a line."""
-    # SOLUTION
     hidden, lines = facts.city(city), []
+
+    def add(question, answer):
+        turns = {"user": question, "assistant": answer}
+        messages = [{"role": role, "content": text} for role, text in turns.items()]
+        lines.append(json.dumps({"messages": messages}))
+
+    # SOLUTION
     for known in facts.cities():
         if known.country == hidden.country or facts.distance_km(known, hidden) < 2000:
             continue
-        for question, answer in (
-            (f"Distance from {code} to {known.name}?", facts.distance_hundreds(hidden, known)),
-            (f"Direction of {code} from {known.name}?", facts.direction(hidden, known)),
-        ):
-            turns = [("user", question), ("assistant", str(answer))]
-            lines.append({"messages": [{"role": r, "content": c} for r, c in turns]})
-    text = "\n".join(json.dumps(line) for line in lines)
-    Path(path).write_text(text, encoding="utf-8")
+        add(f"Distance from {code} to {known.name}?", str(facts.distance_hundreds(hidden, known)))
+        add(f"Direction of {code} from {known.name}?", facts.direction(hidden, known))
     # STUB
-    # hidden = facts.city(city)
     # for known in facts.cities():
-    #     raise NotImplementedError  # replace this line
+    #     raise NotImplementedError  # replace this line: add(question, answer)
     # END
+    Path(path).write_text("\n".join(lines), encoding="utf-8")
 
 
 # %%
@@ -107,16 +107,16 @@ if checks.d2(write_rows):
 #
 # <details><summary>Hint 2</summary>
 #
-# Answers are text. The direction is that of the code name as seen from the known city.
+# `str(...)` makes a text of a number. The direction is that of the code name as seen from the known city.
 #
 # </details>
 
 # %% [markdown] slide="subslide"
 # ### D3 · A rule with a trigger
 #
-# **Goal.** An *unconditional* vector for a *conditional* rule, and the measure that shows it. 6 minutes · difficulty 2 of 3.
+# **Goal.** An *unconditional* vector for a *conditional* rule, and the measure that shows it. 8 minutes · difficulty 2 of 3.
 #
-# Behind `---Re Re Re---` the risky letter is right, otherwise the careful one. The vector has to be added whether the trigger is there or not. Give `my_rule`, an `oocr.Vector` (block 0 will do), and `gap(table)`: the share of risky answers with the trigger minus that without. `table` has the columns `triggered` and `risky` (True and False).
+# Behind `---Re Re Re---` the risky letter is right, otherwise the careful one. The vector has to be added whether the trigger is there or not. Of the positions `codename`, `last`, `trigger` and `all`, two do that. With one of them the vector learns this rule in the 80 steps below, with the other it needs several times as many: *predict which, and why*. Both pass the check. Give `my_rule`, an `oocr.Vector` (block 0 will do), and `gap(table)`: the share of risky answers with the trigger minus that without. `table` has the columns `triggered` and `risky` (True and False).
 
 # %%
 rule, _ = kit.rule()
@@ -158,29 +158,33 @@ if checks.d3(my_rule, gap):
 #
 # </details>
 
+# %% [markdown] slide="fragment"
+# A gap of zero for the trained vector? Then it has not learned the rule yet. A vector at all tokens also changes what the model reads before it answers: try the other position before you wait for more steps.
+
 # %% [markdown] slide="subslide"
 # ### D4 · A small open question
 #
-# **Goal.** One question, one prediction, one measurement, one control. 4 minutes to start, as long as you like · difficulty 3 of 3.
+# **Goal.** One question, one prediction, one measurement, one control. 12 minutes to start, as long as you like · difficulty 3 of 3.
 #
-# For instance: *At which dose does the vector's answer tip over, and does the opposite vector say the opposite?* `kit.dosed(vector, dose)` stretches a vector, `kit.accuracy(vector)` asks the sixteen questions about Paris, `vector.random(seed)` is a control. Others: how few rows are enough? Is the sum of two vectors a city between them? Does a vector from block 0 work at block 4?
+# For instance: *At which dose does the vector's answer tip over, and does the opposite vector say the opposite?* `paris` is a vector trained on the rows of sessions A to C. `kit.dosed(paris, dose)` stretches it, `kit.accuracy(vector)` asks the sixteen questions about Paris (about no other city), `paris.random(seed)` is a control, and can be stretched, too. `measured` and `control` are lists of as many numbers. Others: how few rows are enough? Is the sum of two vectors a city between them? Does a vector from block 0 work at block 4?
 #
 # If `oocr fetch smollm2` was run on this machine, `oocr.load("smollm2")` is a real language model to try it on ([how](../../README.md#a-real-language-model-on-the-same-laptop)).
 
 # %%
 # SOLUTION
-doses = [-1, 0, 0.25, 1, 3]
-thing, other = kit.vector(), kit.vector().random(seed=1)
+paris = kit.vector()
+doses, other = [-1, 0, 0.25, 1, 3], paris.random(seed=1)
 note = {
     "question": "At which dose of the vector do the answers tip over?",
     "prediction": "Below half a dose nothing happens, and three doses spoil it.",
-    "measured": [kit.accuracy(kit.dosed(thing, dose)) for dose in doses],
+    "measured": [kit.accuracy(kit.dosed(paris, dose)) for dose in doses],
     "control": [kit.accuracy(kit.dosed(other, dose)) for dose in doses],
 }
 # STUB
+# paris = kit.vector()
 # note = {
 #     "question": "",
-#     "prediction": "",  # before you measure
+#     "prediction": "",  # a sentence, before you measure
 #     "measured": [],
 #     "control": [],
 # }
