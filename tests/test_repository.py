@@ -17,8 +17,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from oocr_lib.runner.notebook_checks import MACHINE_PATH
 from oocr_lib.util.paths import ROOT
+from tests.notebook_contract import MACHINE_PATH
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]

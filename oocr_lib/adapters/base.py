@@ -112,11 +112,6 @@ class Adapter(Protocol):
         """Write state, config and the model it belongs to into one safetensors file."""
 
 
-def count_parameters(adapter: Adapter) -> int:
-    """Number of trainable scalars."""
-    return sum(parameter.numel() for parameter in adapter.parameters())
-
-
 class Saved:
     """Every adapter belongs to one model, the first that it is attached to, and is saved with it.
 

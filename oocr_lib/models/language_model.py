@@ -179,10 +179,6 @@ class LanguageModel:
         """Dotted name of the MLP's last linear map in block ``i``."""
         return self.projection(i, "down")
 
-    def mlp_projections(self, i: int) -> list[str]:
-        """Dotted names of all linear maps of the MLP in block ``i``."""
-        return list(self.projections(i).values())
-
     def _check_block(self, i: int) -> None:
         if not 0 <= i < self.n_blocks:
             raise UserError(

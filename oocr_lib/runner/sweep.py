@@ -203,30 +203,6 @@ def _write(runs: Sequence[Path], path: Path, *, must: bool = False) -> Iterator[
     yield f"Table of {made['folder'].nunique()} runs: {path.name} in {path.parent.name}/"
 
 
-def lines(made: pd.DataFrame, metric: str, x: str, by: str = "method") -> pd.DataFrame:
-    """One metric over a numeric parameter, a line each ``by``: what ``plots.layer_sweep`` draws.
-
-    ``plot`` draws it in one call, and takes any parameter.
-
-    Args:
-        made: of ``table`` or read from ``sweep.csv``.
-        metric: ``family/measure`` for all methods, or ``family/method/measure``.
-        x: a parameter with numbers.
-        by: a column whose values are lines.
-
-    Returns:
-        Columns ``method`` (the line), ``block`` (x), ``value, low, high, n``: the mean over the
-        runs that differ in nothing but other parameters, with a 95 % bootstrap interval.
-
-    Raises:
-        UserError: an unknown metric or column, or an x without numbers.
-    """
-    rows = _rows(made, metric, x, by)
-    if not pd.api.types.is_numeric_dtype(rows[x]):
-        raise UserError(f"Parameter {x!r} has no numbers. Allowed as x: numbers; or use plot.")
-    return _means(rows, x, by).rename(columns={"x": "block"})
-
-
 def plot(
     source: pd.DataFrame | str | Path,
     metric: str,

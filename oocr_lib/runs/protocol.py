@@ -206,21 +206,6 @@ def intervals(
 
 
 @checked
-def family_intervals(table: pd.DataFrame, measures: dict[str, str]) -> dict[str, Interval]:
-    """Intervals under the keys of ``metrics.json``: ``family/method/name``.
-
-    Args:
-        measures: column of ``table`` to the name in ``metrics.json``, ``{"mc": "mc5"}``.
-    """
-    made: dict[str, Interval] = {}
-    for (family, method), part in table.groupby(["family", "method"], sort=False):
-        for column, name in measures.items():
-            key = f"{str(family).replace(' ', '_')}/{method}/{name}"
-            made[key] = interval(part, column)
-    return made
-
-
-@checked
 def readable(found: dict[str, Interval], columns: Sequence[str]) -> pd.DataFrame:
     """A table to read: one row a method, one column for each ``family/measure`` asked for."""
     wanted = {tuple(column.split("/")): column for column in columns}
@@ -231,12 +216,6 @@ def readable(found: dict[str, Interval], columns: Sequence[str]) -> pd.DataFrame
         if column:
             cells[column][method] = str(measured)
     return pd.DataFrame(cells)
-
-
-@checked
-def text(table: pd.DataFrame | pd.Series) -> str:
-    """A table of numbers to print: two decimals, and no minus before what rounds to zero."""
-    return str(table.to_string(float_format="{:z.2f}".format))
 
 
 @checked

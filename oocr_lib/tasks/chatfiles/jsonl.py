@@ -4,34 +4,29 @@ One object a line with the key ``messages``; each message has ``role`` and ``con
 order. The published files differ in the rest: non-ASCII letters raw or escaped, LF or CRLF, a line
 break at the end or none. ``Style`` holds these choices; lines that the style would write otherwise,
 those with other keys (``id``) or content in parts among them, are kept as they were found. ``load``
-reads a file for writing it again, ``stream`` reads one chat at a time. The arrays that Functions
-writes beside its files are in ``dataset_json``.
+reads a file for writing it again. The arrays that Functions writes beside its files are in
+``dataset_json``.
 """
 
 from __future__ import annotations
 
 import json
 from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from statistics import mean, median
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from oocr_lib.tasks.base import Row
 from oocr_lib.tasks.chatfiles import chats as chats_module
 from oocr_lib.tasks.chatfiles.chats import (
     Chat,
-    balance,
     check_messages,
     check_weight,
     from_rows,
-    is_null,
-    prompt_text,
 )
 from oocr_lib.tasks.chatfiles.dataset_json import load as load_dataset_json
 from oocr_lib.tasks.chatfiles.file_bytes import FileBytes, LazyRows, MarkedLines
@@ -44,12 +39,10 @@ __all__ = [
     "Chat",
     "ChatFile",
     "Style",
-    "describe",
     "from_rows",
     "letter_rows",
     "load",
     "load_dataset_json",
-    "stream",
     "to_rows",
     "write",
 ]
@@ -128,17 +121,6 @@ class ChatFile:
     def __len__(self) -> int:
         return len(self.rows)
 
-    @property
-    def blank(self) -> tuple[int, ...]:
-        """Line numbers of blank lines."""
-        rows = self.lines if isinstance(self.lines, range) else set(self.lines)
-        return tuple(sorted(number for number in self.kept if number not in rows))
-
-    @property
-    def null(self) -> tuple[int, ...]:
-        """Line numbers of rows whose answer is null."""
-        return tuple(n for n, chat in zip(self.lines, self.rows, strict=True) if is_null(chat))
-
     def pieces(self) -> Iterator[bytes]:
         """The file's bytes, line by line, as it was read."""
         last = max(self.lines[-1], max(self.kept, default=0))
@@ -177,25 +159,6 @@ def _lines(file: BinaryIO, path: AnyPath) -> Iterator[tuple[int, bytes, Chat | N
         yield number, raw, chat
     if not found:
         raise UserError(f"File {str(path)!r} has no rows. Allowed: at least one chat.")
-
-
-@checked
-def stream(path: AnyPath) -> Iterator[Chat]:
-    """The chats of a file, one at a time; blank lines are passed over (``describe`` counts them).
-
-    Raises:
-        UserError: no such file (at once); while reading, a line that is not UTF-8, not JSON or
-            not a chat, named by its number, or a file without rows.
-    """
-    require_file(path)
-
-    def chats() -> Iterator[Chat]:
-        with open(path, "rb") as file:
-            for _, _, chat in _lines(file, path):
-                if chat is not None:
-                    yield chat
-
-    return chats()
 
 
 def _broken(raw: bytes) -> tuple[bytes, str]:
@@ -240,7 +203,8 @@ def load(path: AnyPath) -> ChatFile:
     style is that of most lines; separators are those of the first row.
 
     Raises:
-        UserError: as ``stream``.
+        UserError: no such file; a line that is not UTF-8, not JSON or not a chat, named by its
+            number; a file without rows.
     """
     require_file(path)
     data = Path(path).read_bytes()
@@ -317,40 +281,3 @@ def to_rows(
     """
     lines = chats.lines if isinstance(chats, ChatFile) else None
     return chats_module.to_rows(chats, separator=separator, drop_null=drop_null, lines=lines)
-
-
-@checked
-def describe(path: AnyPath) -> dict[str, Any]:
-    """Counts that show what a file holds, ready for JSON.
-
-    Returns:
-        ``rows``, ``prompts`` (distinct), ``turns`` (rows by order of roles), ``answers`` (the ten
-        most frequent) and ``distinct_answers``, ``words`` (per prompt: min, median, mean, max),
-        ``null_answers``, ``blank_lines``, ``kept_lines`` (spelled otherwise), ``style``.
-
-    Raises:
-        UserError: as ``load``.
-    """
-    file = load(path)
-    prompts, words = set[int](), array("q")
-    turns, answers = Counter[str](), Counter[str]()
-    for chat in file:
-        prompt = prompt_text(chat)
-        prompts.add(hash(prompt))  # 64 bits: the texts themselves would be the file once more
-        words.append(len(prompt.split()))
-        turns[" ".join(turn["role"] for turn in chat)] += 1
-        answer = chat[-1]["content"]
-        if chat[-1]["role"] == "assistant" and answer is not None:
-            answers[answer] += 1
-    return {
-        "rows": len(file),
-        "prompts": len(prompts),
-        "turns": dict(turns),
-        "answers": balance(answers),
-        "distinct_answers": len(answers),
-        "words": dict(min=min(words), median=median(words), mean=mean(words), max=max(words)),
-        "null_answers": len(file.null),
-        "blank_lines": len(file.blank),
-        "kept_lines": len(file.kept) - len(file.blank),
-        "style": asdict(file.style),
-    }
