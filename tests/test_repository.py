@@ -25,7 +25,7 @@ PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DECLARED = [*PROJECT["dependencies"], *(text for group in EXTRAS.values() for text in group)]
 #: Needed while running, imported by name nowhere in the library.
-RUN_BY_OTHERS = {"ipykernel", "jinja2", "jsonschema"}
+RUN_BY_OTHERS = {"ipykernel", "jsonschema"}
 #: Pinned for other systems and Pythons only: Windows, macOS, and what papermill needs on 3.12.
 ELSEWHERE = set(
     "colorama pywinpty appnope "
