@@ -8,7 +8,7 @@ c cities.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
@@ -99,8 +99,7 @@ def across(vectors: Mapping[tuple[str, int], Tensor], seed: int = 0) -> pd.DataF
         if part.empty:
             continue
         found = bootstrap(_pseudo_values(part), seed=seed)
-        ends = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
-        rows.append({"relation": relation, **ends, "pairs": len(part)})
+        rows.append({"relation": relation, **asdict(found), "pairs": len(part)})
     return pd.DataFrame(rows)
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,9 +84,8 @@ def table(folders: Sequence[Path]) -> pd.DataFrame:
         for name, value in values.items():
             known.setdefault(name, set()).add(str(value))
         for key, found in metrics.load(folder / metrics.FILE).values.items():
-            measured = dict(zip(_MEASURED, (*key.split("/"), found.value), strict=False))
-            ends = {"low": found.low, "high": found.high, "n": found.n}
-            rows.append({**values, **measured, **ends, "folder": folder.name})
+            named = dict(zip(_MEASURED, key.split("/"), strict=False))
+            rows.append({**values, **named, **asdict(found), "folder": folder.name})
     if not rows:
         raise UserError(f"None of {len(folders)} runs is finished. Run the sweep first.")
     varied = [name for name, several in known.items() if len(several) > 1]
@@ -275,6 +275,5 @@ def _means(rows: pd.DataFrame, x: str, by: str) -> pd.DataFrame:
     drawn = []
     for (line, at), part in rows.groupby([by, x], sort=False):
         found = bootstrap(part["value"])
-        ends = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
-        drawn.append({"method": str(line), "x": at, **ends})
+        drawn.append({"method": str(line), "x": at, **asdict(found)})
     return pd.DataFrame(drawn)

@@ -8,7 +8,7 @@ by concept, because runs on the same concept are not independent.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
@@ -193,15 +193,7 @@ def intervals(
     rows = []
     for key, part in table.groupby(list(by), sort=False):
         found = interval(part, measure, drawn)
-        rows.append(
-            {
-                **dict(zip(by, key, strict=True)),
-                "value": found.value,
-                "low": found.low,
-                "high": found.high,
-                "n": found.n,
-            }
-        )
+        rows.append({**dict(zip(by, key, strict=True)), **asdict(found)})
     return pd.DataFrame(rows)
 
 
@@ -221,16 +213,9 @@ def readable(found: dict[str, Interval], columns: Sequence[str]) -> pd.DataFrame
 @checked
 def bars(found: dict[str, Interval], family: str, measure: str) -> pd.DataFrame:
     """The rows that ``plots.method_bars`` draws: ``method, value, low, high, n``."""
-    rows = []
-    for key, m in found.items():
-        if key.split("/")[0] == family and key.split("/")[2] == measure:
-            rows.append(
-                {
-                    "method": key.split("/")[1],
-                    "value": m.value,
-                    "low": m.low,
-                    "high": m.high,
-                    "n": m.n,
-                }
-            )
-    return pd.DataFrame(rows)
+    keys = [(key, *key.split("/")) for key in found]
+    return pd.DataFrame(
+        {"method": method, **asdict(found[key])}
+        for key, its_family, method, its_measure in keys
+        if (its_family, its_measure) == (family, measure)
+    )

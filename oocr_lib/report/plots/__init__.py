@@ -14,12 +14,11 @@ from __future__ import annotations
 
 from oocr_lib.report.plots.bars import family_bars, method_bars, option_bars
 from oocr_lib.report.plots.base import Chart, alt, png, style
-from oocr_lib.report.plots.dots import dot_panels
 from oocr_lib.report.plots.geography import coastlines
 from oocr_lib.report.plots.heads import head_maps
 from oocr_lib.report.plots.lines import layer_sweep, line_panels, pretraining_curve
 from oocr_lib.report.plots.meanings import COLORS, LABELS, MARKERS, METHODS
-from oocr_lib.report.plots.scatter import distance_scatter, relation_scatter
+from oocr_lib.report.plots.scatter import distance_scatter, dot_panels, relation_scatter
 from oocr_lib.report.plots.world import world_map
 from oocr_lib.world.facts import great_circle_km as distance_km
 
