@@ -203,7 +203,7 @@ def test_the_vocabulary_is_fixed_and_small() -> None:
 
 
 def test_it_loads_with_autotokenizer_alone(tmp_path: Path) -> None:
-    tokenizer.save(tmp_path)
+    tokenizer.build().save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     assert loaded.is_fast and len(loaded) == len(built())
     assert loaded.chat_template == built().chat_template

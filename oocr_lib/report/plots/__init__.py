@@ -2,7 +2,7 @@
 
 Start reading in ``meanings.py`` (which color stands for what) and ``base.py`` (style, legend, the
 figure class), then one file per shape:
-``bars.py``, ``dots.py``, ``lines.py``, ``scatter.py``, ``heads.py``, ``world.py``. Tables are
+``bars.py``, ``lines.py``, ``scatter.py``, ``heads.py``, ``world.py``. Tables are
 pandas data frames or plain lists of dictionaries; a missing column is a one-line ``UserError``.
 
 >>> figure = option_bars(["Paris", "Lyon"], {"base": [0.5, 0.5]}, "Which city?")
