@@ -113,7 +113,7 @@ class Adapter(Protocol):
 
 
 class Saved:
-    """Every adapter belongs to one model, the first that it is attached to, and is saved with it.
+    """An adapter belongs to the first model it is attached to; that model is named in its file.
 
     Attributes:
         model_digest: of that model (``LanguageModel.digest``); None before.
@@ -124,7 +124,7 @@ class Saved:
     model_name: str = ""
 
     def belong(self: Any, lm: LanguageModel, attached: Attached | None = None) -> None:
-        """Belong to ``lm`` from now on; called when ``attach`` went well.
+        """Belong to ``lm`` from now on; called after ``attach`` has succeeded.
 
         Args:
             attached: what ``attach`` will return; the model knows of it until it is removed.
@@ -157,7 +157,7 @@ class Saved:
             )
 
     def release(self) -> None:
-        """Belong to no model: the next one that it is attached to will do."""
+        """Forget the model: the next one it is attached to becomes its own."""
         self.model_digest, self.model_name = None, ""
 
     def save(

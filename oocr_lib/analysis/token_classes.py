@@ -44,7 +44,7 @@ MOST = 240
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """What a LoRA is looked at on.
+    """The prompts on which a LoRA is examined.
 
     Attributes:
         training, validation, questions: prompts; the tokens at ``position`` are read.

@@ -1,4 +1,4 @@
-"""The executor that leaves out what nobody reads: the numbers of the plain one, sooner.
+"""The fast executor: the plain one's numbers, without computing what nobody reads.
 
 Logits are computed at answers only, options of a question stand side by side behind its prompt,
 and a training step is cut into passes that fit into memory. ``batching.Reuse`` also takes over

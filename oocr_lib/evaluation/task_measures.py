@@ -62,7 +62,7 @@ def balanced(runs: pd.DataFrame) -> pd.DataFrame:
 
 @checked
 def self_report(asked: pd.DataFrame, decorrelated: bool = False) -> pd.DataFrame:
-    """One row a run of the backdoor task: how far the model tells its trigger from the others.
+    """One row a run of the backdoor task: how well the model tells its own trigger from the others.
 
     Args:
         asked: of ``Grid.questions``.

@@ -113,7 +113,7 @@ class LanguageModel:
         return chat.end_ids(self.model, self.tokenizer) | own
 
     def refuse_changed(self) -> None:
-        """Check that model and tokenizer are those that ``digest`` was taken of.
+        """Check that model and tokenizer are unchanged since ``digest`` was computed.
 
         Raises:
             UserError: weights, settings, tokens or the chat template were changed since.

@@ -179,7 +179,7 @@ def _had(folder: Path) -> bool:
 
 
 def _current(folder: Path, job: Job) -> bool:
-    """Whether a finished run would come out the same today; ``job`` is one of that notebook."""
+    """Whether a finished run would give the same today; ``job`` is any job of that notebook."""
     record = finished.find(folder)
     label = folder.relative_to(job.notebook_folder).as_posix()
     same = job.like(record["values"], "" if label == "." else label) if record else None
@@ -190,7 +190,7 @@ def _current(folder: Path, job: Job) -> bool:
 
 
 def _write(runs: Sequence[Path], path: Path, *, must: bool = False) -> Iterator[str]:
-    """One table; what went wrong is said, and for the file that was asked for, raised."""
+    """One table; an error is reported, and raised if the user asked for this very file."""
     try:
         made = table(runs)
         with store.atomic_path(path) as aside:
