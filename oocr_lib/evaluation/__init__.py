@@ -1,5 +1,5 @@
 """From questions to scores.
 
 ``scores.score`` asks a list of them, ``generation`` writes replies, ``judging`` says whether a
-reply is right, ``task_measures`` has what single tasks are measured by.
+reply is right, ``rules`` and ``definitions`` measure single tasks.
 """

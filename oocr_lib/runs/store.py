@@ -201,7 +201,9 @@ class RunStore:
             content["check"] = identity(content)
             store.write_json(partial / _RUN, content)
             while (run := self._read(content["id"])) is None:
-                if final.exists():  # damaged: a folder can only be moved to a free name
+                # Damaged, unless another process finished it since the first look. A folder can
+                # only be moved to a free name.
+                if final.exists() and self._read(content["id"]) is None:
                     _discard(final)
                 try:
                     partial.rename(final)

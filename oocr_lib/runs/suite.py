@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import pandas as pd
 
 from oocr_lib import tasks
-from oocr_lib.evaluation import task_measures
+from oocr_lib.evaluation import definitions, rules
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.runs import presets, protocol as comparison
 from oocr_lib.runs.grid import Grid, Job
@@ -51,7 +51,7 @@ Pairs = list[tuple[str, int]]
 #: Question families that ``accuracy`` needs; None: all.
 FAMILIES: dict[str, tuple[str, ...] | None] = {
     "locations": None,
-    "functions": task_measures.STATEMENTS,
+    "functions": definitions.STATEMENTS,
     "risk": ("risk",),
     "backdoor": ("triggered", "untriggered"),
 }
@@ -176,13 +176,11 @@ def accuracy(task: str, runs: pd.DataFrame) -> pd.DataFrame:
         "locations": lambda table: table[table["family"] == "all"].rename(
             columns={"mc": "accuracy"}
         ),
-        "functions": lambda table: task_measures.definition(table).rename(
-            columns={"mc": "accuracy"}
-        ),
+        "functions": lambda table: definitions.definition(table).rename(columns={"mc": "accuracy"}),
         "risk": lambda table: table[table["family"] == "risk"].rename(
             columns={"p_truth": "accuracy"}
         ),
-        "backdoor": lambda table: task_measures.balanced(table).rename(columns={"mc": "accuracy"}),
+        "backdoor": lambda table: rules.balanced(table).rename(columns={"mc": "accuracy"}),
     }
     kept = ["method", "concept", "seed", "block", "run", "valid_loss", "accuracy"]
     return measure[choose(task, measure, "task")](runs)[kept].reset_index(drop=True)
