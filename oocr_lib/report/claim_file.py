@@ -63,7 +63,7 @@ class Amendment:
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """A claim that was asked wrongly: since when it counts no longer, and why.
+    """A claim that was asked wrongly: from which day it no longer counts, and why.
 
     Its checks go on being judged, and the verdict of its rule stays readable.
     """

@@ -281,7 +281,7 @@ def _of_others(rows: Sequence[Row], places: Sequence[int]) -> set[str]:
 
 
 def _check_answers(kind: str, answers: Sequence[str], what: str, instead: str) -> None:
-    """A control that keeps every answer would be the very run that it stands against."""
+    """A control that keeps every answer would be the very run it is compared with."""
     if len(answers) < 2:
         raise UserError(
             f"Rows of kind {kind!r} all have the answer {answers[0]!r}: {what}, it would stay the "

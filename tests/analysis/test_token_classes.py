@@ -10,7 +10,8 @@ from torch import Tensor
 
 from oocr_lib.adapters import LoraAdapter
 from oocr_lib.analysis import constancy, token_classes
-from oocr_lib.analysis.token_classes import CLASSES, Texts, by_class, measured, split
+from oocr_lib.analysis.constancy import added
+from oocr_lib.analysis.token_classes import CLASSES, Texts, measured, split
 from oocr_lib.encoding import Batch, Encoded
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site
@@ -100,6 +101,11 @@ def test_classes_hold_the_tokens_that_they_name() -> None:
     assert found["unrelated"] == ids(list(seen.unrelated), "all")
 
 
+def by_class(lm: LanguageModel, adapter: LoraAdapter, site: Site) -> dict[str, Tensor]:
+    """What ``adapter`` adds, by passes of the whole model: the reference of ``Bench``."""
+    return split(lm, texts(), lambda batch: added(lm, adapter, batch, site))
+
+
 def test_a_random_lora_is_as_large_and_adds_something_else() -> None:
     lm = tiny.language_model()
     trained = LoraAdapter([1], rank=2)
@@ -110,7 +116,7 @@ def test_a_random_lora_is_as_large_and_adds_something_else() -> None:
     for (name, a), b in zip(trained.state().items(), drawn.state().values(), strict=True):
         assert float(a.norm()) == pytest.approx(float(b.norm())), name
         assert not torch.allclose(a, b)
-    ours, theirs = (by_class(lm, x, texts(), Site(1, "mlp_out"))["other"] for x in (trained, drawn))
+    ours, theirs = (by_class(lm, x, Site(1, "mlp_out"))["other"] for x in (trained, drawn))
     assert ours.shape == theirs.shape and not torch.allclose(ours, theirs)
 
 
@@ -126,10 +132,10 @@ def test_inputs_are_those_of_the_adapted_map() -> None:
     for weight in lora.parameters():
         weight.data.normal_(0, 0.3, generator=torch.Generator().manual_seed(4))
     a, b = lora.matrices(lm.down_projection(1))
-    added = bench.added(lora)
+    seen = bench.added(lora)
     for name in CLASSES:
         expected = found[name] @ a.T @ b.T * (lora.alpha / lora.rank)
-        assert torch.allclose(added["module"][name], expected.detach(), atol=1e-4), name
+        assert torch.allclose(seen["module"][name], expected.detach(), atol=1e-4), name
 
 
 def test_a_bench_sees_what_the_whole_model_shows() -> None:
@@ -141,7 +147,7 @@ def test_a_bench_sees_what_the_whole_model_shows() -> None:
             weight.data.normal_(0, 0.3, generator=torch.Generator().manual_seed(4))
         found = token_classes.Bench(lm, texts(), 1).added(lora)
         for place, kind in (("module", "mlp_out"), ("stream", "resid")):
-            slow = by_class(lm, lora, texts(), Site(1, kind))
+            slow = by_class(lm, lora, Site(1, kind))
             for name in CLASSES:
                 assert torch.allclose(found[place][name], slow[name], atol=1e-4), (place, name)
     with pytest.raises(UserError, match="block 1 alone"):

@@ -1,4 +1,4 @@
-"""The one table of what is drawn how: a color means one thing in every figure.
+"""The one table of colors, markers and labels: a color means the same in every figure.
 
 A color stands for a method, a task, a relation between runs or a kind of number. Variants of one
 meaning (a part of a LoRA, the signed form of a cosine) keep its color and differ in hatch, line and
