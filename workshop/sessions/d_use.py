@@ -159,7 +159,7 @@ if checks.d3(my_rule, gap):
 # </details>
 
 # %% [markdown] slide="fragment"
-# A gap of zero for the trained vector? Then it has not learned the rule yet. A vector at all tokens also changes what the model reads before it answers: try the other position before you wait for more steps.
+# The bare model was never taught the rule, and its gap need not be zero: read the three lines beside one another, none alone. A gap of zero for the trained vector? Then it has not learned the rule yet. A vector at all tokens also changes what the model reads before it answers: try the other position before you wait for more steps.
 
 # %% [markdown] slide="subslide"
 # ### D4 · A small open question
