@@ -161,8 +161,13 @@ def test_online_a_hub_name_may_be_fetched_but_a_slip_of_testbed_is_none(
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
     asked: list[str] = []
+
+    def answers(name: str) -> str:
+        asked.append(name)
+        return ""
+
     monkeypatch.setattr(named, "_ANSWERED", set())
-    monkeypatch.setattr(named.hub, "unreachable", lambda name: asked.append(name) or "")
+    monkeypatch.setattr(named.hub, "unreachable", answers)
     for name in ("other/model", "gpt2", "gpt2"):
         named.check({"model": name}, folder)
     assert asked == ["other/model", "gpt2"], "the runs of a sweep ask once"
