@@ -200,7 +200,8 @@ def _write(runs: Sequence[Path], path: Path, *, must: bool = False) -> Iterator[
             raise _no_table(path, error) from error
         yield f"No table {path.name}: {error}"
         return
-    yield f"Table of {made['folder'].nunique()} runs: {path.name} in {path.parent.name}/"
+    count = made["folder"].nunique()
+    yield f"Table of {count} run{'s' * (count > 1)}: {path.name} in {path.parent.name}/"
 
 
 def plot(

@@ -370,6 +370,15 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> No
 # ---- Command line --------------------------------------------------------------------------------
 
 
+def test_the_folder_of_one_notebook_is_refused(tmp_path: Path, capsys) -> None:
+    file = written(tmp_path, {**ONE, "metric": "first/base/x"})
+    other = record(tmp_path / "laptop", first=0.1).parent  # below it, runs with other parameters
+    record(other, first=0.2).parent.rename(other / "seed=1")
+    assert claims.main(["--results", str(other), "--claims", str(file)]) == 2
+    assert "the runs of one notebook" in capsys.readouterr().err
+    assert not (other / "claims.json").exists()
+
+
 def test_the_command_succeeds_whatever_the_verdicts(tmp_path: Path, capsys) -> None:
     record(tmp_path, first=0.1)
     lower = {**ONE, "metric": "first/base/x"}

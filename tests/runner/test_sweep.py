@@ -82,8 +82,8 @@ def test_tables_are_written_where_asked_and_kinds_are_checked(folder: Path, tmp_
     said = list(sweep.write_tables([job], tmp_path / "all.csv"))
     assert not (tmp_path / "p" / "a" / "sweep.html").exists(), "one run is nothing to compare"
     assert said == [
-        "Table of 1 runs: sweep.csv in a/",
-        f"Table of 1 runs: all.csv in {tmp_path.name}/",
+        "Table of 1 run: sweep.csv in a/",
+        f"Table of 1 run: all.csv in {tmp_path.name}/",
     ]
     assert len(pd.read_csv(tmp_path / "all.csv")) == 2
     assert len(pd.read_csv(tmp_path / "p" / "a" / "sweep.csv")) == 2
@@ -116,7 +116,7 @@ def test_a_table_that_was_asked_for_and_is_not_there_is_an_error(tmp_path: Path)
     run(tmp_path / "p" / "a", "x", 0.5, seed=0)
     (tmp_path / "taken.csv").mkdir()
     lines = sweep.write_tables([job], tmp_path / "taken.csv")
-    assert next(lines).startswith("Table of 1 runs: sweep.csv")
+    assert next(lines).startswith("Table of 1 run: sweep.csv")
     with pytest.raises(UserError, match="Cannot write --table"):
         list(lines)
 

@@ -146,7 +146,8 @@ def dot_panels(table: Table, title: str, xlabel: str, ylabel: str, over: str = "
         ax.set_yticks(range(len(rows[name])), rows[name])
         ax.invert_yaxis()
         ax.grid(axis="x")
-        ax.set_xlim(min(-0.05, data["low"].min()), max(1.05, data["high"].max()))
+        # An interval that ends in the axis would look cut off.
+        ax.set_xlim(min(-0.05, data["low"].min() - 0.05), max(1.05, data["high"].max() + 0.05))
         titled(ax, name, xlabel, ylabel if name == names[0] else "", size=12)
     headed(figure, title)
     legend_below(figure, [*(drawn[method] for method in look), interval_key(data, over)])
