@@ -49,9 +49,16 @@ def shuffled(method: Method) -> Method:
 
 
 @checked
-def random_answers(method: Method) -> Method:
-    """Control: the same training on rows whose answers are drawn anew; only the format is left."""
-    return replace(method, name="random_answers", random_answers=True)
+def random_answers(
+    method: Method, drawn_from: Sequence[str] = (), strata: Sequence[str] = ()
+) -> Method:
+    """Control: the same training on rows whose answers are drawn anew; only the format is left.
+
+    Args:
+        drawn_from, strata: as in ``Method``; ``tasks.base.random_answers`` says what they do.
+    """
+    drawn = {"drawn_from": tuple(drawn_from), "strata": tuple(strata)}
+    return replace(method, name="random_answers", random_answers=True, **drawn)
 
 
 @checked
