@@ -200,7 +200,8 @@ def _number(entry: Any) -> Interval:
     for name in fields:
         if isinstance(entry[name], bool) or not isinstance(entry[name], (int, float)):
             raise UserError(f"'last' has {name} {entry[name]!r}. Give a number.")
-    return Interval(*(float(entry[name]) for name in fields[:3]), int(entry["n"]))
+    value, low, high = (float(entry[name]) for name in fields[:3])
+    return Interval(value, low, high, int(entry["n"]))
 
 
 def _dated(entry: Any, field: str) -> list[str]:

@@ -57,8 +57,13 @@ def random_answers(
     Args:
         drawn_from, strata: as in ``Method``; ``tasks.base.random_answers`` says what they do.
     """
-    drawn = {"drawn_from": tuple(drawn_from), "strata": tuple(strata)}
-    return replace(method, name="random_answers", random_answers=True, **drawn)
+    return replace(
+        method,
+        name="random_answers",
+        random_answers=True,
+        drawn_from=tuple(drawn_from),
+        strata=tuple(strata),
+    )
 
 
 @checked

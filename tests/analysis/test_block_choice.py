@@ -49,8 +49,8 @@ def fitted(score: Any, **options: Any) -> pd.DataFrame:
         for seed in SEEDS
         for policy in ("risky", "safe")
     ]
-    options = {"lowest_loss": 0, "measure": "p_truth", "by": "seed"} | options
-    return block_choice.cross_fitted(grid, jobs, ["risk"], **options)
+    how: dict[str, Any] = {"measure": "p_truth", "by": "seed"} | options
+    return block_choice.cross_fitted(grid, jobs, ["risk"], 0, **how)
 
 
 def test_a_block_that_is_better_on_all_questions_is_found_and_measured() -> None:

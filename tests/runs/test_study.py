@@ -67,8 +67,8 @@ def study(**changes: Any) -> Study:
     settings = Settings(presets.laptop(sweep_runs=3, lora_runs=2, lora_lrs=[0.003, 0.01, 0.03]))
     settings.update(changes)
     fake: Any = FakeGrid()
-    drawn = {"drawn_from": ["Paris", "Rome"], "strata": ["template"]}
-    return Study(fake, settings, BLOCKS, PAIRS, "codename", **drawn)
+    concepts, strata = ["Paris", "Rome"], ["template"]
+    return Study(fake, settings, BLOCKS, PAIRS, "codename", drawn_from=concepts, strata=strata)
 
 
 def asked(made: Study) -> list[Job]:
