@@ -18,11 +18,8 @@ from oocr_lib.runs.grid import Grid, Job, Method
 from oocr_lib.training.loop import TrainConfig
 from oocr_lib.util.arguments import checked, checked_fields
 from oocr_lib.util.doubles import no_doubles
-from oocr_lib.util.errors import choose
 
 SITES = ("resid", "mlp_out")
-#: The vector that has no concept to learn; shuffled answers keep how often each occurs.
-CONTROLS = ("random_answers", "shuffled")
 #: Rates that ``Study.fit`` tries, in shares of the testbed's.
 SHARES = (0.1, 0.3, 1.0)
 
@@ -37,14 +34,13 @@ class Study:
         blocks: blocks of the layer sweep.
         pairs: (concept, seed) of every run of the comparison; the sweep uses the first ones.
         position: tokens that vectors are added to.
-        control: what stands beside the trained vector, one of ``CONTROLS``.
         drawn_from, strata: of the control with random answers, as in ``Method``.
         block: the chosen block by method (``resid``, ``mlp_out``, ``lora``), after ``sweep``.
         jobs: every job of the comparison, after ``compare``.
         fitted: whether ``fit`` has chosen the rates; it does so once.
 
     Raises:
-        UserError: a block or a pair that comes twice, or an unknown control.
+        UserError: a block or a pair that comes twice.
     """
 
     grid: Grid
@@ -52,7 +48,6 @@ class Study:
     blocks: Sequence[int]
     pairs: Sequence[tuple[str, int]]
     position: str
-    control: str = "random_answers"
     drawn_from: Sequence[str] = ()
     strata: Sequence[str] = ()
     block: dict[str, int] = field(default_factory=dict)
@@ -60,7 +55,6 @@ class Study:
     fitted: bool = False
 
     def __post_init__(self) -> None:
-        choose(self.control, CONTROLS, "control")
         no_doubles(self.blocks, "block")
         no_doubles(self.pairs, "run (concept, seed)")
 
@@ -154,14 +148,13 @@ class Study:
         """Base, LoRAs, vectors and both controls on every pair; one row a run and family."""
         self.jobs = []
         resid = self.vector("resid", self.block["resid"])
-        drawn = compare.random_answers(resid, self.drawn_from, self.strata)
         methods = [
             Method("base", "base"),
             self.lora(self.block["lora"]),
             lora_all,
             self.vector("mlp_out", self.block["mlp_out"]),
             resid,
-            drawn if self.control == "random_answers" else compare.shuffled(resid),
+            compare.random_answers(resid, self.drawn_from, self.strata),
         ]
         made = [self._run(method) for method in methods]
         trained = next(part for part in made if part["method"].iloc[0] == "vector_resid")

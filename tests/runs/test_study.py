@@ -18,7 +18,6 @@ from oocr_lib.runs.presets import Settings
 from oocr_lib.runs.store import RunStore
 from oocr_lib.runs.study import Study
 from oocr_lib.training.loop import TrainConfig
-from oocr_lib.util.errors import UserError
 from tests import toy
 
 BLOCKS = [0, 1, 2, 3]
@@ -188,16 +187,6 @@ def test_methods_sit_at_the_chosen_blocks_and_controls_at_that_of_the_residual_v
     assert (drawn.kind, drawn.site, drawn.position) == ("random", "resid@2", "codename")
     resid = table[(table["method"] == "vector_resid") & (table["family"] == "all")]
     assert drawn.length == pytest.approx(resid["length"].mean()) and drawn.length > 1
-
-
-def test_another_control_is_one_of_two() -> None:
-    made = study()
-    made.sweep()
-    made.control = "shuffled"
-    table = made.compare(made.lora_all()[0])
-    assert "shuffled" in set(table["method"]) and "random_answers" not in set(table["method"])
-    with pytest.raises(UserError, match="Unknown control 'none'"):
-        Study(made.grid, made.settings, BLOCKS, PAIRS, "codename", control="none")
 
 
 def test_all_jobs_of_the_comparison_are_kept_once(
