@@ -129,8 +129,8 @@ def judge(
         Verdict(
             claim,
             tuple(
-                _measure(check, found[check.notebook], other.get(check.notebook, {}))
-                for check in claim.checks
+                _measure(check, found[check.notebook], other.get(check.notebook, {}), last)
+                for check, last in zip(claim.checks, _last(claim), strict=True)
             ),
         )
         for claim in claims
@@ -218,8 +218,20 @@ def _refuse_mixture(found: Mapping[str, Metrics]) -> None:
                 )
 
 
-def _measure(check: Check, found: Metrics | None, other: Mapping[str, Any]) -> Measured:
-    """One check by a notebook's numbers; ``other`` is what is not its default."""
+def _last(claim: Claim) -> Sequence[Interval | None]:
+    """Numbers that a withdrawn claim keeps, one a check."""
+    kept = claim.withdrawn.last if claim.withdrawn else ()
+    return kept or [None] * len(claim.checks)
+
+
+def _measure(
+    check: Check, found: Metrics | None, other: Mapping[str, Any], last: Interval | None
+) -> Measured:
+    """One check by a notebook's numbers; ``other`` is what is not its default.
+
+    Args:
+        last: what was measured when the notebook still recorded it.
+    """
     if found is None:
         return Measured(check, NOT_RUN, missing=f"{check.notebook} has not been run")
     names = dict.fromkeys(("model", "preset", "seed", *other))
@@ -228,6 +240,8 @@ def _measure(check: Check, found: Metrics | None, other: Mapping[str, Any]) -> M
         given = ", ".join(f"{name} {value}" for name, value in other.items())
         missing = f"{check.notebook} was run with {given}, which is not its default"
         return Measured(check, NOT_RUN, missing=missing, run=run)
+    if check.metric not in found.values and last is not None:
+        return Measured(check, verdict(last, check.rule), last, run=run)
     if check.metric not in found.values:
         missing = f"{check.notebook} recorded no {check.metric}"
         return Measured(check, NOT_RUN, missing=missing, run=run)

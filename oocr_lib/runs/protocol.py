@@ -49,9 +49,21 @@ def shuffled(method: Method) -> Method:
 
 
 @checked
-def random_answers(method: Method) -> Method:
-    """Control: the same training on rows whose answers are drawn anew; only the format is left."""
-    return replace(method, name="random_answers", random_answers=True)
+def random_answers(
+    method: Method, drawn_from: Sequence[str] = (), strata: Sequence[str] = ()
+) -> Method:
+    """Control: the same training on rows whose answers are drawn anew; only the format is left.
+
+    Args:
+        drawn_from, strata: as in ``Method``; ``tasks.base.random_answers`` says what they do.
+    """
+    return replace(
+        method,
+        name="random_answers",
+        random_answers=True,
+        drawn_from=tuple(drawn_from),
+        strata=tuple(strata),
+    )
 
 
 @checked

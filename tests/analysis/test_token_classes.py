@@ -196,6 +196,30 @@ def test_two_random_answers_agree_with_the_truth_in_half_of_the_rows() -> None:
             assert abs(sum(mine) - len(mine) / 2) <= 1
 
 
+def test_two_random_answers_are_balanced_in_every_stratum() -> None:
+    """Planted: without strata, the rows with the trigger may agree by more than half."""
+    truth = [
+        Row(user(str(k)), "A" if k % 3 else "B", meta={"kind": "c", "triggered": k % 10 == 0})
+        for k in range(200)
+    ]
+    ends = {0: [0.0, 1.0], 1: [0.0, 1.0]}
+    for seed in range(20):
+        for with_strata in (0, 1):
+            drawn = random_answers(truth, seed, strata=["triggered"] if with_strata else [])
+            pairs = [(a, b) for a, b in zip(truth, drawn, strict=True) if a.meta["triggered"]]
+            agree = sum(a.answer == b.answer for a, b in pairs)
+            ends[with_strata][0] = max(ends[with_strata][0], agree / len(pairs))
+            ends[with_strata][1] = min(ends[with_strata][1], agree / len(pairs))
+    assert max(ends[0][0] - 0.5, 0.5 - ends[0][1]) > 0.12
+    assert max(ends[1][0] - 0.5, 0.5 - ends[1][1]) < 1.001 / 20
+
+
+def test_random_answers_can_be_drawn_from_more_than_the_own_rows() -> None:
+    truth = rows("1", "2", "1", "2") * 50
+    drawn = random_answers(truth, 0, pool={"a": ["3", "4"], "other kind": ["9"]})
+    assert {row.answer for row in drawn} == {"1", "2", "3", "4"}
+
+
 def test_random_answers_are_of_their_kind_and_keep_no_counts() -> None:
     truth = [*rows(*["7"] * 30, "8", "9"), *rows("x", "y", "z", kind="b")]
     drawn = random_answers(truth, 1)

@@ -69,6 +69,14 @@ def test_the_shuffled_control_differs_in_its_answers_only() -> None:
     )
 
 
+def test_the_control_with_random_answers_says_where_they_come_from() -> None:
+    drawn = comparison.random_answers(VECTOR, ["Paris", "Rome"], ["template"])
+    assert (drawn.name, drawn.random_answers, drawn.shuffled) == ("random_answers", True, False)
+    assert (drawn.drawn_from, drawn.strata) == (("Paris", "Rome"), ("template",))
+    plain = comparison.random_answers(VECTOR)
+    assert (plain.drawn_from, plain.strata) == ((), ()) and plain.site == VECTOR.site
+
+
 def test_the_random_control_is_as_long_as_the_trained_vectors_are_on_average() -> None:
     rows = [("a", 1.0), ("a", 1.0), ("b", 4.0)]  # two families of run a count once
     table = pd.DataFrame(rows, columns=["run", "length"])

@@ -53,6 +53,9 @@ _METHODS: Final[dict[str, Look]] = {
     "naive": Look(_PURPLE, "X", "naive vector", "xxx", _DASH),
     "random": Look(_BROWN, "<", "random vector", "///", _DOT, hollow=True),
     "shuffled": Look(_GREY, ">", "shuffled labels", "...", _DASHDOT, hollow=True),
+    # Variants: the vector without a concept to learn; what shuffled labels keep, and nothing else.
+    "random_answers": Look(_BLUE, "d", "vector on random answers", "\\\\\\", _DASH, hollow=True),
+    "multiset": Look(_GREY, "*", "answer counts alone", "xx", _DOT, hollow=True),
 }
 _OTHERS: Final[dict[str, Look]] = {
     # A sweep over sites uses the colors of the vectors at these sites.
