@@ -69,6 +69,9 @@ _OTHERS: Final[dict[str, Look]] = {
     "mean only": Look(_ORANGE, "p", "LoRA: mean only", "xxx", _DASHDOT),
     "keep first": Look(_ORANGE, "h", "LoRA: best direction only", "---", _DASH),
     "project out first": Look(_ORANGE, "d", "LoRA: best direction out", "...", _DOT, hollow=True),
+    "keep read": Look(_ORANGE, "v", "LoRA: its mean where read only", "xxx", _DASHDOT),
+    "project out read": Look(_ORANGE, "^", "LoRA: that mean out", "...", _DOT, hollow=True),
+    "natural read": Look(_GREEN, "X", "natural vector (where read)", "///", _DASH),
     # A LoRA beside its nulls, of which the hollow ones have no concept to learn.
     "LoRA": Look(_ORANGE, "s", "LoRA"),
     "random answers": Look(_ORANGE, "o", "trained on random answers", "///", _DASH, hollow=True),
