@@ -309,7 +309,7 @@ def examine(
     answers = [study.grid.run(jobs, "LoRAs")]
     controls: list[Job | None] = [None] * len(jobs)
     if nulls:
-        fooled = protocol.jobs(protocol.random_answers(method), pairs)
+        fooled = protocol.jobs(study.random_answers(method), pairs)
         answers.append(study.grid.run(fooled, "random answers"))
         controls = list(fooled)
     parts, other = [], of or study

@@ -154,11 +154,15 @@ class Study:
             lora_all,
             self.vector("mlp_out", self.block["mlp_out"]),
             resid,
-            compare.random_answers(resid, self.drawn_from, self.strata),
+            self.random_answers(resid),
         ]
         made = [self._run(method) for method in methods]
         trained = next(part for part in made if part["method"].iloc[0] == "vector_resid")
         return pd.concat([*made, self._run(compare.random_like(trained, resid))])
+
+    def random_answers(self, method: Method) -> Method:
+        """Control: a method's training with answers drawn anew, as this task needs them drawn."""
+        return compare.random_answers(method, self.drawn_from, self.strata)
 
     def _run(self, method: Method) -> pd.DataFrame:
         listed = compare.jobs(method, self.pairs)
