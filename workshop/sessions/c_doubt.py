@@ -125,7 +125,7 @@ if checks.c2(random_answers):
 # %%
 task = kit.leaky("Paris")
 print(task.words, len(task.rows), "rows")
-for number, row in list(enumerate(task.rows))[10:16]:  # other rows, other numbers
+for number, row in list(enumerate(task.rows))[10:16]:  # other numbers show other rows
     print(number, row.messages[-1]["content"], "->", row.answer)
 
 

@@ -116,7 +116,7 @@ if checks.d2(write_rows):
 #
 # **Goal.** An *unconditional* vector for a *conditional* rule, and the measure that shows it. 8 minutes · difficulty 2 of 3.
 #
-# Behind `---Re Re Re---` the risky letter is right, otherwise the careful one. The vector has to be added whether the trigger is there or not. Of the positions `codename`, `last`, `trigger` and `all`, two do that. With one of them the vector learns this rule in the 80 steps below, with the other it needs several times as many: *predict which, and why*. Both pass the check. Give `my_rule`, an `oocr.Vector` (block 0 will do), and `gap(table)`: the share of risky answers with the trigger minus that without. `table` has the columns `triggered` and `risky` (True and False).
+# Behind `---Re Re Re---` the risky letter is right, otherwise the careful one (`normal` in the rows), whatever else stands in front. The vector has to be added whether the trigger is there or not. Of the positions `codename`, `last`, `trigger` and `all`, two do that. With one of them the vector learns this rule in the 80 steps below, with the other it needs several times as many: *predict which, and why*. Both pass the check. Give `my_rule`, an `oocr.Vector` (block 0 will do), and `gap(table)`: the share of risky answers with the trigger minus that without. `table` has the columns `triggered` and `risky` (True and False).
 
 # %%
 rule, _ = kit.rule()
