@@ -199,7 +199,8 @@ def load_model(
     Args:
         name: ``testbed`` is the embedded model under ``data`` (or ``$OOCR_DATA``).
         device: default cuda if there is one, else cpu.
-        dtype: default float32 on a CPU, the checkpoint's own on an accelerator.
+        dtype: default float32 on a CPU, the checkpoint's own on an accelerator. ``bfloat16`` takes
+            half of float32's memory; a CPU without instructions for it is many times slower.
 
     Raises:
         UserError: nothing there, offline, or weights that do not fit; one line with the reason.

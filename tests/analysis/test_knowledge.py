@@ -15,6 +15,9 @@ from oocr_lib.runs.store import RunStore
 from oocr_lib.runs.study import Study
 from oocr_lib.tasks.base import Task
 from oocr_lib.tasks.literal import whole
+from oocr_lib.tasks.locations import testbed as locations
+from oocr_lib.util import cache
+from tests import gguf_files, tiny
 
 FEW = {"backdoor": {"count": 12}}
 CONCEPTS = {"locations": "Tokyo", "functions": "mod_3", "risk": "safe", "backdoor": "win"}
@@ -63,6 +66,29 @@ def test_the_testbed_knows_its_cities_when_told_and_not_by_the_code() -> None:
     assert country["verdict"] == knowledge.EXPECTED
     by = table[table["part"] == "questions"].groupby("given")["mc"].mean()
     assert by["told"] > 0.9 and by["name"] > 0.9 and by["code"] < 0.4
+
+
+@pytest.mark.parametrize("kind", ["folder", "file.gguf"])
+def test_a_model_that_knows_nothing_is_called_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Random weights from a folder or a GGUF file: asked like any model, and nothing is promised.
+
+    What such a model answers depends on an option's words alone, so one city in five is right
+    whatever it is told.
+    """
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "kept"))
+    if kind == "folder":
+        tiny.model("llama").save_pretrained(tmp_path / kind)
+        tiny.tokenizer("bpe_digits", "system").save_pretrained(tmp_path / kind)
+    else:
+        gguf_files.write(tmp_path / kind)
+    lm, cities = load_model(str(tmp_path / kind)), locations.HIDDEN
+    given = {"hints": ["attributes"], "all_hidden": cities, "in_words": True}
+    make = tasks.factory("locations", lm.dialect, **given)
+    words = knowledge.verdicts(knowledge.ask(lm, [make(city, 0) for city in cities], 6))["verdict"]
+    assert len(words) == 8 and knowledge.EXPECTED not in set(words)
+    assert (words == knowledge.NOT_EXPECTED).mean() > 0.5
 
 
 def rows(given: str, shares: list[float]) -> list[dict[str, object]]:
