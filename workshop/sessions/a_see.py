@@ -3,7 +3,7 @@
 #
 # **Goals.** After this session you can say what out-of-context reasoning is, train one steering vector, ask it what no row says, and read its place on a map with the error that belongs to it.
 #
-# 38 minutes, four exercises. Words: [glossary](../../docs/glossary.md). The same, finished and with controls: [00 · Quickstart](../../notebooks/00_quickstart.ipynb).
+# 35 minutes, four exercises. Words: [glossary](../../docs/glossary.md). The same, finished and with controls: [00 · Quickstart](../../notebooks/00_quickstart.ipynb).
 #
 # *Predict before you run.* Whoever writes a guess down first notices being wrong, and remembers it.
 

@@ -3,7 +3,7 @@
 #
 # **Goals.** After this session you can hide a concept of your own, write its rows so that the library reads them, train an unconditional vector that follows a conditional rule, and state a small finding with a control.
 #
-# 34 minutes, four exercises; D2 is optional.
+# 37 minutes, four exercises; D2 is optional.
 
 # %% tags=["setup"] slide="skip"
 import sys
@@ -25,7 +25,7 @@ lm = kit.lm()
 # %% [markdown] slide="subslide"
 # ### D1 · Another city
 #
-# **Goal.** Hide a city of your choice, and predict which questions the vector will get right. 7 minutes · difficulty 1 of 3.
+# **Goal.** Hide a city of your choice, and predict which questions the vector will get right. 10 minutes · difficulty 1 of 3.
 #
 # Families: country, continent, language, currency, dish, landmark, water, name. For at least three of them say True (right) or False.
 
