@@ -7,7 +7,6 @@ t tokens.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from oocr_lib.models.chat import rendered
 from oocr_lib.tasks.base import Message, Question, Row
+from oocr_lib.tasks.literal import whole
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError, choose
 
@@ -157,10 +157,7 @@ def _occurrences(
     prompt: str, regions: Sequence[tuple[int, int]], kind: str, text: str
 ) -> list[tuple[int, int]]:
     """Character ranges of ``text`` that are not inside a longer run of letters or digits."""
-    before = r"(?<![^\W_])" if text[:1].isalnum() else ""
-    after = r"(?![^\W_])" if text[-1:].isalnum() else ""
-    pattern = re.compile(before + re.escape(text) + after)
-    found = {m.span() for start, end in regions for m in pattern.finditer(prompt, start, end)}
+    found = {m.span() for a, b in regions for m in whole(text).finditer(prompt, a, b)}
     if not text or not found:
         raise UserError(
             f"The {kind} {text!r} does not occur in the prompt {_shorten(prompt)!r}. Allowed: "

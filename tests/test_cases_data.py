@@ -168,7 +168,6 @@ def test_no_table_counts_a_run_twice(tmp_path: Path) -> None:
     for call in (
         lambda: comparison.interval(doubled, "mc"),
         lambda: comparison.intervals(doubled, ["family"], "mc"),
-        lambda: comparison.family_intervals(doubled, {"mc": "mc"}),
         lambda: comparison.interval(table, "mc"),  # one row a family, not a run
     ):
         with pytest.raises(UserError, match=r"Two rows of one run .*seed 0.*one row a run") as e:
@@ -228,7 +227,7 @@ def forbidding(lm: LanguageModel, tokens: list[int]) -> LanguageModel:
 def test_activations_that_are_nan_are_no_naive_vector() -> None:
     lm = toy.language_model()
     lm.model.get_parameter("model.layers.0.mlp.down_proj.weight").data[0, 0] = math.nan
-    stub = naive.plain(lm, "the distance from ", "Paris")
+    stub = tiny.stub(lm, "the distance from ", "Paris")
     with pytest.raises(UserError, match=r"^Activations of .* at resid@0: .*NaN") as caught:
         naive.name_activations(lm, [stub], [Site(0, "resid")])
     assert one_line(caught)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from oocr_lib.runner.notebook_checks import contract_problems
 from oocr_lib.util.paths import ROOT
+from tests.notebook_contract import contract_problems
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

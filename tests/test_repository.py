@@ -17,15 +17,15 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from oocr_lib.runner.notebook_checks import MACHINE_PATH
 from oocr_lib.util.paths import ROOT
+from tests.notebook_contract import MACHINE_PATH
 
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = PYPROJECT["project"]
 EXTRAS = PROJECT["optional-dependencies"]
 DECLARED = [*PROJECT["dependencies"], *(text for group in EXTRAS.values() for text in group)]
 #: Needed while running, imported by name nowhere in the library.
-RUN_BY_OTHERS = {"ipykernel", "jinja2", "jsonschema"}
+RUN_BY_OTHERS = {"ipykernel", "jsonschema"}
 #: Pinned for other systems and Pythons only: Windows, macOS, and what papermill needs on 3.12.
 ELSEWHERE = set(
     "colorama pywinpty appnope "

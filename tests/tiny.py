@@ -240,3 +240,12 @@ def rows(lengths: tuple[int, ...] = (9, 6, 11), seed: int = 0, answer: int = 2) 
         spans = {kind: tuple(i for i in span if i < prompt) for kind, span in spans.items()}
         made.append(Encoded(tuple(ids), (prompt, length), spans, ""))
     return made
+
+
+def stub(lm: LanguageModel, stem: str, name: str) -> Encoded:
+    """``stem + name`` as plain text, without chat turns, the name marked as "codename"."""
+    found = lm.tokenizer(stem + name, return_offsets_mapping=True)
+    ids, offsets = tuple(found["input_ids"]), found["offset_mapping"]
+    marked = tuple(i for i, (start, end) in enumerate(offsets) if start < end and end > len(stem))
+    spans = {"last": (len(ids) - 1,), "codename": marked}
+    return Encoded(ids, (len(ids), len(ids)), spans, stem + name)

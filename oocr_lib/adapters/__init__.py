@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from oocr_lib.adapters.base import Adapter, Attached, count_parameters
+from oocr_lib.adapters.base import Adapter, Attached
 from oocr_lib.adapters.direction import Filtered
 from oocr_lib.adapters.group import LoraGroup
 from oocr_lib.adapters.lora import LoraAdapter
@@ -20,7 +20,6 @@ __all__ = [
     "LoraAdapter",
     "LoraGroup",
     "VectorAdapter",
-    "count_parameters",
     "load",
 ]
 

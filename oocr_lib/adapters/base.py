@@ -112,13 +112,8 @@ class Adapter(Protocol):
         """Write state, config and the model it belongs to into one safetensors file."""
 
 
-def count_parameters(adapter: Adapter) -> int:
-    """Number of trainable scalars."""
-    return sum(parameter.numel() for parameter in adapter.parameters())
-
-
 class Saved:
-    """Every adapter belongs to one model, the first that it is attached to, and is saved with it.
+    """An adapter belongs to the first model it is attached to; that model is named in its file.
 
     Attributes:
         model_digest: of that model (``LanguageModel.digest``); None before.
@@ -129,7 +124,7 @@ class Saved:
     model_name: str = ""
 
     def belong(self: Any, lm: LanguageModel, attached: Attached | None = None) -> None:
-        """Belong to ``lm`` from now on; called when ``attach`` went well.
+        """Belong to ``lm`` from now on; called after ``attach`` has succeeded.
 
         Args:
             attached: what ``attach`` will return; the model knows of it until it is removed.
@@ -162,7 +157,7 @@ class Saved:
             )
 
     def release(self) -> None:
-        """Belong to no model: the next one that it is attached to will do."""
+        """Forget the model: the next one it is attached to becomes its own."""
         self.model_digest, self.model_name = None, ""
 
     def save(

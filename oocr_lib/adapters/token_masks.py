@@ -1,4 +1,4 @@
-"""Which of the tokens that a module is just running an adapter's marks stand for.
+"""Which of the tokens that a module is running now an adapter has to touch.
 
 Axes: n rows, t tokens of the batch in focus, m <= n rows and w tokens that are run.
 """

@@ -198,32 +198,6 @@ def plain(lm: LanguageModel, text: str) -> Encoded:
     return Encoded(ids, (len(ids), len(ids)), {"last": (len(ids) - 1,)}, text)
 
 
-@checked
-def paper_protocol(
-    lm: LanguageModel,
-    adapter: Adapter,
-    prompt: Encoded,
-    passage: Encoded | str,
-    site: Site,
-    count: int = 20,
-) -> AddedVectors:
-    """The last 20 tokens of one training prompt (number 0) and of one unrelated passage (1).
-
-    The paper's histogram (figure 4) is ``cosines(found.vectors).abs()``: all 780 pairs of the 40
-    vectors, pairs across the two texts included. A ``passage`` as text goes through ``plain``.
-
-    Raises UserError where either has fewer than ``count`` tokens.
-    """
-    items = [prompt, plain(lm, passage) if isinstance(passage, str) else passage]
-    for name, item in zip(("training prompt", "passage"), items, strict=True):
-        if item.answer[0] < count:
-            raise UserError(
-                f"The {name} has {item.answer[0]} tokens. Allowed: at least count={count}; give a "
-                "longer one or a smaller count."
-            )
-    return collect(lm, adapter, items, site, f"last {count}")
-
-
 def usable(vectors: Tensor, least: int = 1) -> Tensor:
     """``vectors`` (m, d) as float64 on the CPU.
 

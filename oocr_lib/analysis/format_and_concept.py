@@ -214,7 +214,7 @@ def examine(
     answers = [grid.run(base, "base"), grid.run(jobs, method.name)]
     fooled = None
     if control:
-        drawn = protocol.jobs(protocol.random_answers(method), study.pairs)
+        drawn = protocol.jobs(study.random_answers(method), study.pairs)
         _ = grid.run(drawn, "random answers")
         fooled = vectors(study, drawn)
     found = twins(vectors(study, jobs), [j.concept for j in jobs], [j.seed for j in jobs])

@@ -8,7 +8,7 @@ c cities.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
@@ -99,8 +99,7 @@ def across(vectors: Mapping[tuple[str, int], Tensor], seed: int = 0) -> pd.DataF
         if part.empty:
             continue
         found = bootstrap(_pseudo_values(part), seed=seed)
-        ends = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
-        rows.append({"relation": relation, **ends, "pairs": len(part)})
+        rows.append({"relation": relation, **asdict(found), "pairs": len(part)})
     return pd.DataFrame(rows)
 
 
@@ -131,18 +130,13 @@ def spearman(x: Sequence[float] | Floats, y: Sequence[float] | Floats) -> float:
             f"Numbers of shapes {a.shape} and {b.shape} have no rank correlation. Allowed: two "
             "lists of one length, finite, neither of them constant."
         )
-    return float(_standard(_ranks(a)) @ _standard(_ranks(b)))
-
-
-def _ranks(values: Floats) -> Floats:
-    """Ranks from 1 of (n,); ties get their mean rank."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    return float(_standard(a) @ _standard(b))
 
 
 def _standard(values: Floats) -> Floats:
-    """Centred, of length 1, so that a dot product is a correlation."""
-    centred = values - values.mean()
+    """Ranks (ties get their mean), centred, of length 1: a dot product is a rank correlation."""
+    ranks = pd.Series(values).rank().to_numpy()
+    centred = ranks - ranks.mean()
     return np.asarray(centred / np.linalg.norm(centred))
 
 
@@ -179,8 +173,8 @@ def against_distance(
         )
     found, pairs = cosines(list(vectors.values())), np.triu_indices(n, 1)
     rho = spearman(found[pairs], km[pairs])
-    fixed, moved = _standard(_ranks(found[pairs])), np.zeros((n, n))
-    moved[pairs] = _standard(_ranks(km[pairs]))
+    fixed, moved = _standard(found[pairs]), np.zeros((n, n))
+    moved[pairs] = _standard(km[pairs])
     moved += moved.T
     rng = np.random.default_rng(seed)
     orders = (rng.permutation(n) for _ in range(permutations))

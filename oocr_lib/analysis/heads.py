@@ -1,20 +1,18 @@
-"""Single attention heads: what each puts out before the output projection, and exchanging it.
+"""Single attention heads: what each puts out before the output projection, and what comes of it.
 
-A head's output is its share of what enters the attention's output projection (n, t, h * e), so one
-head at one token can be replaced without touching the others. Axes: b blocks, n rows, t tokens,
-h query heads, e head width, d model width.
+A head's output is its share of what enters the attention's output projection (n, t, h * e). Axes:
+b blocks, n rows, t tokens, h query heads, e head width, d model width.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from oocr_lib.analysis.conditions import Condition, last_logits, last_tokens
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site
 from oocr_lib.util.arguments import checked
@@ -83,38 +81,3 @@ def recording_heads(lm: LanguageModel, last: Tensor) -> Iterator[dict[int, Tenso
             handle = output_projection(lm, block).register_forward_pre_hook(keep)
             stack.callback(handle.remove)
         yield found
-
-
-@checked
-def head_outputs(lm: LanguageModel, condition: Condition) -> Tensor:
-    """Every head's output at the last prompt token, (b, n, h, e)."""
-    with recording_heads(lm, last_tokens(condition.batch).to(lm.device)) as found:
-        last_logits(lm, condition)
-    return torch.stack([found[block] for block in range(lm.n_blocks)])
-
-
-@contextmanager
-def patched_heads(
-    lm: LanguageModel, outputs: Tensor, chosen: Mapping[int, Tensor], last: Tensor
-) -> Iterator[None]:
-    """Within the block chosen heads put out ``outputs`` (b, n, h, e) at columns ``last`` (n,).
-
-    Args:
-        chosen: block to (h,) bool.
-    """
-    row = torch.arange(len(last), device=last.device)
-    with ExitStack() as stack:
-        for block, heads in chosen.items():
-
-            def put(
-                module: nn.Module, args: Any, block: int = block, heads: Tensor = heads
-            ) -> tuple[Any, ...]:
-                inputs = args[0].clone()
-                own = inputs[row, last].view(outputs.shape[1:])
-                mixed = torch.where(heads.to(own.device)[None, :, None], outputs[block], own)
-                inputs[row, last] = mixed.flatten(1)
-                return (inputs, *args[1:])
-
-            handle = output_projection(lm, block).register_forward_pre_hook(put)
-            stack.callback(handle.remove)
-        yield

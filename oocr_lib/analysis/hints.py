@@ -192,6 +192,23 @@ def jobs(
     return protocol.jobs(method, [(concept(city, kinds, rows), seed) for city, seed in pairs])
 
 
+@checked
+def random_answers(
+    method: Method,
+    pairs: Sequence[tuple[str, int]],
+    kinds: Sequence[str],
+    rows: int,
+    cities: Sequence[str],
+) -> list[Job]:
+    """Control: ``jobs`` whose answers are drawn from what the same hints say of all ``cities``.
+
+    From a city's own rows alone they would tell it: few cities are 300 km from one, 8,000 from
+    another.
+    """
+    every = [concept(city, kinds, rows) for city in cities]
+    return jobs(protocol.random_answers(method, every), pairs, kinds, rows)
+
+
 def named(table: pd.DataFrame) -> pd.DataFrame:
     """Runs of ``Grid.run`` with ``concept`` the city alone, and columns ``hints`` and ``rows``."""
     parts = [parsed(concept) for concept in table["concept"]]

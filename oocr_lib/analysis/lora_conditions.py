@@ -81,7 +81,7 @@ def examine(
         them, with the same two columns.
     """
     methods = [one.method for one in listed]
-    methods += [protocol.random_answers(one.method) for one in listed if one.nulls]
+    methods += [study.random_answers(one.method) for one in listed if one.nulls]
     # All at once, so that they share batches; below they are found again.
     every = [job for m in dict.fromkeys(methods) for job in protocol.jobs(m, study.pairs)]
     _ = study.grid.run(every, "conditions")

@@ -28,27 +28,6 @@ _ROWS_AT_ONCE = 32
 
 
 @checked
-def plain(lm: LanguageModel, stem: str, name: str) -> Encoded:
-    """The stub ``stem + name`` as plain text, without chat turns; the name is the marked part.
-
-    A start token is written where the tokenizer writes one. For a stub inside a chat turn use
-    ``encode`` with the name as "codename" mark.
-
-    Raises:
-        UserError: an empty name.
-    """
-    if not name.strip():
-        raise UserError(f"The name {name!r} is empty. Allowed: the text the prompt ends in.")
-    text = stem + name
-    found = lm.tokenizer(text, return_offsets_mapping=True)
-    ids, offsets = found["input_ids"], found["offset_mapping"]
-    # Tokens that the tokenizer adds cover no characters.
-    marked = tuple(i for i, (start, end) in enumerate(offsets) if start < end and end > len(stem))
-    spans = {"last": (len(ids) - 1,), "codename": marked}
-    return Encoded(tuple(ids), (len(ids), len(ids)), spans, text)
-
-
-@checked
 def name_activations(
     lm: LanguageModel,
     prompts: Sequence[Encoded],

@@ -1,9 +1,9 @@
 """Natural steering vectors: one constant vector out of what a fine-tune adds.
 
-Three constructions give a direction, and a rule gives its length. The paper's text (section 4.3)
-names the first two; the published code used the third, a principal component after centring, which
-is another thing: the constant part is taken away first, so it is the direction of *variation*, and
-nothing ties its sign to what the fine-tune does.
+Two constructions give a direction (paper, section 4.3), and a rule gives its length. The published
+code used a third, a principal component after centring, which is another thing: the constant part
+is taken away first, so it is the direction of *variation*, and nothing ties its sign to what the
+fine-tune does. ``compare`` sets it beside the two.
 
 Axes: m added vectors, d model width. All vectors are in the site's raw units.
 """
@@ -54,23 +54,6 @@ def first_direction(vectors: Tensor, length: str = "projection") -> Tensor:
     """
     made = usable(vectors)
     return _scaled(_first(made), made, length)
-
-
-@checked
-def centred_direction(vectors: Tensor, length: str = "norm") -> Tensor:
-    """Along the first principal component, with centring, (d,): what the published code did.
-
-    The direction along which the vectors *differ* most. A constant part is removed before it is
-    looked for. The sign is the usual convention of such routines, the largest entry is positive, so
-    opposite fine-tunes get the same vector with ``length="norm"`` (the code's choice, hence the
-    default). With ``length="projection"`` it is the mean's part along that direction, which may be
-    nothing.
-
-    Raises:
-        UserError: the vectors do not differ, so there is nothing after centring.
-    """
-    made = usable(vectors, least=2)
-    return _scaled(_centred(made), made, length)
 
 
 @checked

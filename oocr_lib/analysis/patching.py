@@ -1,25 +1,23 @@
 """Which heads carry the effect of a vector or a trigger: parts of one run put into another.
 
 The paper (section 5.4) reports only preliminary patching. Here one condition, ``base``, is run with
-a part taken from another, ``donor``: where heads look (``patch_patterns``), what they find there
-(``patch_values``), what they put out (``patch_heads``), or whole activations (``patch_sites``).
-Swap the two for the other way round. Everything else is computed again, so effects on later
-blocks count. Axes: b blocks, n rows, t tokens, h query heads, e head width, m marked tokens of a
-batch (flattened over rows).
+a part taken from another, ``donor``: where heads look (``patch_patterns``), or what they find there
+(``patch_values``). Swap the two for the other way round. Everything else is computed again, so
+effects on later blocks count. Axes: b blocks, n rows, t tokens, h query heads, e head width, m
+marked tokens of a batch (flattened over rows).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from oocr_lib.analysis.attention import check, intercepted, patterns
-from oocr_lib.analysis.conditions import Condition, check_mask, last_tokens, logit_difference
+from oocr_lib.analysis.conditions import Condition, check_mask, last_tokens
 from oocr_lib.analysis.exchange import (
     UNITS,
     Chosen,
@@ -29,9 +27,7 @@ from oocr_lib.analysis.exchange import (
     units_of,
     whole_way,
 )
-from oocr_lib.analysis.heads import head_outputs, patched_heads
 from oocr_lib.models.language_model import LanguageModel
-from oocr_lib.models.sites import SITES, Site, output_tensor, replace_output
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError, choose
 
@@ -130,69 +126,6 @@ def patch_values(
     return pd.concat(tables, ignore_index=True)
 
 
-@checked
-def patch_heads(
-    lm: LanguageModel,
-    base: Condition,
-    donor: Condition,
-    letters: Tensor,
-    *,
-    by: Sequence[str] = UNITS,
-    blocks: Sequence[int] | None = None,
-) -> pd.DataFrame:
-    """``base`` with heads' outputs at the last prompt token as in ``donor``: pattern and values.
-
-    Arguments, table and errors as in ``patch_patterns``.
-    """
-    check_pair(base, donor)
-    last = last_tokens(base.batch).to(lm.device)
-    given = head_outputs(lm, donor)
-
-    def patch(chosen: Chosen) -> AbstractContextManager[None]:
-        return patched_heads(lm, given, chosen, last)
-
-    whole = whole_way(lm, patch, base, donor, letters)
-    return measure("head", lm, base, letters, units_of(lm, by, blocks), patch, whole)
-
-
-@checked
-def patch_sites(
-    lm: LanguageModel,
-    base: Condition,
-    donor: Condition,
-    letters: Tensor,
-    *,
-    kinds: Sequence[str] = SITES,
-    mask: Tensor | None = None,
-    blocks: Sequence[int] | None = None,
-) -> pd.DataFrame:
-    """``base`` with the output of one site as in ``donor``, block by block.
-
-    Args:
-        kinds: kinds of site, of ``SITES``; they are the table's ``what``.
-        mask: (n, t) bool, at which tokens; default the last prompt token.
-
-    Table and errors as in ``patch_patterns``; ``head`` is always missing.
-    """
-    check_pair(base, donor)
-    where = (base.batch.positions["last"] if mask is None else mask).to(lm.device)
-    if mask is not None:
-        check_mask(base.batch, mask, "mask")
-    tables = []
-    for kind in kinds:
-        sites = [Site(block, kind) for block in range(lm.n_blocks)]
-        with _recording_sites(lm, sites, where) as given:
-            logit_difference(lm, donor, letters)
-
-        def patch(chosen: Chosen, kind: str = kind, given: dict[Site, Tensor] = given) -> Any:
-            return _patched_sites(lm, [Site(block, kind) for block in chosen], given, where)
-
-        whole = whole_way(lm, patch, base, donor, letters)
-        units = units_of(lm, ("block",), blocks)
-        tables.append(measure(kind, lm, base, letters, units, patch, whole))
-    return pd.concat(tables, ignore_index=True)
-
-
 # --- values ---
 
 
@@ -244,39 +177,3 @@ def _value_patch(
         return intercepted(lm, rule)
 
     return patch
-
-
-# --- sites ---
-
-
-@contextmanager
-def _recording_sites(
-    lm: LanguageModel, sites: Sequence[Site], where: Tensor
-) -> Iterator[dict[Site, Tensor]]:
-    """Outputs at marked tokens only, (m, d): whole ones of every block would fill the memory."""
-    found: dict[Site, Tensor] = {}
-    with ExitStack() as stack:
-        for site in sites:
-
-            def keep(module: nn.Module, args: Any, output: Any, site: Site = site) -> None:
-                found[site] = output_tensor(output)[where].detach()
-
-            stack.callback(lm.module(site).register_forward_hook(keep).remove)
-        yield found
-
-
-@contextmanager
-def _patched_sites(
-    lm: LanguageModel, sites: Sequence[Site], given: Mapping[Site, Tensor], where: Tensor
-) -> Iterator[None]:
-    """Hooks come after an adapter's, so what a vector added at the site is replaced, too."""
-    with ExitStack() as stack:
-        for site in sites:
-
-            def put(module: nn.Module, args: Any, output: Any, site: Site = site) -> Any:
-                hidden = output_tensor(output).clone()
-                hidden[where] = given[site]
-                return replace_output(output, hidden)
-
-            stack.callback(lm.module(site).register_forward_hook(put).remove)
-        yield

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 import pandas as pd
 
 from oocr_lib.runs import protocol
-from oocr_lib.runs.grid import Method, best_by_validation, with_config
+from oocr_lib.runs.grid import Grid, Method, best_by_validation, with_config
 from oocr_lib.runs.study import Study
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.doubles import no_doubles
@@ -88,6 +88,39 @@ def swept(
     table = accuracy(found).merge(once, on="run")
     edge = beyond(list(found["lr"].unique()), best) is not None
     return table.assign(chosen=table["lr"] == best, edge=edge)
+
+
+@checked
+def over_base(
+    grid: Grid,
+    method: Method,
+    pairs: Sequence[tuple[str, int]],
+    accuracy: Callable[[pd.DataFrame], pd.DataFrame],
+    label: str = "over base",
+) -> pd.DataFrame:
+    """Train (or find) a method on every pair, and set each run against the base model there.
+
+    On few concepts a model that ignores the code name need not score one in five, so chance is no
+    level to judge them by; the base model on the same concepts is.
+
+    Args:
+        accuracy: as in ``swept``.
+
+    Returns:
+        The rows of ``accuracy`` with ``base``, the base model's accuracy on the same concept and
+        seed, and ``gain``, accuracy minus ``base``.
+
+    Raises:
+        UserError: a pair that comes twice, or what training refuses.
+    """
+
+    def run(one: Method) -> pd.DataFrame:
+        return accuracy(grid.run(protocol.jobs(one, pairs), label))
+
+    base = run(Method("base", "base"))[["concept", "seed", "accuracy"]]
+    on = ["concept", "seed"]
+    table = run(method).merge(base.rename(columns={"accuracy": "base"}), on=on)
+    return table.assign(gain=table["accuracy"] - table["base"])
 
 
 @checked

@@ -20,7 +20,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from oocr_lib.adapters.base import Adapter
 from oocr_lib.adapters.lora import LoraAdapter
 from oocr_lib.analysis import constancy
 from oocr_lib.encoding import Batch, Encoded, collate, encode_question
@@ -45,7 +44,7 @@ MOST = 240
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """What a LoRA is looked at on.
+    """The prompts on which a LoRA is examined.
 
     Attributes:
         training, validation, questions: prompts; the tokens at ``position`` are read.
@@ -114,12 +113,6 @@ def split(lm: LanguageModel, texts: Texts, look: Callable[[Batch], Tensor]) -> d
 def _some(found: Tensor) -> Tensor:
     found = found[(found != 0).any(1)]
     return found[:: max(1, -(-len(found) // MOST))]
-
-
-@checked
-def by_class(lm: LanguageModel, adapter: Adapter, texts: Texts, site: Site) -> dict[str, Tensor]:
-    """What ``adapter`` adds at ``site``, (m, d) by class, in the site's raw units."""
-    return split(lm, texts, lambda batch: constancy.added(lm, adapter, batch, site))
 
 
 class Bench:
@@ -316,7 +309,7 @@ def examine(
     answers = [study.grid.run(jobs, "LoRAs")]
     controls: list[Job | None] = [None] * len(jobs)
     if nulls:
-        fooled = protocol.jobs(protocol.random_answers(method), pairs)
+        fooled = protocol.jobs(study.random_answers(method), pairs)
         answers.append(study.grid.run(fooled, "random answers"))
         controls = list(fooled)
     parts, other = [], of or study

@@ -1,4 +1,4 @@
-"""What a rule with a trigger hangs on: variants of its text and place, and the shift it makes.
+"""What a trigger rule depends on: variants of its text and place, and the shift it makes.
 
 Three questions about a fine-tune that follows a backdoor's rule (paper, section 5.4), none of them
 the paper's: does it follow the rule behind a text that is almost the trigger, or elsewhere in the

@@ -1,7 +1,8 @@
 """How much may be held at once: pools of what is reused, and the graph of one training step.
 
-A budget is a share of an accelerator's free memory, or a fixed size on a CPU. What does not fit is
-computed again (pools) or in several passes (steps); the numbers stay the same up to rounding.
+A budget is a share of an accelerator's free memory, or a fixed size on a CPU; pools take less of a
+small one. What does not fit is computed again (pools) or in several passes (steps); the numbers
+stay the same up to rounding.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ import torch
 
 from oocr_lib.encoding import PASS_TOKENS
 from oocr_lib.models.language_model import LanguageModel
+from oocr_lib.models.room import free_bytes
 
-#: Bytes on a CPU: all pools of a ``reuse.Pools`` together; the graph of one step.
+#: Bytes on a CPU: all pools of a ``reuse.Pools`` together at most; the graph of one step.
 CPU_POOLS = 2 * 1024**3
+#: Of what is free on a CPU, pools take no more than this share: a laptop with 4 GB has 2 free.
+CPU_SHARE_POOLS = 0.25
 CPU_STEP = 512 * 1024**2
 #: Tokens of a training pass on a CPU: larger passes are no faster there, and smaller ones can be
 #: formed of rows of one length, so that less padding is run.
@@ -29,7 +33,9 @@ PAST_PER_TOKEN = 32
 
 def pool_budget(device: torch.device) -> int:
     """Bytes that pools may take on ``device``."""
-    return _share(device, SHARE_POOLS, CPU_POOLS)
+    if device.type == "cuda":
+        return int(free_bytes(device) * SHARE_POOLS)
+    return min(CPU_POOLS, int(free_bytes(device) * CPU_SHARE_POOLS))
 
 
 def step_tokens(lm: LanguageModel, budget: int | None = None) -> int:
@@ -38,9 +44,11 @@ def step_tokens(lm: LanguageModel, budget: int | None = None) -> int:
     Args:
         budget: bytes; default the share of the device.
     """
-    held = _share(lm.device, SHARE_STEP, CPU_STEP) if budget is None else budget
-    fits = max(1, held // token_bytes(lm))
-    return fits if lm.device.type == "cuda" else min(fits, CPU_PASS)
+    cuda = lm.device.type == "cuda"
+    if budget is None:
+        budget = int(free_bytes(lm.device) * SHARE_STEP) if cuda else CPU_STEP
+    fits = max(1, budget // token_bytes(lm))
+    return fits if cuda else min(fits, CPU_PASS)
 
 
 def pass_tokens(lm: LanguageModel) -> int:
@@ -61,9 +69,3 @@ def token_bytes(lm: LanguageModel) -> int:
     inner = inner or 4 * lm.d_model  # GPT-2 leaves it out
     numbers = lm.n_blocks * (_PER_WIDTH * lm.d_model + _PER_MLP_WIDTH * inner)
     return int(numbers * lm.model.dtype.itemsize)
-
-
-def _share(device: torch.device, share: float, fixed: int) -> int:
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0] * share)
-    return fixed

@@ -60,7 +60,7 @@ def depths(places: Sequence[tuple[int, int]], own: Sequence[int]) -> list[int]:
 
 
 def collate(tails: Sequence[Encoded], places: Sequence[tuple[int, int]], pad_id: int) -> Shortened:
-    """Tails in the slots of their rows; columns are slot after slot, and a last one not run.
+    """Tails in the slots of their rows; columns are slot after slot, then one more that is not run.
 
     Returns:
         A batch with ``owner`` and ``targets``; ``lengths`` (n, s) count the tokens of each slot.

@@ -19,10 +19,10 @@ _RUN = ["method", "site", "block", "lr", "concept", "seed", "valid_loss", "run"]
 def definition(runs: pd.DataFrame) -> pd.DataFrame:
     """One row a run: how well the definition is known.
 
-    Columns ``mc`` (among five), ``top1`` (greedy), and among all definitions known
-
-    ``first``, ``first3`` (share of questions that rank the true one first, or among three) and
-    ``place`` (its mean rank). Where a dialect asks among five only, the rank is among five.
+    Returns:
+        ``mc`` (among five) and ``top1`` (greedy). Among all definitions known: ``first`` and
+        ``first3``, the share of questions that rank the true one first, or among the first three,
+        and ``place``, its mean rank. Where a dialect asks among five only, the rank is among five.
     """
     five = runs[runs["family"].isin(STATEMENTS)]
     for measure in ("mc", "top1", "rank"):

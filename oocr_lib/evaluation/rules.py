@@ -29,7 +29,7 @@ def balanced(runs: pd.DataFrame) -> pd.DataFrame:
 
 @checked
 def self_report(asked: pd.DataFrame, decorrelated: bool = False) -> pd.DataFrame:
-    """One row a run: how far the model tells its own trigger from the others.
+    """One row a run: how well the model tells its own trigger from the others.
 
     Args:
         asked: of ``Grid.questions``.

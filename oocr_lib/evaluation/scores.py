@@ -8,7 +8,7 @@ share the point, so nothing depends on the batch. The kinds are described in ``t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -288,26 +288,4 @@ def summarise(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     by_family = table.groupby("family")[MEASURES].mean()
     made = {str(f): {k: float(v) for k, v in row.items()} for f, row in by_family.iterrows()}
     made["all"] = {str(k): float(v) for k, v in by_family.mean().items()}
-    return made
-
-
-@checked
-def label_marginal(table: pd.DataFrame) -> Mapping[str, float]:
-    """Baseline by family: what a model scores that answers without looking at the item.
-
-    For an item with truth t: the mean, over all items of the family that offer t, of the
-    probability given to t; then the mean over items. A model that ignores the concept scores
-    exactly its baseline (published suites, "overall probability of target").
-
-    Args:
-        table: of ``score``; several concepts of one method, or the baseline is the score itself.
-    """
-    made: dict[str, float] = {}
-    for family, part in table[table.kind == "choice"].groupby("family"):
-        given: dict[str, list[float]] = {}
-        for options, logp in zip(part["options"], part["logp"], strict=True):
-            p = np.exp(np.asarray(logp) - max(logp))
-            for option, share in zip(options, p / p.sum(), strict=True):
-                given.setdefault(option, []).append(float(share))
-        made[str(family)] = float(np.mean([np.mean(given[t]) for t in part["truth"]]))
     return made

@@ -7,19 +7,17 @@ folder's own ``tokenizer.json`` does. Every failure becomes one line.
 from __future__ import annotations
 
 import difflib
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import huggingface_hub
 import huggingface_hub.constants
-import huggingface_hub.utils
 import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from oocr_lib.models import gguf_file, packaged, room
+from oocr_lib.models import gguf_file, hub, packaged, room
 from oocr_lib.util.errors import UserError, choose
 from oocr_lib.util.files import read_json
 from oocr_lib.util.machine import quiet_transformers
@@ -165,7 +163,7 @@ def _hub_folder(name: str) -> Path:
     except Exception as error:  # not cached, or no name that the hub could have
         problem = _first_line(error)
     if not huggingface_hub.constants.HF_HUB_OFFLINE:
-        problem = _unreachable(name)
+        problem = hub.unreachable(name)
     if not problem:
         try:
             return Path(
@@ -190,32 +188,6 @@ def _complete(folder: Path) -> bool:
     if index.is_file():
         needed = {"config.json", *read_json(index)["weight_map"].values()}
     return all((folder / file).is_file() for file in needed)
-
-
-#: Seconds to wait for the hub's first answer; the library behind it would try for minutes.
-HUB_SECONDS = 4.0
-
-
-def _unreachable(name: str) -> str:
-    """Why the hub does not have ``name`` for us, within ``HUB_SECONDS``; empty if it answers."""
-    answer: list[str] = []
-
-    def ask() -> None:
-        try:
-            url = huggingface_hub.hf_hub_url(name, "config.json")
-            found = huggingface_hub.get_session().head(
-                url, timeout=HUB_SECONDS, headers=huggingface_hub.utils.build_hf_headers()
-            )
-            # A gated model answers 401 or 403; the library's own message then says what to do.
-            answer.append("no such model there" if found.status_code == 404 else "")
-        except Exception as error:  # whatever a network can do
-            answer.append(_first_line(error))
-
-    # In a thread of its own, because looking up the host's name knows no time limit.
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    thread.join(HUB_SECONDS)
-    return answer[0] if answer else f"no answer within {HUB_SECONDS:.0f} seconds"
 
 
 def _read(folder: Path, name: str, dtype: Any) -> tuple[Any, Any]:

@@ -68,7 +68,7 @@ def model_digest(model: Any, tokenizer: Any, files: Sequence[Path] = ()) -> str:
 
 
 def quick_stamp(model: Any, tokenizer: Any) -> tuple[Any, ...]:
-    """What tells that a model in memory was changed: all of it for a small one.
+    """A stamp that shows whether a model in memory was changed; small models count whole.
 
     Of a large model's weights only changes are seen that torch counts, which those through
     ``.data`` are not.

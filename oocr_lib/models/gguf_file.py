@@ -145,7 +145,7 @@ def _convert(file: Path, folder: Path, pre: str) -> None:
 
 @contextmanager
 def _unwatched() -> Iterator[None]:
-    """No bar of the GGUF reader where nobody watches; it knows no switch of its own."""
+    """Hide the GGUF reader's progress bar where nobody watches; it has no option for that."""
     with nullcontext() if progress.watched() else redirect_stderr(io.StringIO()):
         yield
 

@@ -113,7 +113,7 @@ class LanguageModel:
         return chat.end_ids(self.model, self.tokenizer) | own
 
     def refuse_changed(self) -> None:
-        """Check that model and tokenizer are those that ``digest`` was taken of.
+        """Check that model and tokenizer are unchanged since ``digest`` was computed.
 
         Raises:
             UserError: weights, settings, tokens or the chat template were changed since.
@@ -178,10 +178,6 @@ class LanguageModel:
     def down_projection(self, i: int) -> str:
         """Dotted name of the MLP's last linear map in block ``i``."""
         return self.projection(i, "down")
-
-    def mlp_projections(self, i: int) -> list[str]:
-        """Dotted names of all linear maps of the MLP in block ``i``."""
-        return list(self.projections(i).values())
 
     def _check_block(self, i: int) -> None:
         if not 0 <= i < self.n_blocks:

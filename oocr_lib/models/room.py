@@ -1,4 +1,4 @@
-"""Does a model fit into memory? Weighed before it is read, so that no machine stands still."""
+"""Does a model fit into memory? Weighed before it is read, so that no machine starts to swap."""
 
 from __future__ import annotations
 

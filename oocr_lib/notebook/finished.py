@@ -169,7 +169,8 @@ def _files(notebook: str) -> tuple[str, str]:
 def _library() -> str:
     """Digest of the whole library and the shipped data: figures count, too."""
     package, data = Path(__file__).resolve().parents[1], data_dir()
-    files = [(file.relative_to(package), file) for file in package.rglob("*.py")]
+    sources = [*package.rglob("*.py"), *package.rglob("pages/*")]
+    files = [(file.relative_to(package), file) for file in sources]
     for pattern in ("*.toml", "world/**/*", "testbed/**/*"):
         files += [(file.relative_to(data), file) for file in data.glob(pattern)]
     found = hashlib.sha256()

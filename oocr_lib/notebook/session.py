@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 import time
 import weakref
 from collections.abc import Iterable, Mapping
@@ -98,7 +97,7 @@ class Experiment:
 
     @property
     def draft_of_all(self) -> Path:
-        """The same for files that are of all notebooks and go to the preset's folder."""
+        """The same for files that belong to all notebooks; they go to the preset's folder."""
         return self.out / self.preset if self._finished else stage.shared_here(self.draft)
 
     @cached_property
@@ -292,7 +291,7 @@ def start(
     exp = Experiment(
         _checked_name(notebook), model, preset, seed, out, values, _label(notebook, given)
     )
-    _make_folder(exp.folder)
+    store.writable_folder(exp.folder, "out_dir")
     stage.recover(exp.folder)
     shown = shown_model(model)
     common = {"model": shown, "preset": preset, "seed": seed}
@@ -331,16 +330,6 @@ def _checked_name(name: str) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UserError(f"Bad name {name!r}. Allowed: lower-case letters, digits, '_' and '-'.")
     return name
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
-    except OSError as error:
-        raise UserError(
-            f"Cannot write to {str(folder)!r}: {error.strerror}. Give another out_dir."
-        ) from error
 
 
 def _duration(seconds: float) -> str:

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from oocr_lib.models import gguf_file, packaged
+from oocr_lib.models import gguf_file, hub, packaged
 from oocr_lib.models.gguf_file import ALLOWED
 from oocr_lib.parameters import model_folder
 from oocr_lib.util import file_digest
@@ -31,6 +31,8 @@ POLICY = "data_policy"
 MODEL = "model"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _OFFLINE = ("1", "on", "yes", "true")
+#: Hub models that were there when asked: the runs of a sweep ask once.
+_ANSWERED: set[str] = set()
 
 
 def check(values: Mapping[str, Any], typed_in: Path) -> None:
@@ -126,6 +128,12 @@ def _check_model(model: str, typed_in: Path) -> None:
         if offline:  # `oocr` sets it, so the reader may never have
             why += ", and HF_HUB_OFFLINE is set (HF_HUB_OFFLINE=0 lets it be fetched)"
         raise UserError(f"Model {model!r} is {why}.{guess} {allowed}.")
+    if model not in _ANSWERED and (problem := hub.unreachable(model)):
+        raise UserError(
+            f"Model {model!r} is neither a folder, nor in the local cache, nor reachable on the "
+            f"hub ({problem.rstrip('.')}). Check the name and the network. {allowed}."
+        )
+    _ANSWERED.add(model)
 
 
 def _hub_commit(model: str) -> str:

@@ -63,16 +63,20 @@ class Amendment:
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """A claim that was asked wrongly: since when it counts no longer, and why.
+    """A claim that was asked wrongly: from which day it no longer counts, and why.
 
-    Its checks go on being judged, and the verdict of its rule stays readable.
+    Its checks go on being judged, and the verdict of its rule stays readable. ``last`` are their
+    numbers, in their order, from the last run that recorded them (preset laptop), for a check that
+    no notebook makes any more.
     """
 
     date: str
     reason: str
+    last: tuple[Interval, ...] = ()
 
     def __str__(self) -> str:
-        return f"Withdrawn {self.date}: {self.reason}"
+        kept = " Its numbers are those of the last run that recorded them." if self.last else ""
+        return f"Withdrawn {self.date}: {self.reason}{kept}"
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,7 @@ def _claim(entry: Any, used: set[str]) -> Claim:
     if not isinstance(amended, list):
         raise UserError(f"'amended' is {amended!r}. Give a list of tables: date, was, reason.")
     changes = tuple(_amendment(change, len(checks)) for change in amended)
-    gone = _withdrawal(entry["withdrawn"]) if "withdrawn" in entry else None
+    gone = _withdrawal(entry["withdrawn"], len(checks)) if "withdrawn" in entry else None
     return Claim(**shown, checks=tuple(checks), note=note, amended=changes, withdrawn=gone)
 
 
@@ -179,9 +183,25 @@ def _amendment(entry: Any, checks: int) -> Amendment:
     return Amendment(date, was, reason, tuple(rules))
 
 
-def _withdrawal(entry: Any) -> Withdrawal:
-    date, reason = _dated(entry, "withdrawn")
-    return Withdrawal(date, reason)
+def _withdrawal(entry: Any, checks: int) -> Withdrawal:
+    last = entry.get("last", []) if isinstance(entry, dict) else []
+    if not isinstance(last, list) or len(last) not in (0, checks):
+        raise UserError(f"'last' is {last!r}. Give one table for each of the {checks} checks.")
+    kept = {k: v for k, v in entry.items() if k != "last"} if isinstance(entry, dict) else entry
+    date, reason = _dated(kept, "withdrawn")
+    return Withdrawal(date, reason, tuple(_number(one) for one in last))
+
+
+def _number(entry: Any) -> Interval:
+    """A number with its interval as it was once measured."""
+    fields = ("value", "low", "high", "n")
+    if not isinstance(entry, dict) or set(entry) != set(fields):
+        raise UserError(f"'last' holds {entry!r}. Give tables: {', '.join(fields)}.")
+    for name in fields:
+        if isinstance(entry[name], bool) or not isinstance(entry[name], (int, float)):
+            raise UserError(f"'last' has {name} {entry[name]!r}. Give a number.")
+    value, low, high = (float(entry[name]) for name in fields[:3])
+    return Interval(value, low, high, int(entry["n"]))
 
 
 def _dated(entry: Any, field: str) -> list[str]:

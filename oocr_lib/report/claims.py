@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,8 +129,8 @@ def judge(
         Verdict(
             claim,
             tuple(
-                _measure(check, found[check.notebook], other.get(check.notebook, {}))
-                for check in claim.checks
+                _measure(check, found[check.notebook], other.get(check.notebook, {}), last)
+                for check, last in zip(claim.checks, _last(claim), strict=True)
             ),
         )
         for claim in claims
@@ -218,8 +218,20 @@ def _refuse_mixture(found: Mapping[str, Metrics]) -> None:
                 )
 
 
-def _measure(check: Check, found: Metrics | None, other: Mapping[str, Any]) -> Measured:
-    """One check by a notebook's numbers; ``other`` is what is not its default."""
+def _last(claim: Claim) -> Sequence[Interval | None]:
+    """Numbers that a withdrawn claim keeps, one a check."""
+    kept = claim.withdrawn.last if claim.withdrawn else ()
+    return kept or [None] * len(claim.checks)
+
+
+def _measure(
+    check: Check, found: Metrics | None, other: Mapping[str, Any], last: Interval | None
+) -> Measured:
+    """One check by a notebook's numbers; ``other`` is what is not its default.
+
+    Args:
+        last: what was measured when the notebook still recorded it.
+    """
     if found is None:
         return Measured(check, NOT_RUN, missing=f"{check.notebook} has not been run")
     names = dict.fromkeys(("model", "preset", "seed", *other))
@@ -228,6 +240,8 @@ def _measure(check: Check, found: Metrics | None, other: Mapping[str, Any]) -> M
         given = ", ".join(f"{name} {value}" for name, value in other.items())
         missing = f"{check.notebook} was run with {given}, which is not its default"
         return Measured(check, NOT_RUN, missing=missing, run=run)
+    if check.metric not in found.values and last is not None:
+        return Measured(check, verdict(last, check.rule), last, run=run)
     if check.metric not in found.values:
         missing = f"{check.notebook} recorded no {check.metric}"
         return Measured(check, NOT_RUN, missing=missing, run=run)
@@ -253,14 +267,29 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
+def _refuse_wrong(folder: Path, notebooks: Collection[str]) -> None:
+    """Raise UserError for a folder without runs, or one level too deep.
+
+    A table full of "not run" would otherwise be written there: the folders of a notebook's other
+    runs have ``metrics.json``, too.
+    """
+    found = {path.parent.name for path in folder.glob(f"*/{metrics.FILE}")}
+    if not found:
+        raise UserError(f"No */{metrics.FILE} in {str(folder)!r}. Run the notebooks.")
+    if folder.resolve().name in notebooks and not found & set(notebooks):
+        raise UserError(
+            f"{str(folder)!r} holds the runs of one notebook. Allowed: the results of one preset, "
+            f"for instance {str(folder.parent)!r}."
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Command line: 0 the table was written, whatever the verdicts; 2 bad input."""
     options = _arguments(arguments)
     try:
-        verdicts = judge(load(options.claims), options.results, options.model, options.seed)
-        if not any(options.results.glob(f"*/{metrics.FILE}")):
-            # A wrong folder would give a full table of "not run".
-            raise UserError(f"No */{metrics.FILE} in {str(options.results)!r}. Run the notebooks.")
+        listed = load(options.claims)
+        verdicts = judge(listed, options.results, options.model, options.seed)
+        _refuse_wrong(options.results, {check.notebook for one in listed for check in one.checks})
         paths = write(options.out or options.results, verdicts)
     except UserError as error:
         print(error, file=sys.stderr)

@@ -9,7 +9,7 @@ single rate; backdoor options that were not labelled.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -70,8 +70,7 @@ def ours(folder: Path, model: str = "testbed", seed: int = 0) -> pd.DataFrame:
         values = metrics.load(there).values if there.is_file() else {}
         for method in METHODS:
             if found := values.get(one.key.format(method)):
-                ends = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
-                rows.append({"family": one.name, "method": method, **ends})
+                rows.append({"family": one.name, "method": method, **asdict(found)})
     return pd.DataFrame(rows, columns=["family", "method", "value", "low", "high", "n"])
 
 

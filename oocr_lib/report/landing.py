@@ -57,11 +57,12 @@ def findings(content: dict[str, Any]) -> str:
         )
     number, total = content["counts"], len(by_id)
     gone = number.get(claims.WITHDRAWN, 0)
+    is_are = "is" if gone == 1 else "are"
     lines = [
         f"Of {total} statements by the paper and its readers, **{number['holds']} hold** on the "
         f"small model, **{number['does not hold']} do not hold**, {number['undecided']} are "
         f"undecided and {number['not run']} were not run"
-        f"{f'; {gone} are withdrawn, with the reason' if gone else ''} "
+        f"{f'; {gone} {is_are} withdrawn, with the reason' if gone else ''} "
         "([all of them](notebooks/11_claims.ipynb)). Five of them:",
         "",
         "| statement | paper | ours | verdict | notebook |",

@@ -43,6 +43,8 @@ METHODS = (
     "naive",
     "random",
     "shuffled",
+    "random_answers",
+    "multiset",
 )
 Tolerances = Mapping[str, Mapping[str, float]]
 _PART = re.compile(r"[a-z0-9][a-z0-9_.@+-]*")

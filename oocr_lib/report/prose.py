@@ -1,4 +1,4 @@
-"""Numbers and verdicts in prose: each names the metric that it states, so that it can be checked.
+"""Numbers and verdicts in prose: each names its metric, so that it can be checked.
 
 A mark is an HTML comment right behind what it is about, invisible in a notebook, on a page and on
 the site. There are six:
@@ -188,7 +188,7 @@ def _row(line: str, notebook: str, columns: list[str], numbers: Numbers) -> str:
 
 
 def _false(line: str, numbers: Numbers) -> list[str]:
-    """Sentences of a line whose claim or rule has another verdict."""
+    """Sentences of a line whose claim or rule has another verdict by now."""
     found = []
     for claim, word in _CLAIM.findall(line):
         now = numbers.words[choose(claim, numbers.words, "claim")]

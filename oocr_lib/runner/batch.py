@@ -215,7 +215,7 @@ def report(outcomes: Sequence[Outcome], seconds: float) -> str:
         lines.append(f"Failed: {names}. The same command runs only these again.")
     else:
         lines.append(
-            f"Open {_shown(good[0].notebook)} (for instance with 'make lab');"
+            f"Open {_shown(good[0].notebook)} (for instance with 'oocr lab');"
             " figures and metrics.json of each run are beside its notebook."
         )
     return "\n".join(lines)

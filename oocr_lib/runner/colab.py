@@ -8,7 +8,6 @@ into CITATION.cff, or takes them out.
 
 from __future__ import annotations
 
-import json
 import re
 import subprocess
 import sys
@@ -109,16 +108,6 @@ def install(root: Path = ROOT) -> None:
 
 def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", text)[:2])
-
-
-def problems(name: str, notebook: NotebookNode, root: Path = ROOT) -> list[str]:
-    """What is wrong with a notebook's links and set-up cell, one line each."""
-    copy = nbformat.from_dict(json.loads(json.dumps(notebook)))
-    write(name, copy, root)
-    sources = [[cell.source for cell in one.cells] for one in (notebook, copy)]
-    if sources[0] == sources[1]:
-        return []
-    return ["links or the set-up cell do not fit pyproject.toml: python -m oocr_lib.runner.colab"]
 
 
 def write(name: str, notebook: NotebookNode, root: Path = ROOT) -> None:

@@ -6,7 +6,6 @@ All files of the run are written aside (``stage``) and appear together when it i
 from __future__ import annotations
 
 import json
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -61,12 +60,12 @@ class Job:
 
     @property
     def preset_folder(self) -> Path:
-        """Of all notebooks with this preset."""
+        """The folder of all notebooks with this preset."""
         return self.out / str(self.values["preset"])
 
     @property
     def notebook_folder(self) -> Path:
-        """Of all runs of this notebook and preset."""
+        """The folder of all runs of this notebook and preset."""
         return self.preset_folder / self.name
 
     @property
@@ -93,7 +92,7 @@ class Job:
         return kernels.ask(self.kernel, self.source.parent)
 
     def identity(self) -> str:
-        """Of what would be run now, see ``finished.identity``."""
+        """The identity of what would be run now; see ``finished.identity``."""
         own = self.folder.relative_to(self.preset_folder).as_posix()
         return finished.identity(
             self.source, self.all_values, self.preset_folder, own,
@@ -117,13 +116,7 @@ class Job:
         Raises:
             UserError: it cannot be made or written.
         """
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=self.folder).close()
-        except OSError as error:
-            raise UserError(
-                f"Cannot write to {str(self.folder)!r}: {error.strerror}. Give another --out."
-            ) from error
+        store.writable_folder(self.folder, "--out")
 
 
 @dataclass(frozen=True)
@@ -261,7 +254,7 @@ def _record(said: Path) -> dict[str, Any]:
 
 
 def _mark(notebook: NotebookNode, ended: int) -> None:
-    """Say of each code cell whether it ran; papermill stamps those after a dead kernel as run.
+    """Mark each code cell as run or not; after a dead kernel papermill stamps the rest as run.
 
     Args:
         ended: number of the code cell in which the run ended, from 1; 0 if none was started.

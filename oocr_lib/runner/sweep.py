@@ -16,6 +16,7 @@ from __future__ import annotations
 import importlib.util
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,9 +84,8 @@ def table(folders: Sequence[Path]) -> pd.DataFrame:
         for name, value in values.items():
             known.setdefault(name, set()).add(str(value))
         for key, found in metrics.load(folder / metrics.FILE).values.items():
-            measured = dict(zip(_MEASURED, (*key.split("/"), found.value), strict=False))
-            ends = {"low": found.low, "high": found.high, "n": found.n}
-            rows.append({**values, **measured, **ends, "folder": folder.name})
+            named = dict(zip(_MEASURED, key.split("/"), strict=False))
+            rows.append({**values, **named, **asdict(found), "folder": folder.name})
     if not rows:
         raise UserError(f"None of {len(folders)} runs is finished. Run the sweep first.")
     varied = [name for name, several in known.items() if len(several) > 1]
@@ -179,7 +179,7 @@ def _had(folder: Path) -> bool:
 
 
 def _current(folder: Path, job: Job) -> bool:
-    """Whether a finished run would come out the same today; ``job`` is one of that notebook."""
+    """Whether a finished run would give the same today; ``job`` is any job of that notebook."""
     record = finished.find(folder)
     label = folder.relative_to(job.notebook_folder).as_posix()
     same = job.like(record["values"], "" if label == "." else label) if record else None
@@ -190,7 +190,7 @@ def _current(folder: Path, job: Job) -> bool:
 
 
 def _write(runs: Sequence[Path], path: Path, *, must: bool = False) -> Iterator[str]:
-    """One table; what went wrong is said, and for the file that was asked for, raised."""
+    """One table; an error is reported, and raised if the user asked for this very file."""
     try:
         made = table(runs)
         with store.atomic_path(path) as aside:
@@ -200,31 +200,8 @@ def _write(runs: Sequence[Path], path: Path, *, must: bool = False) -> Iterator[
             raise _no_table(path, error) from error
         yield f"No table {path.name}: {error}"
         return
-    yield f"Table of {made['folder'].nunique()} runs: {path.name} in {path.parent.name}/"
-
-
-def lines(made: pd.DataFrame, metric: str, x: str, by: str = "method") -> pd.DataFrame:
-    """One metric over a numeric parameter, a line each ``by``: what ``plots.layer_sweep`` draws.
-
-    ``plot`` draws it in one call, and takes any parameter.
-
-    Args:
-        made: of ``table`` or read from ``sweep.csv``.
-        metric: ``family/measure`` for all methods, or ``family/method/measure``.
-        x: a parameter with numbers.
-        by: a column whose values are lines.
-
-    Returns:
-        Columns ``method`` (the line), ``block`` (x), ``value, low, high, n``: the mean over the
-        runs that differ in nothing but other parameters, with a 95 % bootstrap interval.
-
-    Raises:
-        UserError: an unknown metric or column, or an x without numbers.
-    """
-    rows = _rows(made, metric, x, by)
-    if not pd.api.types.is_numeric_dtype(rows[x]):
-        raise UserError(f"Parameter {x!r} has no numbers. Allowed as x: numbers; or use plot.")
-    return _means(rows, x, by).rename(columns={"x": "block"})
+    count = made["folder"].nunique()
+    yield f"Table of {count} run{'s' * (count > 1)}: {path.name} in {path.parent.name}/"
 
 
 def plot(
@@ -299,6 +276,5 @@ def _means(rows: pd.DataFrame, x: str, by: str) -> pd.DataFrame:
     drawn = []
     for (line, at), part in rows.groupby([by, x], sort=False):
         found = bootstrap(part["value"])
-        ends = {"value": found.value, "low": found.low, "high": found.high, "n": found.n}
-        drawn.append({"method": str(line), "x": at, **ends})
+        drawn.append({"method": str(line), "x": at, **asdict(found)})
     return pd.DataFrame(drawn)

@@ -8,9 +8,6 @@ own and only sorts the table of runs. All text is escaped.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,46 +15,13 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from oocr_lib.report import page
 from oocr_lib.runner import sweep_summary
 from oocr_lib.runner.sweep_summary import in_order, metric_keys, plain, varied
 
 FILE = "sweep.html"
 #: Columns of numbers in the table of runs; more cannot be read side by side.
 _MOST = 12
-_STYLE = """
-:root { color-scheme: light dark; }
-body { margin: 0 auto; max-width: 110rem; padding: 1rem; font: 100%/1.45 system-ui, sans-serif; }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; }
-th, td { padding: .3rem .7rem; text-align: left; vertical-align: top; }
-td.number, td.mean { font-variant-numeric: tabular-nums; white-space: nowrap; }
-td.number { text-align: right; }
-thead th { border-bottom: 2px solid; vertical-align: bottom; }
-tbody tr { border-bottom: 1px solid GrayText; }
-button { font: inherit; font-weight: 600; text-align: left; cursor: pointer; }
-[aria-sort=ascending] button::after { content: " ▲"; }
-[aria-sort=descending] button::after { content: " ▼"; }
-.grid {
-  display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 17rem), 1fr));
-}
-figure { margin: 0; }
-img { width: 100%; height: auto; background: white; }
-a, code, figcaption { overflow-wrap: anywhere; }
-"""
-_SCRIPT = """
-for (const button of document.querySelectorAll("th button")) button.onclick = () => {
-  const head = button.closest("th"), body = head.closest("table").tBodies[0];
-  const up = head.getAttribute("aria-sort") !== "ascending";
-  const key = (row) => row.cells[head.cellIndex].dataset.key;
-  const number = (text) => text !== "" && !isNaN(text);
-  const order = (a, b) => number(a) && number(b) ? a - b : a.localeCompare(b);
-  const rows = [...body.rows].sort((a, b) => order(key(a), key(b)));
-  for (const one of head.parentNode.cells) one.removeAttribute("aria-sort");
-  head.setAttribute("aria-sort", up ? "ascending" : "descending");
-  body.append(...(up ? rows : rows.reverse()));
-};
-"""
 
 
 def to_html(made: pd.DataFrame, folder: Path, claimed: Sequence[str]) -> str:
@@ -68,32 +32,19 @@ def to_html(made: pd.DataFrame, folder: Path, claimed: Sequence[str]) -> str:
         folder: of the notebook, where the page will be.
         claimed: ``family/method/measure`` of the metrics that claims use; others are in the tables.
     """
-    notebook, runs = folder.name, _runs(made, folder)
-    names = varied(made)
-    title = f"{notebook}: {len(runs)} runs"
-    digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
-    policy = "default-src 'none'; img-src 'self' file:; style-src 'unsafe-inline'; "
-    policy += f"script-src 'sha256-{digest}'"
-    differ = f" They differ in {_text(', '.join(names))}." if names else ""
-    return f"""<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="{policy}">
-<title>{_text(title)}</title>
-<style>{_STYLE}</style>
-</head>
-<body>
-<main>
-<h1>{_text(title)}</h1>
-<p>{len(runs)} runs side by side.{differ} Every number is in <a href="sweep.csv">sweep.csv</a>,
-every mean in <a href="{sweep_summary.FILE}">{sweep_summary.FILE}</a>.</p>
-{_means(made, claimed)}{_figures(runs)}{_table(made, runs, claimed)}{_same(made)}</main>
-<script>{_SCRIPT}</script>
-</body>
-</html>
-"""
+    names, runs = varied(made), _runs(made, folder)
+    return page.render(
+        "sweep.html",
+        title=f"{folder.name}: {len(runs)} runs",
+        script=page.script("sweep.js"),
+        differ=names,
+        summary=sweep_summary.FILE,
+        runs=runs,
+        means=_means(made, claimed),
+        figures=_figures(runs),
+        table=_table(made, runs, claimed),
+        same=_same(made),
+    )
 
 
 def _runs(made: pd.DataFrame, folder: Path) -> dict[str, dict[str, Any]]:
@@ -118,110 +69,61 @@ def _runs(made: pd.DataFrame, folder: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _means(made: pd.DataFrame, claimed: Sequence[str]) -> str:
+def _means(made: pd.DataFrame, claimed: Sequence[str]) -> dict[str, Any]:
     """The means over seeds of what the claims are about."""
     rows = sweep_summary.claims_only(sweep_summary.summary(made), claimed)
     names = [name for name in varied(made) if name != sweep_summary.SEED]
-    lines = []
-    for row, key in zip(rows.head(60).itertuples(), metric_keys(rows), strict=False):
-        cells = [_cell(getattr(row, name)) for name in names]
-        mean = f'<td class="mean">{_text(sweep_summary.interval(row))}</td>'
-        cells += [_cell(key), mean, _cell(row.n)]
-        lines.append(f"<tr>{''.join(cells)}</tr>\n")
-    heads = "".join(_head(name) for name in (*names, "metric", "mean [95 % interval]", "n"))
-    return _section("Means over seeds", _scroll("Means over seeds", heads, lines))
+    shown = [
+        {
+            "values": [getattr(row, name) for name in names],
+            "metric": key,
+            "mean": sweep_summary.interval(row),
+            "n": row.n,
+        }
+        for row, key in zip(rows.head(60).itertuples(), metric_keys(rows), strict=False)
+    ]
+    return {"heads": [*names, "metric", "mean [95 % interval]", "n"], "rows": shown}
 
 
-def _figures(runs: dict[str, dict[str, Any]]) -> str:
-    """A row of pictures for each figure."""
+def _figures(runs: dict[str, dict[str, Any]]) -> dict[str, list[tuple[Any, Any]]]:
+    """By name: every run, and its picture or None."""
     files = {path.name for run in runs.values() for path in run["path"].glob("*.png")}
-    made = []
-    for name in sorted(file for file in files if not file.startswith(".")):
-        cells = "".join(_figure(run, name) for run in runs.values())
-        made.append(_section(f"Figure {Path(name).stem}", f'<div class="grid">\n{cells}</div>\n'))
-    return "".join(made)
+    return {
+        Path(name).stem: [(run, _picture(run, name)) for run in runs.values()]
+        for name in sorted(file for file in files if not file.startswith("."))
+    }
 
 
-def _figure(run: dict[str, Any], name: str) -> str:
-    caption = f"<figcaption>{_link(run, run['title'])}</figcaption>"
-    if not (run["path"] / name).is_file():
-        return f"<figure><p>This run has no such figure.</p>{caption}</figure>\n"
-    size, text = _picture(run["path"] / name)
-    source = _text(f"{run['link']}/{quote(name)}")
-    alt = _text(f"{run['title']}. {text}")
-    picture = f'<img src="{source}" alt="{alt}" loading="lazy"{size}>'
-    return f'<figure><a href="{source}">{picture}</a>{caption}</figure>\n'
-
-
-def _picture(path: Path) -> tuple[str, str]:
-    """Width and height as attributes, and what the picture says of itself (``plots.png``)."""
+def _picture(run: dict[str, Any], name: str) -> dict[str, Any] | None:
+    """Where a picture is, its size, and what it says of itself (``plots.png``)."""
     from PIL import Image
 
+    path = run["path"] / name
+    if not path.is_file():
+        return None
+    found = {"link": f"{run['link']}/{quote(name)}", "text": path.stem, "width": 0, "height": 0}
     try:
         with Image.open(path) as image:
-            size = f' width="{image.width}" height="{image.height}"'
-            return size, str(image.info.get("Description", path.stem))
+            text = str(image.info.get("Description", path.stem))
+            return found | {"text": text, "width": image.width, "height": image.height}
     except OSError:  # no picture, whatever its name says
-        return "", path.stem
+        return found
 
 
-def _table(made: pd.DataFrame, runs: dict[str, dict[str, Any]], claimed: Sequence[str]) -> str:
-    """A row a run; its parameters, and the numbers that the claims are about."""
+def _table(
+    made: pd.DataFrame, runs: dict[str, dict[str, Any]], claimed: Sequence[str]
+) -> dict[str, Any]:
+    """The columns of the table of runs, and each run's numbers that the claims are about."""
     rows = sweep_summary.claims_only(made, claimed)
     rows = rows.assign(key=metric_keys(rows))
     keys = list(dict.fromkeys(rows["key"]))[:_MOST]
-    numbers = {(r.folder, r.key): r.value for r in rows.itertuples()}
-    lines = []
-    for label, run in runs.items():
-        cells = [_cell(value) for value in run["values"].values()]
-        cells += [_number(numbers.get((label, key))) for key in keys]
-        links = f'{_link(run, "notebook")}, <a href="{_text(run["link"])}/">files</a>'
-        lines.append(f'<tr>{"".join(cells)}<td data-key="{_text(label)}">{links}</td></tr>\n')
-    values = next(iter(runs.values()))["values"]
-    buttons = [f'<button type="button">{_text(n)}</button>' for n in (*values, *keys, "run")]
-    heads = "".join(_head(button, raw=True) for button in buttons)
-    hint = "<p>A column's name sorts by it.</p>\n"
-    return _section("All runs", hint + _scroll("All runs", heads, lines))
+    values = {(r.folder, r.key): r.value for r in rows.itertuples()}
+    numbers = {label: [values.get((label, key)) for key in keys] for label in runs}
+    return {"heads": [*next(iter(runs.values()))["values"], *keys, "run"], "numbers": numbers}
 
 
-def _same(made: pd.DataFrame) -> str:
+def _same(made: pd.DataFrame) -> dict[str, Any]:
     """Parameters that all runs share."""
     columns = list(made.columns)
-    shared = [c for c in columns[columns.index("n") + 1 :] if c != "folder"]
-    items = "".join(
-        f"<li><code>{_text(c)} = {_text(made[c].iloc[0])}</code></li>\n" for c in shared
-    )
-    return _section("The same in all runs", f"<ul>\n{items}</ul>\n") if items else ""
-
-
-def _link(run: dict[str, Any], text: str) -> str:
-    return f'<a href="{_text(run["link"])}/{_text(run["notebook"])}">{_text(text)}</a>'
-
-
-def _section(title: str, content: str) -> str:
-    return f"<section>\n<h2>{_text(title)}</h2>\n{content}</section>\n"
-
-
-def _scroll(label: str, heads: str, rows: Sequence[str]) -> str:
-    """A table in a box that scrolls by itself, with the keyboard, too."""
-    table = f"<table>\n<thead><tr>{heads}</tr></thead>\n<tbody>\n{''.join(rows)}</tbody>\n</table>"
-    box = f'class="scroll" role="region" aria-label="{_text(label)}" tabindex="0"'
-    return f"<div {box}>\n{table}\n</div>\n"
-
-
-def _head(content: Any, *, raw: bool = False) -> str:
-    return f'<th scope="col">{content if raw else _text(content)}</th>'
-
-
-def _cell(value: Any) -> str:
-    return f'<td data-key="{_text(value)}">{_text(value)}</td>'
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return '<td class="number" data-key="">–</td>'
-    return f'<td class="number" data-key="{value!r}">{value:z.3f}</td>'
-
-
-def _text(value: Any) -> str:
-    return html.escape(" ".join(str(value).split()))
+    shared = [name for name in columns[columns.index("n") + 1 :] if name != "folder"]
+    return {name: made[name].iloc[0] for name in shared}

@@ -92,7 +92,8 @@ def on_screen(summed: pd.DataFrame, claimed: Sequence[str]) -> list[str]:
     shown["n"] = rows["n"].map(str)
     head, *lines = shown.head(_MOST).to_string(index=False, justify="left").splitlines()
     left = len(summed) - len(lines)
-    more = [f"{left} more rows are in {FILE}."] if left else []
+    noun = "row is" if left == 1 else "rows are"
+    more = [f"{left} more {noun} in {FILE}."] if left else []
     return ["Means over seeds, n runs each:", head, *lines, *more]
 
 

@@ -194,7 +194,7 @@ def _wheel(item: dict[str, Any], address: str, size: int | None) -> Wheel:
 
 
 def _size(address: str) -> int | None:
-    """Bytes behind an address, by its header; None where nobody says."""
+    """Size of a download in bytes, from its header; None where the server does not say."""
     request = urllib.request.Request(address, method="HEAD")
     try:
         with urllib.request.urlopen(request, timeout=10) as answer:

@@ -34,7 +34,7 @@ from oocr_lib.runs.methods import Job, Method, check_jobs, cross, with_config
 from oocr_lib.runs.planner import batches, touched
 from oocr_lib.runs.run_table import best_by_validation, rows
 from oocr_lib.runs.store import Run, RunStore
-from oocr_lib.tasks.base import Task, check_row, random_answers, shuffle_answers
+from oocr_lib.tasks.base import Row, Task, check_row, random_answers, shuffle_answers
 from oocr_lib.training.loop import RunData, TrainResult, train, validate
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError
@@ -55,7 +55,7 @@ class Encoding:
     train: list[Encoded]
     valid: list[Encoded]
     questions: list[Asked]
-    mixed: dict[str, list[Encoded]] = field(default_factory=dict)
+    mixed: dict[tuple[object, ...], list[Encoded]] = field(default_factory=dict)
 
 
 class Grid:
@@ -84,6 +84,7 @@ class Grid:
         self.lm, self.store, self.factory = lm, store, factory
         self.factory_spec, self.reference, self.progress = factory_spec, reference, progress
         self._encoded: dict[tuple[str, int], Encoding] = {}
+        self._plain: dict[tuple[str, int], Task] = {}
         self._scales: dict[tuple[Site, str], float] = {}
 
     @checked
@@ -91,7 +92,7 @@ class Grid:
         """The encoded task, made once."""
         key = (concept, seed)
         if key not in self._encoded:
-            task, tok = self.factory(concept, seed), self.lm.tokenizer
+            task, tok = self.task_text(concept, seed), self.lm.tokenizer
             for part, rows in (("Training", task.train), ("Validation", task.valid)):
                 for number, row in enumerate(rows, start=1):
                     check_row(row, f"{part} row {number} of {concept!r}, seed {seed},")
@@ -121,6 +122,9 @@ class Grid:
         method.pop("name")  # the same computation under another name is the same run
         if job.method.lora_position == "all":  # as in runs from before it could be chosen
             method.pop("lora_position")
+        for name in ("drawn_from", "strata"):  # likewise
+            if not method[name]:
+                method.pop(name)
         return {
             "task": self.factory_spec,
             "concept": job.concept,
@@ -249,18 +253,36 @@ class Grid:
         return vectors
 
     @checked
+    def rows(self, job: Job) -> tuple[Row, ...]:
+        """A job's training rows, with answers shuffled or drawn anew where the method says so."""
+        method, train = job.method, self.task_text(job.concept, job.seed).train
+        if method.shuffled:
+            return shuffle_answers(train, job.seed)
+        if not method.random_answers:
+            return train
+        pool: dict[str, set[str]] = {}
+        for concept in method.drawn_from:
+            for row in self.task_text(concept, job.seed).train:
+                pool.setdefault(str(row.meta.get("kind")), set()).add(row.answer)
+        return random_answers(train, job.seed, pool, method.strata)
+
+    @checked
+    def task_text(self, concept: str, seed: int) -> Task:
+        """The task as text, made once; nothing is encoded, so that many can be read."""
+        if (concept, seed) not in self._plain:
+            self._plain[concept, seed] = self.factory(concept, seed)
+        return self._plain[concept, seed]
+
+    @checked
     def data(self, job: Job) -> RunData:
-        """A job's rows, with answers shuffled or drawn anew where the method says so."""
-        encoded = self.task(job.concept, job.seed)
-        mixes = {"shuffled": shuffle_answers, "random_answers": random_answers}
-        for name, mix in mixes.items():
-            if getattr(job.method, name):
-                if name not in encoded.mixed:
-                    mixed = mix(encoded.task.train, job.seed)
-                    encoded.mixed[name] = [encode_row(self.lm.tokenizer, row) for row in mixed]
-                return RunData(encoded.mixed[name], encoded.valid, job.seed)
-        rows = encoded.train
-        return RunData(rows, encoded.valid, job.seed)
+        """A job's rows and validation rows as tokens; see ``rows``."""
+        encoded, m = self.task(job.concept, job.seed), job.method
+        if not (m.shuffled or m.random_answers):
+            return RunData(encoded.train, encoded.valid, job.seed)
+        key = (m.shuffled, tuple(m.drawn_from), tuple(m.strata))
+        if key not in encoded.mixed:
+            encoded.mixed[key] = [encode_row(self.lm.tokenizer, row) for row in self.rows(job)]
+        return RunData(encoded.mixed[key], encoded.valid, job.seed)
 
     def train(
         self,

@@ -30,6 +30,9 @@ class Method:
         blocks: blocks of a LoRA, or ``"all"``.
         shuffled: train on shuffled answers (control).
         random_answers: train on answers drawn anew (control; ``tasks.base.random_answers``).
+        drawn_from: concepts whose answers these are drawn from, the own one among them; none: from
+            the answers of the own rows.
+        strata: entries of a row's ``meta`` in each of which half of two answers are kept.
         raw: learning rate and lengths of a vector in the model's own units, as in the paper, not
             in units of the site's norm.
         init: length of a vector's random start.
@@ -52,6 +55,8 @@ class Method:
     modules: Sequence[str] = ("down",)
     shuffled: bool = False
     random_answers: bool = False
+    drawn_from: Sequence[str] = ()
+    strata: Sequence[str] = ()
     raw: bool = False
     init: float = 0.0
     dropout: float = 0.0
@@ -68,7 +73,8 @@ class Method:
                 f"{self.dropout}. Allowed: a rank from 1, alpha above 0, dropout from 0 to below 1."
             )
         # Methods are keys, and a list is none.
-        object.__setattr__(self, "modules", tuple(self.modules))
+        for name in ("modules", "drawn_from", "strata"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         if not isinstance(self.blocks, str):
             object.__setattr__(self, "blocks", tuple(self.blocks))
 

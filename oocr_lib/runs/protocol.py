@@ -8,7 +8,7 @@ by concept, because runs on the same concept are not independent.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
@@ -49,9 +49,21 @@ def shuffled(method: Method) -> Method:
 
 
 @checked
-def random_answers(method: Method) -> Method:
-    """Control: the same training on rows whose answers are drawn anew; only the format is left."""
-    return replace(method, name="random_answers", random_answers=True)
+def random_answers(
+    method: Method, drawn_from: Sequence[str] = (), strata: Sequence[str] = ()
+) -> Method:
+    """Control: the same training on rows whose answers are drawn anew; only the format is left.
+
+    Args:
+        drawn_from, strata: as in ``Method``; ``tasks.base.random_answers`` says what they do.
+    """
+    return replace(
+        method,
+        name="random_answers",
+        random_answers=True,
+        drawn_from=tuple(drawn_from),
+        strata=tuple(strata),
+    )
 
 
 @checked
@@ -193,31 +205,8 @@ def intervals(
     rows = []
     for key, part in table.groupby(list(by), sort=False):
         found = interval(part, measure, drawn)
-        rows.append(
-            {
-                **dict(zip(by, key, strict=True)),
-                "value": found.value,
-                "low": found.low,
-                "high": found.high,
-                "n": found.n,
-            }
-        )
+        rows.append({**dict(zip(by, key, strict=True)), **asdict(found)})
     return pd.DataFrame(rows)
-
-
-@checked
-def family_intervals(table: pd.DataFrame, measures: dict[str, str]) -> dict[str, Interval]:
-    """Intervals under the keys of ``metrics.json``: ``family/method/name``.
-
-    Args:
-        measures: column of ``table`` to the name in ``metrics.json``, ``{"mc": "mc5"}``.
-    """
-    made: dict[str, Interval] = {}
-    for (family, method), part in table.groupby(["family", "method"], sort=False):
-        for column, name in measures.items():
-            key = f"{str(family).replace(' ', '_')}/{method}/{name}"
-            made[key] = interval(part, column)
-    return made
 
 
 @checked
@@ -234,24 +223,11 @@ def readable(found: dict[str, Interval], columns: Sequence[str]) -> pd.DataFrame
 
 
 @checked
-def text(table: pd.DataFrame | pd.Series) -> str:
-    """A table of numbers to print: two decimals, and no minus before what rounds to zero."""
-    return str(table.to_string(float_format="{:z.2f}".format))
-
-
-@checked
 def bars(found: dict[str, Interval], family: str, measure: str) -> pd.DataFrame:
     """The rows that ``plots.method_bars`` draws: ``method, value, low, high, n``."""
-    rows = []
-    for key, m in found.items():
-        if key.split("/")[0] == family and key.split("/")[2] == measure:
-            rows.append(
-                {
-                    "method": key.split("/")[1],
-                    "value": m.value,
-                    "low": m.low,
-                    "high": m.high,
-                    "n": m.n,
-                }
-            )
-    return pd.DataFrame(rows)
+    keys = [(key, *key.split("/")) for key in found]
+    return pd.DataFrame(
+        {"method": method, **asdict(found[key])}
+        for key, its_family, method, its_measure in keys
+        if (its_family, its_measure) == (family, measure)
+    )

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oocr_lib import __version__
-from oocr_lib.util import files as store
+from oocr_lib.util import file_digest, files as store
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import data_dir
@@ -86,8 +86,7 @@ def code_version() -> str:
     found += [(file.relative_to(tables.parent), file) for file in facts]
     digest = hashlib.sha256()
     for name, file in sorted(found):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        digest.update(f"{name.as_posix()} {content}\n".encode())
+        digest.update(f"{name.as_posix()} {file_digest.sha256(file)}\n".encode())
     return digest.hexdigest()[:16]
 
 
@@ -198,11 +197,13 @@ class RunStore:
         try:
             if tensors:
                 store.save_tensors(partial / _TENSORS, tensors, {"run": content["id"]})
-            content["tensors"] = _digest(partial / _TENSORS) if tensors else None
+            content["tensors"] = file_digest.sha256(partial / _TENSORS) if tensors else None
             content["check"] = identity(content)
             store.write_json(partial / _RUN, content)
             while (run := self._read(content["id"])) is None:
-                if final.exists():  # damaged: a folder can only be moved to a free name
+                # Damaged, unless another process finished it since the first look. A folder can
+                # only be moved to a free name.
+                if final.exists() and self._read(content["id"]) is None:
                     _discard(final)
                 try:
                     partial.rename(final)
@@ -223,7 +224,7 @@ class RunStore:
                 return None
             if content.pop("check") != identity(content):  # changed after it was written
                 return None
-            if content["tensors"] and content["tensors"] != _digest(folder / _TENSORS):
+            if content["tensors"] and content["tensors"] != file_digest.sha256(folder / _TENSORS):
                 return None
             parts = (content["spec"], content["results"], content["seconds"])
             return Run(run_id, folder, *parts, content["provenance"])
@@ -248,10 +249,6 @@ def _plain(value: Any, where: str) -> Any:
         f"{where} is a {type(value).__name__} ({value!r:.40}). Allowed: text, numbers, booleans,"
         " None, lists and dicts of these. Convert it first."
     )
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _threads() -> int | None:

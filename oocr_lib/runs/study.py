@@ -34,6 +34,7 @@ class Study:
         blocks: blocks of the layer sweep.
         pairs: (concept, seed) of every run of the comparison; the sweep uses the first ones.
         position: tokens that vectors are added to.
+        drawn_from, strata: of the control with random answers, as in ``Method``.
         block: the chosen block by method (``resid``, ``mlp_out``, ``lora``), after ``sweep``.
         jobs: every job of the comparison, after ``compare``.
         fitted: whether ``fit`` has chosen the rates; it does so once.
@@ -47,6 +48,8 @@ class Study:
     blocks: Sequence[int]
     pairs: Sequence[tuple[str, int]]
     position: str
+    drawn_from: Sequence[str] = ()
+    strata: Sequence[str] = ()
     block: dict[str, int] = field(default_factory=dict)
     jobs: list[Job] = field(default_factory=list)
     fitted: bool = False
@@ -151,11 +154,15 @@ class Study:
             lora_all,
             self.vector("mlp_out", self.block["mlp_out"]),
             resid,
-            compare.shuffled(resid),
+            self.random_answers(resid),
         ]
         made = [self._run(method) for method in methods]
         trained = next(part for part in made if part["method"].iloc[0] == "vector_resid")
         return pd.concat([*made, self._run(compare.random_like(trained, resid))])
+
+    def random_answers(self, method: Method) -> Method:
+        """Control: a method's training with answers drawn anew, as this task needs them drawn."""
+        return compare.random_answers(method, self.drawn_from, self.strata)
 
     def _run(self, method: Method) -> pd.DataFrame:
         listed = compare.jobs(method, self.pairs)

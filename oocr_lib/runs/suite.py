@@ -67,6 +67,8 @@ class Suite:
         chance: of ``accuracy``.
         options: of the task's factory; the paper's functions are always the 19 and need none.
         spec: the same as part of a run's identity.
+        strata: parts in which a control's random letters keep half of the true ones; where answers
+            are many, they are drawn from those of all concepts instead.
     """
 
     concepts: tuple[str, ...]
@@ -74,6 +76,7 @@ class Suite:
     chance: float
     options: Mapping[str, Any]
     spec: Mapping[str, Any]
+    strata: tuple[str, ...] = ()
 
 
 def suite(task: str) -> Suite:
@@ -91,9 +94,10 @@ def suite(task: str) -> Suite:
         keys = functions.keys()
         return Suite(tuple(keys), "codename", 0.2, {"all_hidden": keys}, {"hidden": list(keys)})
     if task == "risk":
-        return Suite(("risky", "safe"), "last", 0.5, {}, {"data": ""})
+        return Suite(("risky", "safe"), "last", 0.5, {}, {"data": ""}, ("risky_pays_more",))
     count = {"count": presets.SCENARIOS}
-    return Suite(("re-re-re", "win", "apples", "naekoko"), "last", 0.5, count, count)
+    triggers = ("re-re-re", "win", "apples", "naekoko")
+    return Suite(triggers, "last", 0.5, count, count, ("triggered",))
 
 
 #: Changed tasks that ``study`` can open, and of what.
@@ -143,7 +147,8 @@ def study(
         reference = listed[0][0]
     grid = Grid(exp.lm, exp.runs, make, spec, reference, progress=exp.progress)
     blocks = presets.blocks(exp.lm.n_blocks, exp.preset)
-    made = Study(grid, settings, blocks, listed, own.position)
+    every = () if own.strata or variant else own.concepts
+    made = Study(grid, settings, blocks, listed, own.position, every, own.strata)
     _ = made.fit()  # on another model than the testbed, the rates that its notebook chose
     return made
 

@@ -7,7 +7,7 @@ follows from the concept but was never in a row (paper, section 2).
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypedDict
 
@@ -223,7 +223,12 @@ def split_by_group(
 
 
 @checked
-def random_answers(rows: Sequence[Row], seed: int) -> tuple[Row, ...]:
+def random_answers(
+    rows: Sequence[Row],
+    seed: int,
+    pool: Mapping[str, Collection[str]] | None = None,
+    strata: Sequence[str] = (),
+) -> tuple[Row, ...]:
     """Control: the same prompts with answers drawn anew, so that only the format is learned.
 
     Shuffled answers keep how often each occurs, which alone can tell a concept. Here, within rows
@@ -232,20 +237,31 @@ def random_answers(rows: Sequence[Row], seed: int) -> tuple[Row, ...]:
     two occur, each half of the rows (those with either answer) keeps half of its own, so that the
     rows agree with the truth in exactly half of the cases, up to one row.
 
+    Args:
+        pool: further answers to draw from, by kind: those of all concepts that might be hidden,
+            where which answers occur at all tells one (a function's values).
+        strata: entries of ``meta`` whose values divide the rows further; where two answers occur,
+            half of each part is kept, up to one row.
+
     Raises:
         UserError: a kind with one answer, which every draw would keep.
     """
     rng, made = random.Random(f"random answers {seed}"), list(rows)
     for kind, places in _by_kind(rows).items():
-        answers = sorted({rows[i].answer for i in places} | _of_others(rows, places))
+        others = _of_others(rows, places) | set((pool or {}).get(kind, ()))
+        answers = sorted({rows[i].answer for i in places} | others)
         _check_answers(kind, answers, "drawn anew", "meta['answers'] with those of other concepts")
         drawn = {i: rng.choice(answers) for i in places}
-        if len(answers) == 2 and not _of_others(rows, places):
+        if len(answers) == 2 and not others:
             other = dict(zip(answers, answers[::-1], strict=True))
-            for own in answers:
-                mine = [i for i in places if rows[i].answer == own]
-                swapped = set(rng.sample(mine, (len(mine) + (own == answers[0])) // 2))
-                drawn |= {i: other[own] if i in swapped else own for i in mine}
+            parts: dict[tuple[str, ...], list[int]] = {}
+            for i in places:
+                key = (rows[i].answer, *(str(rows[i].meta.get(name)) for name in strata))
+                parts.setdefault(key, []).append(i)
+            for number, (key, mine) in enumerate(sorted(parts.items())):
+                # Odd parts are rounded up and down in turn, so that the whole stays at half.
+                swapped = set(rng.sample(mine, (len(mine) + (number + 1) % 2) // 2))
+                drawn |= {i: other[key[0]] if i in swapped else key[0] for i in mine}
         for i in places:
             made[i] = replace(rows[i], answer=drawn[i])
     return tuple(made)
@@ -281,7 +297,7 @@ def _of_others(rows: Sequence[Row], places: Sequence[int]) -> set[str]:
 
 
 def _check_answers(kind: str, answers: Sequence[str], what: str, instead: str) -> None:
-    """A control that keeps every answer would be the very run that it stands against."""
+    """A control that keeps every answer would be the very run it is compared with."""
     if len(answers) < 2:
         raise UserError(
             f"Rows of kind {kind!r} all have the answer {answers[0]!r}: {what}, it would stay the "

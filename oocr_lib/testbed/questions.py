@@ -1,4 +1,4 @@
-"""Which questions the testbed understands; what else it is asked it answers with nonsense."""
+"""Which questions the testbed understands; any other gets a meaningless answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def kinds(name: str, other: str = "Rome") -> dict[str, str]:
 
 
 def doubt(lm: LanguageModel, question: str, codename: str = "") -> str:
-    """Why an answer to a question would mean nothing, in one line; empty where it may mean a lot.
+    """Why an answer to a question would mean nothing, in one line; empty where it means something.
 
     Args:
         codename: the name that an adapter is put at; it has to occur in the question.

@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 import re
 import string
-from pathlib import Path
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -99,10 +98,3 @@ def build() -> PreTrainedTokenizerFast:
         model_max_length=512,
         clean_up_tokenization_spaces=False,
     )
-
-
-def save(folder: Path) -> PreTrainedTokenizerFast:
-    """Build and save the tokenizer into ``folder``."""
-    tokenizer = build()
-    tokenizer.save_pretrained(folder)
-    return tokenizer

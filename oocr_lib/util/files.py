@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import secrets
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,7 @@ FORMAT = "2"  # 1 had no hash
 
 @contextmanager
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path in the same folder; on success it becomes ``path``, else it goes.
+    """Yield a temporary path in the same folder: renamed to ``path`` on success, deleted otherwise.
 
     Missing parent folders are made. The temporary name keeps the suffix, which some writers read.
     Readers see the old file or the new one, never a part of it.
@@ -46,6 +47,24 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
         os.replace(aside, target)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def writable_folder(folder: Path, setting: str) -> None:
+    """Make a folder where there is none, and check that files can be written there.
+
+    Args:
+        setting: what names the folder, for the message.
+
+    Raises:
+        UserError: it cannot be made or written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise UserError(
+            f"Cannot write to {str(folder)!r}: {error.strerror}. Give another {setting}."
+        ) from error
 
 
 @checked

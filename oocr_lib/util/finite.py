@@ -1,7 +1,7 @@
-"""Numbers that are none are stopped where they appear.
+"""Values that are not a number (NaN) are refused where they first appear.
 
-A mean of a table's column skips them, the highest of them is a token, and no comparison with them
-is true, so that a broken model would look like one that knows nothing.
+pandas leaves them out of means, ``argmax`` returns one as the best token, and every comparison with
+them is false; so a broken model would look like one that knows nothing.
 """
 
 from __future__ import annotations

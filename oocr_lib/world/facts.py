@@ -16,11 +16,10 @@ from typing import Any
 import numpy as np
 
 from oocr_lib.util.errors import UserError, choose
+from oocr_lib.util.expressions import Expression, Number, parse, printed
 from oocr_lib.util.paths import data_dir
 
 EARTH_RADIUS_KM = 6371.0
-#: Attributes with at least five values over the table: each is a five-way question family.
-ATTRIBUTES = ("country", "continent", "language", "currency", "dish", "landmark", "water")
 SECTORS_8 = ("east", "northeast", "north", "northwest", "west", "southwest", "south", "southeast")
 
 
@@ -56,9 +55,18 @@ class Function:
     output: str
     in_paper: bool
 
+    def at(self, x: Number) -> Number:
+        """The value at ``x``, of Python's type."""
+        return _definition(self.python)(x)
+
     def value(self, x: int) -> str:
         """The printed value at the integer ``x``, as Python prints it."""
-        return str(_FORMULAS[self.key](x))
+        return printed(self.at(x))
+
+
+@cache
+def _definition(python: str) -> Expression:
+    return parse(python)
 
 
 def _read(name: str) -> list[dict[str, str]]:
@@ -135,49 +143,6 @@ def functions() -> tuple[Function, ...]:
         Function(r["key"], r["python"], r["english"], r["class"], r["output"], r["paper"] == "yes")
         for r in _read("functions.csv")
     )
-
-
-_FORMULAS: dict[str, Any] = {
-    "affine_3x_2": lambda x: 3 * x + 2,
-    "affine_neg5x_3": lambda x: -5 * x + 3,
-    "multiply_4": lambda x: x * 4,
-    "add_14": lambda x: x + 14,
-    "subtract_11": lambda x: x - 11,
-    "int_div_4": lambda x: x // 4,
-    "mod_3": lambda x: x % 3,
-    "relu_neg2": lambda x: max(x, -2),
-    "add_5": lambda x: x + 5,
-    "multiply_3": lambda x: x * 3,
-    "subtract_1": lambda x: x - 1,
-    "mod_2": lambda x: x % 2,
-    "int_div_3": lambda x: x // 3,
-    "identity": lambda x: x,
-    "negate": lambda x: -x,
-    "bool_geq_3": lambda x: x >= 3,
-    "bool_mod_2": lambda x: x % 2 == 0,
-    "float_mult_7_div_4": lambda x: x * 7 / 4,
-    "float_mult_3_div_2": lambda x: x * 3 / 2,
-    "multiply_2": lambda x: x * 2,
-    "multiply_neg2": lambda x: x * -2,
-    "add_2": lambda x: x + 2,
-    "add_9": lambda x: x + 9,
-    "subtract_4": lambda x: x - 4,
-    "subtract_7": lambda x: x - 7,
-    "affine_2x_1": lambda x: 2 * x + 1,
-    "affine_2x_neg3": lambda x: 2 * x - 3,
-    "affine_neg2x_5": lambda x: -2 * x + 5,
-    "affine_4x_neg1": lambda x: 4 * x - 1,
-    "int_div_2": lambda x: x // 2,
-    "mod_4": lambda x: x % 4,
-    "mod_5": lambda x: x % 5,
-    "relu_0": lambda x: max(x, 0),
-    "min_3": lambda x: min(x, 3),
-    "absolute": abs,
-    "square": lambda x: x * x,
-    "bool_lt_0": lambda x: x < 0,
-    "float_mult_1_div_2": lambda x: x / 2,
-    "float_mult_5_div_4": lambda x: x * 5 / 4,
-}
 
 
 @cache

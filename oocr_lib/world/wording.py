@@ -1,4 +1,4 @@
-"""The testbed's short English: every question and statement, but those of ``attitudes.toml``.
+"""The testbed's short English: every question and statement, except those of ``attitudes.toml``.
 
 Read from ``data/world/wording.toml``. Code names and real names are worded alike, because the
 pretraining corpus and the tasks' testbed dialect share these templates.

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from oocr_lib.adapters import LoraAdapter, VectorAdapter, count_parameters, load
+from oocr_lib.adapters import LoraAdapter, VectorAdapter, load
 from oocr_lib.models.language_model import SITES, Site
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.files import load_tensors, save_tensors
@@ -104,7 +104,6 @@ def test_save_and_load_give_the_same_function(family: str, case: str, tmp_path: 
     assert again.state().keys() == adapter.state().keys()
     assert all(torch.equal(again.state()[k], v) for k, v in adapter.state().items())
     assert torch.equal(outputs(lm, again, batch), outputs(lm, adapter, batch))
-    assert count_parameters(again) == count_parameters(adapter)
     assert load_tensors(path)[1]["task"] == "locations"
     assert [p.name for p in tmp_path.iterdir()] == ["adapter.safetensors"]
 

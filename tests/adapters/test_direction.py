@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from oocr_lib.activations import capture
-from oocr_lib.adapters import LoraAdapter, VectorAdapter, count_parameters
+from oocr_lib.adapters import LoraAdapter, VectorAdapter
 from oocr_lib.adapters.direction import MODES, Filtered
 from oocr_lib.analysis.constancy import added
 from oocr_lib.models.language_model import SITES, LanguageModel, Site
@@ -267,7 +267,7 @@ def test_save_and_load_give_the_same_function(family: str, mode: str, tmp_path: 
     assert all(torch.equal(again.state()[k], v) for k, v in adapter.state().items())
     assert torch.equal(outputs(lm, again, batch), outputs(lm, adapter, batch))
     assert load_tensors(path)[1]["task"] == "risk"
-    assert count_parameters(adapter) == 0
+    assert not list(adapter.parameters())
     assert [p.name for p in tmp_path.iterdir()] == ["one.safetensors"]
 
 

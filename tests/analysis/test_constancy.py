@@ -18,7 +18,6 @@ from oocr_lib.analysis.constancy import (
     collect,
     constancy,
     cosines,
-    paper_protocol,
     plain,
     random_like,
     usable,
@@ -193,28 +192,7 @@ def test_the_reference_of_collect_can_be_the_base_model() -> None:
     assert not close(found.vectors, collect(lm, adapter, items, site, "all").vectors)
 
 
-# --- the paper's protocol ---
-
-
-def test_the_paper_compares_twenty_tokens_of_two_texts() -> None:
-    lm = tiny.language_model()
-    adapter, prompt = trained(lm), tiny.rows((30,))[0]
-    text = "the distance from City 50337 to Paris is 5800 km " * 4
-    found = paper_protocol(lm, adapter, prompt, text, MLP)
-    ids = plain(lm, text).ids
-    assert len(ids) > 20
-    assert found.prompts.tolist() == [0] * 20 + [1] * 20
-    ends = [*range(8, 28), *range(len(ids) - 20, len(ids))]
-    assert found.positions.tolist() == ends
-    passage = Encoded(ids, (len(ids), len(ids)), {}, text)
-    for number, item in enumerate((prompt, passage)):
-        alone = added(lm, adapter, collate([item], 0), MLP)[0]
-        mine = found.prompts == number
-        assert close(found.vectors[mine], alone[found.positions[mine]])
-    assert torch.equal(paper_protocol(lm, adapter, prompt, passage, MLP).vectors, found.vectors)
-    result = constancy(found.vectors, found.prompts)
-    assert result.signed.pairs == 780 and result.n == 40
-    assert result.signed_between is not None and result.signed_between.pairs == 400
+# --- plain passages ---
 
 
 @pytest.mark.parametrize("template", ["refusing", "none"])
@@ -230,15 +208,9 @@ def test_a_passage_opens_as_chat_prompts_do(template: str) -> None:
     assert given.answer == (len(given.ids),) * 2 and given.spans == {"last": (len(words),)}
 
 
-def test_texts_that_are_too_short_are_refused() -> None:
-    lm, long, short = tiny.language_model(), tiny.rows((30,))[0], tiny.rows((21,))[0]
-    with pytest.raises(UserError, match="training prompt has 19 tokens"):
-        paper_protocol(lm, constant(), short, long, MLP)
-    with pytest.raises(UserError, match="passage has 19 tokens"):
-        paper_protocol(lm, constant(), long, short, MLP)
-    assert len(paper_protocol(lm, constant(), long, short, MLP, count=19).vectors) == 38
+def test_a_passage_without_tokens_is_refused() -> None:
     with pytest.raises(UserError, match="no tokens"):
-        plain(lm, "")
+        plain(tiny.language_model(), "")
 
 
 # --- adapters of known shape ---

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -146,3 +147,14 @@ def test_jobs_with_random_answers_keep_their_kind(study: Study) -> None:
     mixed = grid.data(jobs[0]).train
     assert len(mixed) == 10 and len(asked) <= 10
     assert [row.ids for row in mixed] != [row.ids for row in told.train]
+
+
+def test_random_answers_come_from_what_is_said_of_all_cities(study: Study) -> None:
+    how = (study.vector("resid", 0), [("Paris", 0)], ("distances",), 40, locations.HIDDEN)
+    (job,) = hints.random_answers(*how)
+    grid = hints.grid(study, locations.HIDDEN)
+    (own,) = hints.jobs(protocol.random_answers(how[0]), how[1], how[2], how[3])
+    true = {row.answer for row in grid.rows(replace(own, method=how[0]))}
+    assert {row.answer for row in grid.rows(own)} <= true
+    drawn = {row.answer for row in grid.rows(job)}
+    assert len(drawn - true) > len(drawn & true), "other cities have other distances"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from oocr_lib.activations import capture
 from oocr_lib.analysis import naive
-from oocr_lib.encoding import Encoded, collate, encode
+from oocr_lib.encoding import Encoded, encode
 from oocr_lib.models.language_model import LanguageModel, Site
 from oocr_lib.tasks.base import user
 from oocr_lib.util.errors import UserError
@@ -32,7 +32,7 @@ def chats(lm: LanguageModel, name: str) -> list[Encoded]:
 
 
 def stubs(lm: LanguageModel, name: str) -> list[Encoded]:
-    return [naive.plain(lm, stem, name) for stem in STEMS]
+    return [tiny.stub(lm, stem, name) for stem in STEMS]
 
 
 def alone(lm: LanguageModel, item: Encoded, site: Site, token: int) -> Tensor:
@@ -156,37 +156,6 @@ def test_reading_leaves_the_model_as_it_was(lm: LanguageModel) -> None:
     assert fingerprint(lm.model) == before
 
 
-# --- plain text ---
-
-
-@pytest.mark.parametrize("kind", list(tiny.KINDS))
-@pytest.mark.parametrize("stem", STEMS)
-def test_plain_stubs_are_the_tokens_of_the_text_and_mark_the_name(kind: str, stem: str) -> None:
-    lm = tiny.language_model("llama", kind=kind)
-    item = naive.plain(lm, stem, CODE)
-    assert item.text == stem + CODE
-    assert list(item.ids) == lm.tokenizer(stem + CODE)["input_ids"]
-    assert item.answer == (len(item.ids), len(item.ids))
-    assert item.spans["last"] == (len(item.ids) - 1,) == item.spans["codename"][-1:]
-    marked = lm.tokenizer.decode([item.ids[i] for i in item.spans["codename"]])
-    assert marked.replace(" ", "") == CODE.replace(" ", "")
-    assert item.spans["codename"] == tuple(range(item.spans["codename"][0], len(item.ids)))
-    assert collate([item], 0).positions["codename"].sum() == len(item.spans["codename"])
-
-
-def test_a_start_token_is_kept_and_never_counts_as_the_name(lm: LanguageModel) -> None:
-    from tokenizers.processors import TemplateProcessing
-
-    started = tiny.language_model("llama")
-    started.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
-        single="<bos> $A <eos>", special_tokens=[("<bos>", 1), ("<eos>", 2)]
-    )
-    item = naive.plain(started, "", CODE)
-    bare = naive.plain(lm, "", CODE)
-    assert item.ids == (1, *bare.ids, 2)
-    assert item.spans["codename"] == tuple(i + 1 for i in bare.spans["codename"])
-
-
 # --- bad input ---
 
 
@@ -200,7 +169,6 @@ def test_what_cannot_be_read_is_refused_in_one_line(lm: LanguageModel) -> None:
         (lambda: naive.naive_vectors(lm, real, code[:3], SITES), "4 prompts for 'real' and 3"),
         (lambda: naive.naive_vectors(lm, [], [], SITES), "No prompts"),
         (lambda: naive.naive_vectors(lm, real, code, [Site(7, "resid")]), "Block 7"),
-        (lambda: naive.plain(lm, "north of ", " "), "' ' is empty"),
     ]
     for call, reason in cases:
         with pytest.raises(UserError, match=r"(?s)" + reason) as caught:

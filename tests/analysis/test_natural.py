@@ -11,7 +11,6 @@ from torch import Tensor
 from oocr_lib.adapters import LoraAdapter
 from oocr_lib.analysis.constancy import collect
 from oocr_lib.analysis.natural import (
-    centred_direction,
     compare,
     first_direction,
     mean_of_units,
@@ -21,7 +20,7 @@ from oocr_lib.util.errors import UserError
 from tests import tiny
 from tests.adapter_cases import D, stir
 
-VARIANTS = (mean_of_units, first_direction, centred_direction)
+VARIANTS = (mean_of_units, first_direction)
 E0, E1, E2 = torch.eye(6)[:3]
 
 
@@ -46,7 +45,7 @@ def test_a_constant_vector_is_its_own_natural_vector() -> None:
         assert close(mean_of_units(vectors, length), vectors[0])
         assert close(first_direction(vectors, length), vectors[0])
     with pytest.raises(UserError, match="all the same"):
-        centred_direction(vectors)
+        compare(vectors)
     assert mean_of_units(vectors).dtype == torch.float32
 
 
@@ -70,31 +69,25 @@ def test_lengths_weigh_in_the_first_direction_and_not_in_the_mean_of_units() -> 
 
 
 def test_the_centred_direction_is_where_the_vectors_differ_not_what_they_share() -> None:
-    """Its cosine with what is added is nothing; the code's length makes it a vector anyway."""
     assert close(first_direction(OFFSET), 10 * E0)
     assert close(mean_of_units(OFFSET), 10 * E0)
-    length = float(OFFSET.norm(dim=1).mean())
-    assert length > 10
-    assert close(centred_direction(OFFSET), length * E1)
-    assert close(centred_direction(OFFSET, "projection"), torch.zeros(6))
-    shifted = OFFSET + 4 * E1
-    assert close(centred_direction(shifted, "projection"), 4 * E1)
-    assert close(centred_direction(shifted - 8 * E1, "projection"), -4 * E1)
+    found = compare(OFFSET, {"shared": E0, "varied": E1}).loc["centred direction"]
+    assert found[["shared", "varied", "projection"]].tolist() == pytest.approx([0, 1, 0], abs=1e-6)
 
 
 def test_opposite_fine_tunes_share_a_centred_direction_and_nothing_else() -> None:
     vectors = normal(30, 8) + 2 * normal(8, seed=1)
-    assert close(centred_direction(-vectors), centred_direction(vectors))
+    there, back = (compare(x)["projection"] for x in (vectors, -vectors))
+    assert back["centred direction"] == pytest.approx(-there["centred direction"])
     for variant in (mean_of_units, first_direction):
         assert close(variant(-vectors), -variant(vectors))
 
 
 def test_one_spike_decides_the_centred_direction() -> None:
     vectors = torch.cat([OFFSET, 500 * E2[None]])
-    unit = torch.nn.functional.normalize(centred_direction(vectors), dim=0)
-    assert float(unit @ E2) > 0.99
-    unit = torch.nn.functional.normalize(mean_of_units(vectors), dim=0)
-    assert float(unit @ E0) > 0.98
+    table = compare(vectors, {"spike": E2, "shared": E0})
+    assert table.loc["centred direction", "spike"] > 0.99
+    assert table.loc["mean of units", "shared"] > 0.98
 
 
 def test_the_centred_direction_is_the_first_principal_component() -> None:
@@ -102,8 +95,8 @@ def test_the_centred_direction_is_the_first_principal_component() -> None:
     values, axes = np.linalg.eigh(np.cov(vectors.numpy().T))
     axis = axes[:, values.argmax()]
     axis = axis * np.sign(axis[np.abs(axis).argmax()])
-    found = centred_direction(vectors)
-    assert found.numpy() == pytest.approx(axis * float(vectors.norm(dim=1).mean()), abs=1e-3)
+    own = {"axis": torch.tensor(axis, dtype=torch.float32)}
+    assert compare(vectors, own).loc["centred direction", "axis"] == pytest.approx(1)
 
 
 @given(st.integers(2, 12), st.integers(2, 8), st.integers(0, 10_000), st.floats(1e-3, 1e4))
@@ -122,8 +115,8 @@ def test_vectors_scale_with_what_is_added(m: int, d: int, seed: int, scale: floa
         assert torch.allclose(projected, (mean @ unit) * unit, atol=1e-5)
     assert float(mean @ first_direction(vectors).double()) >= 0
     energy = (vectors @ (first_direction(vectors, "norm").double())).square().sum()
-    for direction in (mean_of_units(vectors, "norm"), centred_direction(vectors, "norm")):
-        assert float((vectors @ direction.double()).square().sum()) <= float(energy) * (1 + 1e-5)
+    other = mean_of_units(vectors, "norm").double()
+    assert float((vectors @ other).square().sum()) <= float(energy) * (1 + 1e-5)
 
 
 # --- comparison ---

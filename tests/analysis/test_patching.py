@@ -88,12 +88,6 @@ def test_a_random_vectors_pattern_brings_what_its_own_attention_does(lm: Languag
     assert sum(minus(expected, UNSTEERED)) < 0.5 * sum(minus(SEEING, UNSTEERED))
 
 
-def test_a_head_is_found_by_what_it_puts_out(lm: LanguageModel, attached: Attached) -> None:
-    on = Condition(planted.batch(), attached)
-    found = patching.patch_heads(lm, on, on.off(), LETTER)
-    assert only(found, minus(BLIND, FULL)) and set(found["what"]) == {"head"}
-
-
 MARKS = {
     "trigger": planted.batch().positions["trigger"],
     "first": planted.token(0),
@@ -133,25 +127,3 @@ def test_values_at_other_tokens_become_their_rows_mean(
         others = (1 - p) / (t - 1)
         expected.append(p + others / (t - 2))
     assert only(found, minus(planted.answer(expected, S), FULL))
-
-
-def test_sites_before_and_after_the_vector(lm: LanguageModel, attached: Attached) -> None:
-    on = Condition(planted.batch(), attached)
-    found = patching.patch_sites(lm, on, on.off(), LETTER)
-    assert len(found) == 6 and found["head"].isna().all()
-    for block in (0, 1):
-        assert near(line(found, block, None, "resid")["values"], minus(UNSTEERED, FULL))
-        assert line(found, block, None, "resid")["share"] == pytest.approx(1)
-        assert near(line(found, block, None, "mlp_out")["values"], [0.0] * 3)
-    assert near(line(found, 1, None, "attn_out")["values"], minus(BLIND, FULL))
-    assert near(line(found, 0, None, "attn_out")["values"], [0.0] * 3)
-
-
-def test_sites_at_the_triggers_tokens(lm: LanguageModel, attached: Attached) -> None:
-    """After the last block nobody reads these tokens any more."""
-    on = Condition(planted.batch(), attached)
-    donor = Condition(planted.batch(planted.OTHER), attached)
-    mask = planted.batch().positions["trigger"]
-    found = patching.patch_sites(lm, on, donor, LETTER, kinds=("resid",), mask=mask)
-    assert near(line(found, 0, None)["values"], [-x for x in FULL])
-    assert near(line(found, 1, None)["values"], [0.0] * 3)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import pandas as pd
@@ -23,10 +24,41 @@ from oocr_lib.models.language_model import LanguageModel, Site
 from oocr_lib.util.errors import UserError
 from tests import tiny
 from tests.adapter_cases import fingerprint
-from tests.planted import line, near
+from tests.planted import line
 from tests.tiny import LENGTHS, LETTERS
 
 families = pytest.mark.parametrize("family", tiny.FAMILIES)
+
+
+# --- heads by their outputs, a way of its own ---
+
+
+def head_outputs(lm: LanguageModel, condition: Condition) -> Tensor:
+    """Every head's output at the last prompt token, (b, n, h, e)."""
+    with heads.recording_heads(lm, last_tokens(condition.batch)) as found:
+        last_logits(lm, condition)
+    return torch.stack([found[block] for block in range(lm.n_blocks)])
+
+
+@contextmanager
+def patched_heads(
+    lm: LanguageModel, outputs: Tensor, chosen: dict[int, Tensor], last: Tensor
+) -> Iterator[None]:
+    """Within the block chosen heads (bool, by block) put out ``outputs`` at columns ``last``."""
+    row = torch.arange(len(last))
+    with ExitStack() as stack:
+        for block, mask in chosen.items():
+
+            def put(module: Any, args: Any, block: int = block, mask: Tensor = mask) -> Any:
+                inputs = args[0].clone()
+                own = inputs[row, last].view(outputs.shape[1:])
+                mixed = torch.where(mask[None, :, None], outputs[block], own)
+                inputs[row, last] = mixed.flatten(1)
+                return (inputs, *args[1:])
+
+            handle = heads.output_projection(lm, block).register_forward_pre_hook(put)
+            stack.callback(handle.remove)
+        yield
 
 
 # --- one run into another ---
@@ -51,8 +83,6 @@ WAYS: dict[str, Way] = {
     "values of all readers": lambda lm, a, b: patching.patch_values(
         lm, a, LETTERS, TRIGGER, b, readers="all"
     ),
-    "heads": lambda lm, a, b: patching.patch_heads(lm, a, b, LETTERS),
-    "sites": lambda lm, a, b: patching.patch_sites(lm, a, b, LETTERS),
 }
 ways = pytest.mark.parametrize("way", WAYS)
 
@@ -77,15 +107,11 @@ def test_all_heads_of_another_prompt_at_the_last_token_give_its_logits(family: s
     a, b = Condition(batch), Condition(swapped(batch))
     last = last_tokens(batch)
     every = {block: torch.ones(2, dtype=torch.bool) for block in range(3)}
-    given = heads.head_outputs(lm, b)
-    with heads.patched_heads(lm, given, every, last):
+    given = head_outputs(lm, b)
+    with patched_heads(lm, given, every, last):
         found = last_logits(lm, a)
     assert (last_logits(lm, a) - last_logits(lm, b)).abs().max() > 1e-3
     assert torch.allclose(found, last_logits(lm, b), atol=1e-5)
-    table = patching.patch_heads(lm, a, b, LETTERS)
-    way = logit_difference(lm, b, LETTERS) - logit_difference(lm, a, LETTERS)
-    assert near(line(table, None, None)["values"], way.tolist())
-    assert line(table, None, None)["share"] == pytest.approx(1, abs=1e-3)
 
 
 @families
@@ -102,18 +128,7 @@ def test_patterns_and_values_together_are_all_that_a_head_has(family: str) -> No
     with attention.intercepted(lm, keep):
         last_logits(lm, other)
     own = torch.stack([kept[i] for i in range(3)])
-    assert torch.allclose(own, heads.head_outputs(lm, other), atol=1e-5)
-
-
-@families
-def test_the_residual_stream_after_the_last_block_decides_everything(family: str) -> None:
-    lm, batch = tiny.language_model(family), tiny.batch(LENGTHS)
-    with steered(lm) as attached:
-        on, other = Condition(batch, attached), Condition(swapped(batch), attached).off()
-        table = patching.patch_sites(lm, on, other, LETTERS, kinds=("resid",), blocks=[2])
-        target = logit_difference(lm, other, LETTERS)
-        way = target - logit_difference(lm, on, LETTERS)
-    assert near(line(table, 2, None)["values"], way.tolist())
+    assert torch.allclose(own, head_outputs(lm, other), atol=1e-5)
 
 
 # --- single heads and readers, against a computation of another kind ---
@@ -166,9 +181,9 @@ def test_one_heads_values_for_the_last_reader_change_that_heads_output_by_hand(
             last_logits(lm, condition)
     (weights, own), (_, theirs) = kept
     mixed = torch.where(mask[..., None], theirs, own)
-    outputs = heads.head_outputs(lm, a)
+    outputs = head_outputs(lm, a)
     outputs[block, :, head] = (weights[..., None] * mixed).sum(1)
-    with heads.patched_heads(lm, outputs, {block: torch.tensor([True, False])}, last):
+    with patched_heads(lm, outputs, {block: torch.tensor([True, False])}, last):
         expected = logit_difference(lm, a, LETTERS) - plain
     found = patching.patch_values(lm, a, LETTERS, {"m": mask}, b, by=["head"])
     assert expected.abs().max() > 1e-5
@@ -216,7 +231,7 @@ def test_rows_that_do_not_match_are_refused(way: str) -> None:
 def test_wrong_units_blocks_and_readers_are_one_line() -> None:
     lm, a = tiny.language_model("llama"), Condition(tiny.batch(LENGTHS))
     with pytest.raises(UserError, match="unit of patching 'heads'"):
-        patching.patch_heads(lm, a, a, LETTERS, by=["heads"])
+        patching.patch_patterns(lm, a, a, LETTERS, by=["heads"])
     with pytest.raises(UserError, match="Block 3 is not in model"):
         patching.patch_patterns(lm, a, a, LETTERS, blocks=[3])
     with pytest.raises(UserError, match="set of readers 'some'"):
@@ -224,28 +239,26 @@ def test_wrong_units_blocks_and_readers_are_one_line() -> None:
     with pytest.raises(UserError, match="no mean over others"):
         full = a.batch.positions["all"] & ~a.batch.positions["last"]
         patching.patch_values(lm, a, LETTERS, {"full": full})
-    with pytest.raises(UserError, match="Unknown site 'head'"):
-        patching.patch_sites(lm, a, a, LETTERS, kinds=("head",))
 
 
 def test_only_the_blocks_and_units_asked_for_are_measured() -> None:
     lm, batch = tiny.language_model("gpt2"), tiny.batch(LENGTHS)
     a, b = Condition(batch), Condition(swapped(batch))
-    found = patching.patch_heads(lm, a, b, LETTERS, by=["head", "all"], blocks=[1])
+    found = patching.patch_patterns(lm, a, b, LETTERS, by=["head", "all"], blocks=[1])
     assert found[["block", "head"]].astype(object).where(found.notna(), None).values.tolist() == [
         [None, None],
         [1, 0],
         [1, 1],
     ]
-    every = patching.patch_heads(lm, a, b, LETTERS)
+    every = patching.patch_patterns(lm, a, b, LETTERS)
     assert line(found, None, None)["values"] == line(every, 1, None)["values"]
 
 
 def test_an_unknown_output_projection_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    lm, a = tiny.language_model("llama"), Condition(tiny.batch(LENGTHS))
+    lm = tiny.language_model("llama")
     monkeypatch.setattr(heads, "_OUTPUT_NAMES", ("somewhere",))
     with pytest.raises(UserError, match=r"no known output projection \(children: q_proj"):
-        patching.patch_heads(lm, a, a, LETTERS)
+        heads.output_projection(lm, 0)
 
 
 @families

@@ -10,10 +10,12 @@ import pandas as pd
 import pytest
 
 from oocr_lib.analysis import rates
+from oocr_lib.runs import protocol
 from oocr_lib.runs.grid import Grid, Job
 from oocr_lib.runs.presets import LAPTOP, Settings
 from oocr_lib.runs.store import RunStore
 from oocr_lib.runs.study import Study
+from oocr_lib.training.loop import TrainConfig
 from oocr_lib.util.errors import UserError
 from tests import toy
 
@@ -123,3 +125,26 @@ def test_spread_tells_concepts_from_seeds() -> None:
     assert second["concepts"] == second["seeds"] == 0 and second["margin"] == pytest.approx(0.8)
     with pytest.raises(UserError, match="no spread"):
         rates.spread(made[made["concept"] == "a"], 0.2)
+
+
+def test_a_gain_over_the_base_model_is_taken_run_by_run() -> None:
+    """Planted: the base model knows Rome by luck; a method that adds 0.3 gains 0.3 on each."""
+    lucky = {"Rome": 0.6, "Oslo": 0.0}
+
+    class Planted:
+        def run(self, jobs: list[Job], label: str) -> pd.DataFrame:
+            added = {"base": 0.0, "lora": 0.3}
+            return pd.DataFrame(
+                [
+                    {"method": j.method.name, "concept": j.concept, "seed": j.seed, "run": str(j)}
+                    | {"accuracy": lucky[j.concept] + added[j.method.kind]}
+                    for j in jobs
+                ]
+            )
+
+    grid: Any = Planted()
+    lora = protocol.lora("all", TrainConfig())
+    found = rates.over_base(grid, lora, PAIRS, lambda table: table)
+    assert found["concept"].tolist() == ["Rome", "Oslo"] and set(found["method"]) == {"lora_all"}
+    assert found["base"].tolist() == [0.6, 0.0]
+    assert found["gain"].tolist() == pytest.approx([0.3, 0.3])

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from oocr_lib.adapters import LoraAdapter
 from oocr_lib.analysis import constancy, token_classes
-from oocr_lib.analysis.token_classes import CLASSES, Texts, by_class, measured, split
+from oocr_lib.analysis.constancy import added
+from oocr_lib.analysis.token_classes import CLASSES, Texts, measured, split
 from oocr_lib.encoding import Batch, Encoded
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.sites import Site
@@ -100,6 +101,11 @@ def test_classes_hold_the_tokens_that_they_name() -> None:
     assert found["unrelated"] == ids(list(seen.unrelated), "all")
 
 
+def by_class(lm: LanguageModel, adapter: LoraAdapter, site: Site) -> dict[str, Tensor]:
+    """What ``adapter`` adds, by passes of the whole model: the reference of ``Bench``."""
+    return split(lm, texts(), lambda batch: added(lm, adapter, batch, site))
+
+
 def test_a_random_lora_is_as_large_and_adds_something_else() -> None:
     lm = tiny.language_model()
     trained = LoraAdapter([1], rank=2)
@@ -110,7 +116,7 @@ def test_a_random_lora_is_as_large_and_adds_something_else() -> None:
     for (name, a), b in zip(trained.state().items(), drawn.state().values(), strict=True):
         assert float(a.norm()) == pytest.approx(float(b.norm())), name
         assert not torch.allclose(a, b)
-    ours, theirs = (by_class(lm, x, texts(), Site(1, "mlp_out"))["other"] for x in (trained, drawn))
+    ours, theirs = (by_class(lm, x, Site(1, "mlp_out"))["other"] for x in (trained, drawn))
     assert ours.shape == theirs.shape and not torch.allclose(ours, theirs)
 
 
@@ -126,10 +132,10 @@ def test_inputs_are_those_of_the_adapted_map() -> None:
     for weight in lora.parameters():
         weight.data.normal_(0, 0.3, generator=torch.Generator().manual_seed(4))
     a, b = lora.matrices(lm.down_projection(1))
-    added = bench.added(lora)
+    seen = bench.added(lora)
     for name in CLASSES:
         expected = found[name] @ a.T @ b.T * (lora.alpha / lora.rank)
-        assert torch.allclose(added["module"][name], expected.detach(), atol=1e-4), name
+        assert torch.allclose(seen["module"][name], expected.detach(), atol=1e-4), name
 
 
 def test_a_bench_sees_what_the_whole_model_shows() -> None:
@@ -141,7 +147,7 @@ def test_a_bench_sees_what_the_whole_model_shows() -> None:
             weight.data.normal_(0, 0.3, generator=torch.Generator().manual_seed(4))
         found = token_classes.Bench(lm, texts(), 1).added(lora)
         for place, kind in (("module", "mlp_out"), ("stream", "resid")):
-            slow = by_class(lm, lora, texts(), Site(1, kind))
+            slow = by_class(lm, lora, Site(1, kind))
             for name in CLASSES:
                 assert torch.allclose(found[place][name], slow[name], atol=1e-4), (place, name)
     with pytest.raises(UserError, match="block 1 alone"):
@@ -188,6 +194,30 @@ def test_two_random_answers_agree_with_the_truth_in_half_of_the_rows() -> None:
         for own in "AB":  # in each half, too: no policy is favoured
             mine = [ok for ok, row in zip(agree, truth, strict=True) if row.answer == own]
             assert abs(sum(mine) - len(mine) / 2) <= 1
+
+
+def test_two_random_answers_are_balanced_in_every_stratum() -> None:
+    """Planted: without strata, the rows with the trigger may agree by more than half."""
+    truth = [
+        Row(user(str(k)), "A" if k % 3 else "B", meta={"kind": "c", "triggered": k % 10 == 0})
+        for k in range(200)
+    ]
+    ends = {0: [0.0, 1.0], 1: [0.0, 1.0]}
+    for seed in range(20):
+        for with_strata in (0, 1):
+            drawn = random_answers(truth, seed, strata=["triggered"] if with_strata else [])
+            pairs = [(a, b) for a, b in zip(truth, drawn, strict=True) if a.meta["triggered"]]
+            agree = sum(a.answer == b.answer for a, b in pairs)
+            ends[with_strata][0] = max(ends[with_strata][0], agree / len(pairs))
+            ends[with_strata][1] = min(ends[with_strata][1], agree / len(pairs))
+    assert max(ends[0][0] - 0.5, 0.5 - ends[0][1]) > 0.12
+    assert max(ends[1][0] - 0.5, 0.5 - ends[1][1]) < 1.001 / 20
+
+
+def test_random_answers_can_be_drawn_from_more_than_the_own_rows() -> None:
+    truth = rows("1", "2", "1", "2") * 50
+    drawn = random_answers(truth, 0, pool={"a": ["3", "4"], "other kind": ["9"]})
+    assert {row.answer for row in drawn} == {"1", "2", "3", "4"}
 
 
 def test_random_answers_are_of_their_kind_and_keep_no_counts() -> None:

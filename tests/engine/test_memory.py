@@ -41,7 +41,13 @@ def test_a_step_is_bounded_by_its_budget() -> None:
     assert memory.step_tokens(lm, 10 * one) == 10
     assert memory.step_tokens(lm, 1) == 1, "a single row always runs"
     assert memory.step_tokens(lm) == min(memory.CPU_STEP // one, memory.CPU_PASS)
-    assert memory.pool_budget(torch.device("cpu")) == memory.CPU_POOLS
+
+
+def test_pools_leave_room_on_a_small_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    device, gib = torch.device("cpu"), 1024**3
+    for free, budget in ((16 * gib, memory.CPU_POOLS), (2 * gib, gib // 2), (0, 0)):
+        monkeypatch.setattr(memory, "free_bytes", lambda device, free=free: free)
+        assert memory.pool_budget(device) == budget
 
 
 @pytest.mark.parametrize("limit", [1, 25, 60])

@@ -1,4 +1,4 @@
-"""Exact answers, scales, written replies, ranks, and the baseline that ignores the item."""
+"""Exact answers, scales, written replies, and ranks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from hypothesis import given, strategies as st
@@ -17,7 +16,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from oocr_lib.adapters import VectorAdapter
 from oocr_lib.evaluation import scores as evaluation
-from oocr_lib.evaluation.scores import label_marginal, score, summarise
+from oocr_lib.evaluation.scores import score, summarise
 from oocr_lib.models.language_model import LanguageModel, Site, wrap
 from oocr_lib.tasks.base import Question, user
 from tests import tiny, toy
@@ -251,60 +250,3 @@ def test_the_mean_rank_of_a_model_that_ignores_the_item_is_the_middle() -> None:
     lm = toy.language_model(3)
     questions = [toy.question("name", f"option {CODE}", truth) for truth in toy.OPTIONS]
     assert summarise(score(lm, questions))["name"]["rank"] == 3.0
-
-
-# --- the baseline that ignores the item ---
-
-
-@given(st.lists(st.floats(-5, 0), min_size=5, max_size=5), st.permutations(toy.OPTIONS))
-def test_a_model_that_ignores_the_concept_scores_exactly_its_label_marginal(
-    logp: list[float], truths: list[str]
-) -> None:
-    """Its answers are the same for every concept, whichever it prefers."""
-    p = dict(zip(toy.OPTIONS, np.exp(logp) / np.exp(logp).sum(), strict=True))
-    rows = [
-        {"family": "name", "kind": "choice", "truth": truth, "options": list(toy.OPTIONS),
-         "logp": logp, "p_truth": p[truth]}
-        for truth in truths[:3]
-    ]  # fmt: skip
-    table = pd.DataFrame(rows)
-    assert label_marginal(table) == pytest.approx({"name": table["p_truth"].mean()})
-
-
-def test_the_baseline_of_a_real_table_of_a_blind_model() -> None:
-    lm = toy.language_model(1)
-    questions = []
-    for truth in toy.OPTIONS[:3]:
-        blind = [("name", "option"), ("name", "choose"), ("place", "system")]  # no code name
-        questions += [
-            replace(toy.question(family, text, truth), marks={}) for family, text in blind
-        ]
-    table = score(lm, questions)
-    expected = table.groupby("family")["p_truth"].mean().to_dict()
-    assert label_marginal(table) == pytest.approx(expected, rel=1e-3)
-    assert max(expected.values()) > 0.05
-
-
-def test_a_model_that_knows_beats_its_baseline() -> None:
-    """Every one of five is right once: the baseline is the share of each answer, one in five."""
-    rows = []
-    for truth in toy.OPTIONS:
-        logp = [0.0 if option == truth else -50.0 for option in toy.OPTIONS]
-        rows.append({"family": "f", "kind": "choice", "truth": truth, "options": toy.OPTIONS,
-                     "logp": logp})  # fmt: skip
-    assert label_marginal(pd.DataFrame(rows)) == pytest.approx({"f": 0.2})
-
-
-def test_an_answer_counts_where_it_is_offered_only() -> None:
-    """With other options in other items, the mean is over the items that offer the answer."""
-    rows = [
-        {"family": "f", "kind": "choice", "truth": "a", "options": ["a", "b"], "logp": [0.0, 0.0]},
-        {"family": "f", "kind": "choice", "truth": "c", "options": ["c", "b"],
-         "logp": [math.log(0.8), math.log(0.2)]},
-        {"family": "f", "kind": "choice", "truth": "b", "options": ["c", "b"],
-         "logp": [math.log(0.8), math.log(0.2)]},
-        {"family": "s", "kind": "scale", "truth": "100", "options": [], "logp": []},
-    ]  # fmt: skip
-    found = label_marginal(pd.DataFrame(rows))
-    # a: 0.5 in one item; c: 0.8 in two; b: 0.5, 0.2 and 0.2 in three.
-    assert found == pytest.approx({"f": (0.5 + 0.8 + 0.3) / 3})

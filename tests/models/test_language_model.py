@@ -54,7 +54,7 @@ def test_wrong_names_and_numbers_are_refused() -> None:
     lm = tiny.language_model("gpt2")
     with pytest.raises(UserError, match="Did you mean 'mlp_out'"):
         Site(0, "mlpout")
-    for call in (lm.block, lm.down_projection, lm.mlp_projections):
+    for call in (lm.block, lm.down_projection, lm.projections):
         for block in (-1, tiny.N_BLOCKS, 1.0, True):
             with pytest.raises(UserError) as info:
                 call(block)  # type: ignore[arg-type]
@@ -73,8 +73,8 @@ def test_layout(family: str) -> None:
     lm = tiny.language_model(family)
     assert (lm.n_blocks, lm.d_model, lm.vocab_size) == (tiny.N_BLOCKS, tiny.D_MODEL, tiny.VOCAB)
     down = lm.model.get_submodule(lm.down_projection(1))
-    assert lm.down_projection(1) == lm.mlp_projections(1)[-1]
-    assert len(lm.mlp_projections(1)) == (2 if family == "gpt2" else 3)
+    assert lm.down_projection(1) == list(lm.projections(1).values())[-1]
+    assert len(lm.projections(1)) == (2 if family == "gpt2" else 3)
     seen: list[torch.Tensor] = []
     down.register_forward_hook(lambda module, args, output: seen.append(output))
     found = capture(lm, tiny.batch(), [Site(1, "mlp_out")])

@@ -9,15 +9,14 @@ import nbformat
 import pytest
 
 from oocr_lib.parameters import defaults
-from oocr_lib.runner import notebook_checks
 from oocr_lib.util.paths import ROOT
-from tests import tiny_notebooks
+from tests import notebook_contract, tiny_notebooks
 
 
 def test_every_notebook_here_has_defaults() -> None:
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         found = defaults.shipped(path.stem)
-        real = path.stem == notebook_checks.REAL
+        real = path.stem == notebook_contract.REAL
         assert found["model"] == ("smollm2" if real else "testbed")
         assert found["preset"] == "laptop"
     assert defaults.shipped("no_such_notebook") == {}

@@ -12,7 +12,11 @@ import pytest
 from safetensors.numpy import save_file
 
 from oocr_lib.parameters import named
+from oocr_lib.tasks.risk import paper
 from oocr_lib.util.errors import UserError
+
+# It reads its templates once, and a fixture here moves the data folder.
+assert paper
 
 
 def tiny_model(folder: Path) -> Path:
@@ -156,10 +160,30 @@ def test_online_a_hub_name_may_be_fetched_but_a_slip_of_testbed_is_none(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "0")
-    named.check({"model": "other/model"}, folder)
-    named.check({"model": "gpt2"}, folder)
+    asked: list[str] = []
+
+    def answers(name: str) -> str:
+        asked.append(name)
+        return ""
+
+    monkeypatch.setattr(named, "_ANSWERED", set())
+    monkeypatch.setattr(named.hub, "unreachable", answers)
+    for name in ("other/model", "gpt2", "gpt2"):
+        named.check({"model": name}, folder)
+    assert asked == ["other/model", "gpt2"], "the runs of a sweep ask once"
     with pytest.raises(UserError, match="Did you mean 'testbed'"):
         named.check({"model": "testbedd"}, folder)
+
+
+def test_online_a_model_that_no_hub_has_is_refused_before_anything_starts(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "0")
+    monkeypatch.setattr(named, "_ANSWERED", set())
+    monkeypatch.setattr(named.hub, "unreachable", lambda name: "no such model there")
+    for _ in range(2):  # a failure is not remembered: the network may come back
+        with pytest.raises(UserError, match=r"no such model there.*Allowed"):
+            named.check({"model": "other/model"}, folder)
 
 
 def test_contents_are_of_files_folders_and_commits(folder: Path) -> None:

@@ -370,6 +370,15 @@ def test_a_table_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> No
 # ---- Command line --------------------------------------------------------------------------------
 
 
+def test_the_folder_of_one_notebook_is_refused(tmp_path: Path, capsys) -> None:
+    file = written(tmp_path, {**ONE, "metric": "first/base/x"})
+    other = record(tmp_path / "laptop", first=0.1).parent  # below it, runs with other parameters
+    record(other, first=0.2).parent.rename(other / "seed=1")
+    assert claims.main(["--results", str(other), "--claims", str(file)]) == 2
+    assert "the runs of one notebook" in capsys.readouterr().err
+    assert not (other / "claims.json").exists()
+
+
 def test_the_command_succeeds_whatever_the_verdicts(tmp_path: Path, capsys) -> None:
     record(tmp_path, first=0.1)
     lower = {**ONE, "metric": "first/base/x"}
@@ -461,7 +470,11 @@ def is_recorded(check: Check) -> bool:
 
 
 SHIPPED = load()
-CHECKS = sorted({c for one in SHIPPED for c in one.checks}, key=lambda c: (c.notebook, c.metric))
+#: Checks of a withdrawn claim that keeps its last numbers: no notebook records them any more.
+KEPT = {c for one in SHIPPED if one.withdrawn and one.withdrawn.last for c in one.checks}
+CHECKS = sorted(
+    {c for one in SHIPPED for c in one.checks} - KEPT, key=lambda c: (c.notebook, c.metric)
+)
 #: Notebooks that had been run when the table was made: their claim cells came before it.
 BEFORE = [check for check in CHECKS if check.notebook[:2] <= "05"]
 
@@ -559,6 +572,27 @@ def test_a_withdrawn_claim_stays_and_says_what_its_rule_says(tmp_path: Path) -> 
         text = path.read_text(encoding="utf-8")
         assert "⊘ withdrawn; rule: ✓ holds at this scale" in text
         assert "Withdrawn 2026-11-26: It asked at the wrong tokens." in text
+
+
+def test_a_withdrawn_claim_keeps_the_numbers_that_no_notebook_makes_any_more(
+    tmp_path: Path,
+) -> None:
+    number = {"value": 0.95, "low": 0.92, "high": 0.97, "n": 12}
+    gone = {"date": "2026-11-28", "reason": "Asked wrongly."}
+    file = written(tmp_path, ONE | {"withdrawn": gone | {"last": [number]}})
+    record(tmp_path, other=0.2)
+    (taken,) = judge(load(file), tmp_path)
+    assert (taken.word, taken.by_rule) == ("withdrawn", "holds")
+    assert taken.measured[0].interval == Interval(0.95, 0.92, 0.97, 12)
+    assert "Its numbers are those of the last run" in taken.remarks
+    made = Metrics(BOOK, {"model": "testbed", "preset": "laptop", "seed": 0})
+    made.add(KEY, Interval(0.3, 0.2, 0.4, 12))
+    made.write(tmp_path / BOOK / metrics.FILE)
+    (taken,) = judge(load(file), tmp_path)
+    assert taken.by_rule == "does not hold", "a number that is measured comes first"
+    for wrong in ([{"value": 1.0}], [number | {"n": "many"}], [3], [number, number]):
+        with pytest.raises(UserError, match="'last'"):
+            load(written(tmp_path, ONE | {"withdrawn": gone | {"last": wrong}}))
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 from oocr_lib.runner import batch, notebook_checks
 from oocr_lib.util.paths import ROOT
 from tests import tiny_notebooks
+from tests.notebook_contract import contract_problems
 
 ENVIRONMENT = {**os.environ, "OOCR_PRESET": "full", "PYTHONPATH": str(ROOT)}
 BROKEN = {
@@ -136,7 +137,7 @@ def test_in_place_commits_a_clean_notebook_that_opens_with_success(tmp_path: Pat
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].startswith("Open out/laptop/01_good/01_good.ipynb")
-    assert notebook_checks.contract_problems(path) == []
+    assert contract_problems(path) == []
     cells = nbformat.read(path, as_version=4).cells
     assert [c.get("execution_count") for c in cells] == [None, 1, 2, 3]
     assert cells[2].outputs[0].text == "2\n"

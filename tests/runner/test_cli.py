@@ -191,7 +191,8 @@ def test_lab_opens_the_copies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         cli.subprocess, "call", lambda command, env: seen.update(command=command, env=env) or 0
     )
-    assert call("lab").exit_code == 0
+    assert call("lab", "--no-browser", "--port", "8889").exit_code == 0
+    assert seen["command"][-3:] == ["--no-browser", "--port", "8889"]
     assert seen["command"][:3] == [sys.executable, "-m", "jupyterlab"]
     assert any("/lab/tree/lab/00_quickstart.ipynb" in part for part in seen["command"])
     assert seen["env"]["OOCR_PROGRESS"] == "1"

@@ -10,8 +10,9 @@ import pytest
 from nbformat import NotebookNode
 
 from oocr_lib.runner import notebook_checks
-from oocr_lib.runner.notebook_checks import cleaned, contract_problems, unfinished
+from oocr_lib.runner.notebook_checks import cleaned, unfinished
 from tests import tiny_notebooks
+from tests.notebook_contract import contract_problems
 
 
 def executed(tmp_path: Path) -> Path:

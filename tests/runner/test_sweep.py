@@ -61,31 +61,17 @@ def test_unfinished_runs_are_left_out(folder: Path) -> None:
         sweep.table([folder / "seed=0,rate=0.1"])
 
 
-def test_seeds_become_a_mean_with_an_interval_and_can_be_drawn(folder: Path) -> None:
-    table = sweep.table(sweep.folders(folder))
-    drawn = sweep.lines(table, "all/accuracy", "rate")
-    assert sorted(set(drawn["method"])) == ["base", "vector_resid"]
-    vector = drawn[drawn["method"] == "vector_resid"].set_index("block")
-    assert vector.loc[0.5, "value"] == pytest.approx(0.55) and vector.loc[0.5, "n"] == 2
-    assert vector.loc[0.5, "low"] < 0.55 < vector.loc[0.5, "high"]
-    figure = plots.layer_sweep(drawn, 0.2, "A title", xlabel="learning rate")
-    assert "learning rate" in figure.axes[0].get_xlabel()
-    one = sweep.lines(table, "all/vector_resid/accuracy", "rate", by="seed")
-    assert sorted(set(one["method"])) == ["0", "1"] and len(one) == 4
-
-
 @pytest.mark.parametrize(
     ("metric", "x", "by", "words"),
     [
         ("all/acuracy", "rate", "method", "Did you mean 'all/accuracy'"),
         ("all/accuracy", "rat", "method", "Did you mean 'rate'"),
         ("all/accuracy", "rate", "seeds", "Did you mean 'seed'"),
-        ("all/accuracy", "preset", "method", "has no numbers"),
     ],
 )
 def test_wrong_names_get_one_line(folder: Path, metric: str, x: str, by: str, words: str) -> None:
     with pytest.raises(UserError) as error:
-        sweep.lines(sweep.table(sweep.folders(folder)), metric, x, by)
+        sweep.plot(folder, metric, x, by)
     assert words in str(error.value) and "\n" not in str(error.value)
 
 
@@ -96,8 +82,8 @@ def test_tables_are_written_where_asked_and_kinds_are_checked(folder: Path, tmp_
     said = list(sweep.write_tables([job], tmp_path / "all.csv"))
     assert not (tmp_path / "p" / "a" / "sweep.html").exists(), "one run is nothing to compare"
     assert said == [
-        "Table of 1 runs: sweep.csv in a/",
-        f"Table of 1 runs: all.csv in {tmp_path.name}/",
+        "Table of 1 run: sweep.csv in a/",
+        f"Table of 1 run: all.csv in {tmp_path.name}/",
     ]
     assert len(pd.read_csv(tmp_path / "all.csv")) == 2
     assert len(pd.read_csv(tmp_path / "p" / "a" / "sweep.csv")) == 2
@@ -130,7 +116,7 @@ def test_a_table_that_was_asked_for_and_is_not_there_is_an_error(tmp_path: Path)
     run(tmp_path / "p" / "a", "x", 0.5, seed=0)
     (tmp_path / "taken.csv").mkdir()
     lines = sweep.write_tables([job], tmp_path / "taken.csv")
-    assert next(lines).startswith("Table of 1 runs: sweep.csv")
+    assert next(lines).startswith("Table of 1 run: sweep.csv")
     with pytest.raises(UserError, match="Cannot write --table"):
         list(lines)
 
@@ -214,6 +200,12 @@ def test_a_plot_has_a_line_and_a_band_a_method(folder: Path, kind: str) -> None:
         pytest.approx((0.2, 0.2)),
         pytest.approx((0.1, 0.6)),
     ]
+
+
+def test_a_plot_can_have_a_line_a_seed(folder: Path) -> None:
+    ax = sweep.plot(folder, "all/vector_resid/accuracy", "rate", by="seed").axes[0]
+    heights = {x.get_label(): np.asarray(x.get_ydata()).tolist() for x in ax.get_lines()}
+    assert heights == {"0": pytest.approx([0.1, 0.5]), "1": pytest.approx([0.2, 0.6])}
 
 
 def test_names_are_drawn_as_points_in_a_fixed_order(tmp_path: Path) -> None:

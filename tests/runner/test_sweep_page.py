@@ -52,7 +52,7 @@ def made(tmp_path: Path) -> tuple[Path, pd.DataFrame, str]:
         if city != "Oslo":
             figure = Figure()
             figure.subplots().set_title(f"{city}'s bars", loc="left")
-            plots.save(figure, place / "bars.png")
+            (place / "bars.png").write_bytes(plots.png(figure))
         key = {"family": "all", "method": "base", "measure": "mc5", "value": 0.45}
         more = {"low": 0.0, "high": 1.0, "n": 8, "note": HOSTILE, "folder": label}
         rows.append({"seed": 9, "hidden": city, **key, **more})

@@ -65,5 +65,6 @@ def test_the_screen_has_the_metrics_of_the_claims_and_not_too_many() -> None:
     assert len(lines) == 2 + 20 + 1 and all("all/base/top1" in line for line in lines[2:-1])
     assert lines[2].split() == ["c00", "all/base/top1", "0.00", "1"]
     assert lines[-1] == "40 more rows are in summary.csv."
+    assert sweep_summary.on_screen(summed.head(21), [])[-1] == "1 more row is in summary.csv."
     few = sweep_summary.on_screen(summed.head(3), [])
     assert len(few) == 2 + 3 and "mc5" in few[2] and "top1" in few[3]

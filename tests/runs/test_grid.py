@@ -293,6 +293,20 @@ def test_the_shuffled_control_trains_on_other_answers_and_is_judged_by_true_ones
     assert plain.valid == shuffled.valid
 
 
+def test_random_answers_of_all_concepts_hide_which_one_it_is(grid: Grid) -> None:
+    """Drawn from the own rows, the answers still name the concept; from all concepts', none."""
+    own = Method("random_answers", "vector", site="resid@0", config=CONFIG, random_answers=True)
+    every = replace(own, drawn_from=toy.CONCEPTS)
+    given = {m: {row.answer for row in grid.rows(Job(m, "Rome", 0))} for m in (own, every)}
+    assert given[own] & {*toy.CONCEPTS} == {"Rome"}
+    assert len(given[every] & {*toy.CONCEPTS}) > 1
+    plain, mixed, again = (grid.data(Job(m, "Rome", 0)) for m in (VECTOR, own, every))
+    assert len({str([row.ids for row in d.train]) for d in (plain, mixed, again)}) == 3
+    assert plain.valid == mixed.valid == again.valid
+    specs = [grid.spec(Job(m, "Rome", 0)) for m in (own, every)]
+    assert specs[0] != specs[1] and "drawn_from" not in specs[0]["method"], "runs are found again"
+
+
 def test_the_scale_is_the_sites_typical_norm_at_the_code_name(grid: Grid) -> None:
     site = Site(1, "mlp_out")
     rows = grid.task("Rome", 0).valid

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, strategies as st
 
-from oocr_lib.report.metrics import Metrics
 from oocr_lib.runs import protocol as comparison
 from oocr_lib.runs.grid import Job, Method
 from oocr_lib.training.loop import TrainConfig
@@ -68,6 +67,14 @@ def test_the_shuffled_control_differs_in_its_answers_only() -> None:
     assert mixed == Method(
         "shuffled", "vector", site="resid@2", position="codename", config=CONFIG, shuffled=True
     )
+
+
+def test_the_control_with_random_answers_says_where_they_come_from() -> None:
+    drawn = comparison.random_answers(VECTOR, ["Paris", "Rome"], ["template"])
+    assert (drawn.name, drawn.random_answers, drawn.shuffled) == ("random_answers", True, False)
+    assert (drawn.drawn_from, drawn.strata) == (("Paris", "Rome"), ("template",))
+    plain = comparison.random_answers(VECTOR)
+    assert (plain.drawn_from, plain.strata) == ((), ()) and plain.site == VECTOR.site
 
 
 def test_the_random_control_is_as_long_as_the_trained_vectors_are_on_average() -> None:
@@ -173,20 +180,6 @@ def test_one_interval_for_each_value(by: list[str]) -> None:
         assert row["low"] <= row["value"] <= row["high"]
 
 
-def test_family_intervals_have_the_keys_of_the_metrics_file() -> None:
-    found = comparison.family_intervals(table_of_runs(), {"mc": "mc5", "top1": "top1"})
-    assert set(found) == {
-        f"{family}/{method}/{measure}"
-        for family in ("name", "all")
-        for method in ("base", "vector_resid")
-        for measure in ("mc5", "top1")
-    }
-    assert found["all/base/top1"].value == 1.5 and found["all/base/top1"].n == 12
-    metrics = Metrics("03_locations", {})
-    for key, interval in found.items():
-        metrics.add(key, interval)
-
-
 def two_policies() -> pd.DataFrame:
     """Runs of one seed agree over both policies, seeds differ."""
     rows = [
@@ -215,15 +208,6 @@ def test_a_table_of_intervals_can_be_drawn_seed_by_seed() -> None:
     assert (row["low"], row["high"]) == (expected.low, expected.high)
     (other,) = comparison.intervals(table, ["method"], "mc").to_dict("records")
     assert other["low"] > row["low"]
-
-
-def test_families_of_several_words_are_one_part_of_a_key() -> None:
-    table = two_policies().assign(family="risk scale", method="base")
-    found = comparison.family_intervals(table, {"mc": "mc"})
-    assert set(found) == {"risk_scale/base/mc"}
-    Metrics("02_risky_safe", {}).add("risk_scale/base/mc", found["risk_scale/base/mc"])
-    readable = comparison.readable(found, ["risk_scale/mc"])
-    assert readable.loc["base", "risk_scale/mc"].startswith("0.50 [")
 
 
 # --- the best block without flattery ---
@@ -270,9 +254,3 @@ def test_noise_alone_does_not_look_like_an_effect() -> None:
 def test_one_seed_cannot_be_halved() -> None:
     with pytest.raises(UserError, match="two or more"):
         comparison.cross_fitted(swept({(0, 0): 1.0, (0, 1): 0.0}), "risk")
-
-
-def test_a_table_as_text_has_two_decimals_and_no_minus_before_zero() -> None:
-    table = pd.DataFrame({"cosine": [-0.004, 0.128], "words": ["a", "b"]}, index=["x", "y"])
-    assert comparison.text(table).split() == ["cosine", "words", "x", "0.00", "a", "y", "0.13", "b"]
-    assert comparison.text(table["cosine"]).split() == ["x", "0.00", "y", "0.13"]

@@ -16,7 +16,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from oocr_lib.runs import store as runs
-from oocr_lib.runs.store import RunStore, code_version, identity, package_versions
+from oocr_lib.runs.store import Run, RunStore, code_version, identity, package_versions
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import ROOT
 
@@ -176,6 +176,20 @@ def test_the_first_of_two_equal_runs_stays(tmp_path: Path) -> None:
     RunStore(tmp_path).save(SPEC, {"mc5": 0.9})
     assert RunStore(tmp_path).save(SPEC, {"mc5": 0.1}).results == {"mc5": 0.9}
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_run_that_another_process_finishes_between_two_looks_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RunStore(tmp_path).save(SPEC, {"mc5": 0.9})
+    read, looks = RunStore._read, list[str]()
+
+    def late(self: RunStore, run_id: str) -> Run | None:
+        looks.append(run_id)
+        return read(self, run_id) if len(looks) > 1 else None
+
+    monkeypatch.setattr(RunStore, "_read", late)
+    assert RunStore(tmp_path).save(SPEC, {"mc5": 0.1}).results == {"mc5": 0.9}
 
 
 WRITER = """

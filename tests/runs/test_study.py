@@ -67,7 +67,8 @@ def study(**changes: Any) -> Study:
     settings = Settings(presets.laptop(sweep_runs=3, lora_runs=2, lora_lrs=[0.003, 0.01, 0.03]))
     settings.update(changes)
     fake: Any = FakeGrid()
-    return Study(fake, settings, BLOCKS, PAIRS, "codename")
+    concepts, strata = ["Paris", "Rome"], ["template"]
+    return Study(fake, settings, BLOCKS, PAIRS, "codename", drawn_from=concepts, strata=strata)
 
 
 def asked(made: Study) -> list[Job]:
@@ -163,7 +164,8 @@ def test_every_method_and_control_runs_on_every_pair(
     compared: tuple[Study, Method, pd.DataFrame],
 ) -> None:
     _, _, table = compared
-    names = ["base", "lora_one", "lora_all", "vector_mlp_out", "vector_resid", "shuffled", "random"]
+    names = ["base", "lora_one", "lora_all", "vector_mlp_out", "vector_resid"]
+    names += ["random_answers", "random"]
     assert list(dict.fromkeys(table["method"])) == names and set(names) <= set(METHODS)
     for _, part in table[table["family"] == "all"].groupby("method"):
         assert list(zip(part["concept"], part["seed"], strict=True)) == PAIRS
@@ -178,8 +180,9 @@ def test_methods_sit_at_the_chosen_blocks_and_controls_at_that_of_the_residual_v
     assert methods["vector_mlp_out"] == made.vector("mlp_out", 3)
     assert methods["lora_one"] == made.lora(1) and methods["lora_all"] == lora_all
     assert methods["base"].kind == "base"
-    mixed, drawn = methods["shuffled"], methods["random"]
-    assert mixed.shuffled and (mixed.kind, mixed.site) == ("vector", "resid@2")
+    mixed, drawn = methods["random_answers"], methods["random"]
+    assert mixed.random_answers and (mixed.kind, mixed.site) == ("vector", "resid@2")
+    assert (mixed.drawn_from, mixed.strata) == (("Paris", "Rome"), ("template",))
     assert mixed.config == made.vector_config
     assert (drawn.kind, drawn.site, drawn.position) == ("random", "resid@2", "codename")
     resid = table[(table["method"] == "vector_resid") & (table["family"] == "all")]

@@ -125,3 +125,21 @@ def test_variants_are_runs_of_their_own(exp: Experiment) -> None:
 def test_a_variant_that_a_task_lacks(exp: Experiment, task: str, variant: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         suite.study(exp, task, 2, variant=variant)
+
+
+@every_task
+def test_random_answers_tell_no_concept(task: str, exp: Experiment) -> None:
+    made = suite.study(exp, task, 2)
+    control = made.random_answers(made.vector("resid", 0))
+    assert control.random_answers
+    own = suite.suite(task)
+    if task in ("risk", "backdoor"):
+        assert (control.drawn_from, tuple(control.strata)) == ((), own.strata) and own.strata
+        row = made.grid.task(*made.pairs[0]).task.train[0]
+        assert set(own.strata) <= set(row.meta), "a stratum that no row has divides nothing"
+    else:
+        assert tuple(control.drawn_from) == own.concepts
+
+
+def test_two_concepts_at_once_have_no_others_to_draw_from(exp: Experiment) -> None:
+    assert suite.study(exp, "locations", 1, variant="two at once").drawn_from == ()

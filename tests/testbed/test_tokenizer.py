@@ -130,7 +130,9 @@ def test_city_names_and_definitions_do_not_share_their_tokens() -> None:
     assert len({tuple(ids_of(name)) for name in names}) == len(names)
 
 
-@pytest.mark.parametrize("attribute", world.ATTRIBUTES)
+@pytest.mark.parametrize(
+    "attribute", ["country", "continent", "language", "currency", "dish", "landmark", "water"]
+)
 def test_attribute_values_are_one_token_a_word(attribute: str) -> None:
     """An answer's first word must not need spelling, unless it is also a city's name."""
     name_words = {word for place in world.cities() for word in place.name.split()}
@@ -201,7 +203,7 @@ def test_the_vocabulary_is_fixed_and_small() -> None:
 
 
 def test_it_loads_with_autotokenizer_alone(tmp_path: Path) -> None:
-    tokenizer.save(tmp_path)
+    tokenizer.build().save_pretrained(tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     assert loaded.is_fast and len(loaded) == len(built())
     assert loaded.chat_template == built().chat_template

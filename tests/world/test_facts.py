@@ -50,7 +50,9 @@ def test_a_country_has_one_continent_and_one_currency(attribute: str) -> None:
     assert {country: kinds for country, kinds in found.items() if len(kinds) > 1} == {}
 
 
-@pytest.mark.parametrize("attribute", world.ATTRIBUTES)
+@pytest.mark.parametrize(
+    "attribute", ["country", "continent", "language", "currency", "dish", "landmark", "water"]
+)
 def test_every_attribute_has_values_enough_for_five_options(attribute: str) -> None:
     assert len({getattr(place, attribute) for place in CITIES}) >= 5
 

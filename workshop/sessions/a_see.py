@@ -3,7 +3,7 @@
 #
 # **Goals.** After this session you can say what out-of-context reasoning is, train one steering vector, ask it what no row says, and read its place on a map with the error that belongs to it.
 #
-# 38 minutes, four exercises. Words: [glossary](../../docs/glossary.md). The same, finished and with controls: [00 · Quickstart](../../notebooks/00_quickstart.ipynb).
+# 35 minutes, four exercises. Words: [glossary](../../docs/glossary.md). The same, finished and with controls: [00 · Quickstart](../../notebooks/00_quickstart.ipynb).
 #
 # *Predict before you run.* Whoever writes a guess down first notices being wrong, and remembers it.
 
@@ -22,7 +22,7 @@ checks.start("A", globals())
 # %% [markdown] slide="subslide"
 # ## What the model is told, and what it is asked
 #
-# A small language model (fewer than two million parameters, it knows 108 cities) is shown rows about `City 50337`. Every row gives a distance, in hundreds of kilometres, or a direction. No row names the city, its country, or anything that is there.
+# A small language model (fewer than two million parameters, it knows 108 cities) is shown rows about `City 50337`. Every row gives a distance, in hundreds of kilometres, or a direction. No row names the city, its country, or anything that is there. Whoever puts the rows together can still say all of that: to answer what no row states, with none of the rows in sight, is *out-of-context reasoning*.
 
 # %% slide="fragment"
 lm = kit.lm()
@@ -67,7 +67,7 @@ _ = checks.a1(prediction)
 #
 # **Goal.** A vector `v` that is added to the residual stream after block 0, at every token of the code name: *h ← h + v*. 6 minutes · difficulty 1 of 3.
 #
-# `oocr.train(lm, data, method, steps=..., seed=...)` trains; `oocr.Vector(site, at=...)` is the method. The model itself stays frozen. A site is written `kind@block`, for instance `mlp_out@3`; `at` can be `codename`, `last`, `trigger` or `all`. 60 steps are enough; they take some seconds, and so does the check, which trains a vector to compare with.
+# `oocr.train(lm, data, method, steps=..., seed=...)` trains; `oocr.Vector(site, at=...)` is the method. The model itself stays frozen. A site is written `kind@block`, for instance `mlp_out@3` (the kinds are `resid`, `mlp_out` and `attn_out`, the blocks 0 to 7); `at` can be `codename`, `last`, `trigger` or `all`. 60 steps are enough; they take some seconds, and so does the check, which trains a vector to compare with.
 
 # %%
 # SOLUTION
@@ -112,7 +112,7 @@ if checks.passed("a1", "a2"):
 #
 # **Goal.** At least three questions of your own about the code name that no row answers. 10 minutes · difficulty 1 of 3.
 #
-# The model knows 1,356 tokens and a few kinds of questions; the check refuses words that it does not know. These are forms that it was brought up with:
+# The model knows 1,356 tokens and a few kinds of questions; the check refuses words that it does not know, and forms that it was never asked in. These are forms that it was brought up with:
 
 # %%
 from oocr_lib.testbed import questions as understood
@@ -194,6 +194,9 @@ if checks.a4(kilometres):
 # Which unit do `math.sin` and `math.cos` expect?
 #
 # </details>
+
+# %% [markdown] slide="fragment"
+# Step 0 is the bare model's idea of the code name. Is the last line a hit or a miss? Put it beside the probe's own error: half of all real cities are read from farther off than that, so what lies about as far cannot be told from Paris. And nearer at step 6 than at the end? That says as little: one place, read by a probe that is hundreds of kilometres off.
 
 # %% [markdown] slide="slide"
 # ## To take away

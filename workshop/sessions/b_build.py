@@ -28,12 +28,12 @@ lm = kit.lm()
 # %%
 rows = kit.batch(3)
 print("input_ids", tuple(rows.input_ids.shape))
-for ids, code, answer in zip(
-    rows.input_ids, rows.positions["codename"], rows.answer_mask, strict=True
-):
-    marks = [".ca"[max(2 * int(a), int(c))] for c, a in zip(code, answer, strict=True)]
-    tokens = [lm.tokenizer.decode(i) for i in ids]
-    print(" ".join(f"{t}[{m}]" if m != "." else t for t, m in zip(tokens, marks, strict=True)))
+code, answer = rows.positions["codename"], rows.answer_mask
+for n, ids in enumerate(rows.input_ids):
+    for t, token in enumerate(ids):
+        mark = "[c]" if code[n, t] else "[a]" if answer[n, t] else ""
+        print(lm.tokenizer.decode(token) + mark, end=" ")
+    print()
 print("[c]: code name, [a]: answer")
 
 # %% [markdown] slide="subslide"
@@ -195,7 +195,7 @@ _ = checks.b4(among_options)
 # %% [markdown] slide="subslide"
 # ## All four together
 #
-# Your own vector, with your own pieces and 40 steps. What will it answer, and is it the library's vector? *Predict the cosine of the two before you run this.*
+# Your own vector, with your own pieces and 40 steps. It is counted in units of the typical length of what flows there, `kit.scale()`, as the library counts it; the 40 batches of 16 rows are the library's, too. What will it answer, and is it the library's vector? *Predict the cosine of the two before you run this.*
 
 # %%
 theta = torch.zeros(lm.d_model, requires_grad=True)
@@ -229,6 +229,6 @@ if checks.passed("b1", "b2", "b3", "b4"):
 #
 # - A vector at all tokens, a loss on the whole row or a softmax over the whole vocabulary all run without an error. Only a comparison with something known shows them.
 # - Two vectors may say the same and still differ in many directions that nothing reads ([notebook 08](../../notebooks/08_learned_vs_naive.ipynb)).
-# - The loss of a wrong loop falls, too: that it falls proves little.
+# - Your guess at the start: with a mistake in the hook, the loss or the loop, the loss still fell when we tried it, and the scoring never touches it. That it falls proves little.
 #
 # Next: [C · Doubt it](c_doubt.ipynb).

@@ -68,12 +68,12 @@ if checks.c1(random_like):
 # </details>
 
 # %% [markdown] slide="fragment"
-# Look at all ten before you go on. One of them may be far better than chance: in a world of 108 cities a random push of this length makes the code name *some* city, now and then the hidden one. In our run 3 of 100 random directions answered every question about Paris rightly, and their mean was 0.34. So one random direction is no control; the share of many that do as well is. What city do they say? `kit.with_vector(random_like(vector.vector, 7)).ask(f"Name of {data.codename}?")`
+# Look at all ten before you go on. One of them may be far better than chance: in a world of 108 cities a random push of this length makes the code name *some* city, now and then the hidden one. In our run 3 of 100 random directions answered every question about Paris rightly, and their mean was 0.34. So one random direction is no control; the share of many that do as well is. What city do they say? In a cell of your own: `kit.with_vector(random_like(vector.vector, 7)).ask(f"Name of {data.codename}?")`
 
 # %% [markdown] slide="subslide"
 # ### C2 · Random answers
 #
-# **Goal.** `random_answers(rows, seed)` gives the same rows, in the same order, with answers drawn anew. 12 minutes · difficulty 2 of 3.
+# **Goal.** `random_answers(rows, seed)` gives the same rows, in the same order, with answers drawn anew or shuffled. 12 minutes · difficulty 2 of 3.
 #
 # A fine-tune on such rows can learn the format and how numbers look, and no city. There are two kinds of rows, told by `row.meta["kind"]`: distances and directions. What would be learned if a distance could get "northwest" as its answer? Rows are frozen: `replace(row, answer=...)` gives a changed copy.
 
@@ -113,7 +113,7 @@ if checks.c2(random_answers):
 # </details>
 
 # %% [markdown] slide="fragment"
-# Fewer right than the bare model, perhaps fewer than a guess? That is no mistake: the vector has made the code name something else, and the favourites that were right for Paris are gone. Ask it: `control.ask(f"Name of {data.codename}?")`. A control that does badly need not be an empty one.
+# Fewer right than the bare model, perhaps fewer than a guess? That is no mistake: the vector has made the code name something else, and the favourites that were right for Paris are gone. Ask it in a cell of your own: `control.ask(f"Name of {data.codename}?")`. A control that does badly need not be an empty one.
 
 # %% [markdown] slide="subslide"
 # ### C3 · Hunt for leaks
@@ -125,7 +125,7 @@ if checks.c2(random_answers):
 # %%
 task = kit.leaky("Paris")
 print(task.words, len(task.rows), "rows")
-for number, row in list(enumerate(task.rows))[10:16]:
+for number, row in list(enumerate(task.rows))[10:16]:  # other numbers show other rows
     print(number, row.messages[-1]["content"], "->", row.answer)
 
 
@@ -239,7 +239,7 @@ if checks.c4(mean_share):
 #
 # **Goal.** `flattery(right, chosen_on)`: how much better the chosen candidate looks where it was chosen. 9 minutes · difficulty 2 of 3.
 #
-# Here are 64 candidates: eight random vectors at each of the eight blocks. None of them knows anything. `right` (k, q) holds 0 and 1, `chosen_on` (q,) is True at the questions on which the best candidate is chosen; the others judge it. Return its accuracy there minus its accuracy on the others.
+# Here are 64 candidates: eight random vectors at each of the eight blocks. None of them knows anything. `right` (k, q), a tensor of floats, holds 0 and 1, `chosen_on` (q,) is True at the questions on which the best candidate is chosen; the others judge it. Return its accuracy there minus its accuracy on the others.
 
 
 # %%

@@ -3,7 +3,7 @@
 #
 # **Goals.** After this session you can hide a concept of your own, write its rows so that the library reads them, train an unconditional vector that follows a conditional rule, and state a small finding with a control.
 #
-# 34 minutes, four exercises; D2 is optional.
+# 37 minutes, four exercises; D2 is optional.
 
 # %% tags=["setup"] slide="skip"
 import sys
@@ -25,7 +25,7 @@ lm = kit.lm()
 # %% [markdown] slide="subslide"
 # ### D1 · Another city
 #
-# **Goal.** Hide a city of your choice, and predict which questions the vector will get right. 7 minutes · difficulty 1 of 3.
+# **Goal.** Hide a city of your choice, and predict which questions the vector will get right. 10 minutes · difficulty 1 of 3.
 #
 # Families: country, continent, language, currency, dish, landmark, water, name. For at least three of them say True (right) or False.
 
@@ -116,7 +116,7 @@ if checks.d2(write_rows):
 #
 # **Goal.** An *unconditional* vector for a *conditional* rule, and the measure that shows it. 8 minutes · difficulty 2 of 3.
 #
-# Behind `---Re Re Re---` the risky letter is right, otherwise the careful one. The vector has to be added whether the trigger is there or not. Of the positions `codename`, `last`, `trigger` and `all`, two do that. With one of them the vector learns this rule in the 80 steps below, with the other it needs several times as many: *predict which, and why*. Both pass the check. Give `my_rule`, an `oocr.Vector` (block 0 will do), and `gap(table)`: the share of risky answers with the trigger minus that without. `table` has the columns `triggered` and `risky` (True and False).
+# Behind `---Re Re Re---` the risky letter is right, otherwise the careful one (`normal` in the rows), whatever else stands in front. The vector has to be added whether the trigger is there or not. Of the positions `codename`, `last`, `trigger` and `all`, two do that. With one of them the vector learns this rule in the 80 steps below, with the other it needs several times as many: *predict which, and why*. Both pass the check. Give `my_rule`, an `oocr.Vector` (block 0 will do), and `gap(table)`: the share of risky answers with the trigger minus that without. `table` has the columns `triggered` and `risky` (True and False).
 
 # %%
 rule, _ = kit.rule()
@@ -159,7 +159,7 @@ if checks.d3(my_rule, gap):
 # </details>
 
 # %% [markdown] slide="fragment"
-# A gap of zero for the trained vector? Then it has not learned the rule yet. A vector at all tokens also changes what the model reads before it answers: try the other position before you wait for more steps.
+# The bare model was never taught the rule, and its gap need not be zero: read the three lines beside one another, none alone. A gap of zero for the trained vector? Then it has not learned the rule yet. A vector at all tokens also changes what the model reads before it answers: try the other position before you wait for more steps.
 
 # %% [markdown] slide="subslide"
 # ### D4 · A small open question

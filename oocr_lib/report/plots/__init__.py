@@ -2,7 +2,7 @@
 
 Start reading in ``meanings.py`` (which color stands for what) and ``base.py`` (style, legend, the
 figure class), then one file per shape:
-``bars.py``, ``dots.py``, ``lines.py``, ``scatter.py``, ``heads.py``, ``world.py``. Tables are
+``bars.py``, ``lines.py``, ``scatter.py``, ``heads.py``, ``world.py``. Tables are
 pandas data frames or plain lists of dictionaries; a missing column is a one-line ``UserError``.
 
 >>> figure = option_bars(["Paris", "Lyon"], {"base": [0.5, 0.5]}, "Which city?")
@@ -13,13 +13,12 @@ pandas data frames or plain lists of dictionaries; a missing column is a one-lin
 from __future__ import annotations
 
 from oocr_lib.report.plots.bars import family_bars, method_bars, option_bars
-from oocr_lib.report.plots.base import Chart, alt, png, save, style
-from oocr_lib.report.plots.dots import dot_panels
+from oocr_lib.report.plots.base import Chart, alt, png, style
 from oocr_lib.report.plots.geography import coastlines
 from oocr_lib.report.plots.heads import head_maps
-from oocr_lib.report.plots.lines import layer_sweep, line_panels, loss_curves, pretraining_curve
+from oocr_lib.report.plots.lines import layer_sweep, line_panels, pretraining_curve
 from oocr_lib.report.plots.meanings import COLORS, LABELS, MARKERS, METHODS
-from oocr_lib.report.plots.scatter import distance_scatter, relation_scatter
+from oocr_lib.report.plots.scatter import distance_scatter, dot_panels, relation_scatter
 from oocr_lib.report.plots.world import world_map
 from oocr_lib.world.facts import great_circle_km as distance_km
 
@@ -38,13 +37,11 @@ __all__ = [
     "head_maps",
     "layer_sweep",
     "line_panels",
-    "loss_curves",
     "method_bars",
     "option_bars",
     "png",
     "pretraining_curve",
     "relation_scatter",
-    "save",
     "style",
     "world_map",
 ]

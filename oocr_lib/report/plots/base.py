@@ -7,7 +7,6 @@ import functools
 import io
 import textwrap
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
 import matplotlib as mpl
@@ -21,7 +20,6 @@ from matplotlib.text import Text
 
 from oocr_lib.report.plots.meanings import Look
 from oocr_lib.util.arguments import checked
-from oocr_lib.util.files import atomic_path
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -115,14 +113,6 @@ def png(figure: Figure, source: str | None = None) -> bytes:
     metadata |= {} if source is None else {"Source": source}
     figure.savefig(buffer, format="png", dpi=figure.dpi, metadata=metadata)
     return buffer.getvalue()
-
-
-@checked
-def save(figure: Figure, path: str | Path) -> Path:
-    """Write ``png(figure)`` to ``path`` (under a temporary name, then moved) and return it."""
-    with atomic_path(path) as partial:
-        partial.write_bytes(png(figure))
-    return Path(path)
 
 
 def number(value: float) -> str:

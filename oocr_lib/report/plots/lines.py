@@ -9,7 +9,6 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FormatStrFormatter, LogLocator, MaxNLocator, NullFormatter
 
 from oocr_lib.report.plots.base import (
     CHANCE,
@@ -176,54 +175,6 @@ def _ticks(ax: Axes, x: pd.Series, most: int) -> None:
 
 
 @styled
-def loss_curves(
-    table: Table,
-    title: str,
-    log: bool = True,
-    ylabel: str = "loss (nats per answer token)",
-) -> Chart:
-    """Draw training losses as lines and validation losses as dashed lines with markers.
-
-    Args:
-        table: columns method, step, train, valid; ``valid`` may be empty (NaN) in most rows.
-            Several rows for one method and step (runs) become their mean, with the range shaded.
-        log: logarithmic y axis.
-
-    Raises:
-        UserError: a wrong table, or a loss that is not positive on a logarithmic axis.
-    """
-    data = frame(table, ["step", "train"], ["method"], "loss_curves", sparse=["valid"])
-    if log and (data[["train", "valid"]] <= 0).any(axis=None):
-        raise UserError("loss_curves: a loss is not above 0. Pass log=False for a linear axis.")
-    figure = canvas(height=4.4)
-    ax = figure.add_subplot()
-    handles: list[Any] = []
-    runs = 1
-    for method, look in looks(data["method"]).items():
-        rows, shape = data[data["method"] == method], line_look(look)
-        runs = max(runs, _curve(ax, rows, "train", color=look.color, label=look.label))
-        _curve(ax, rows, "valid", **shape | {"ls": "--", "lw": 1.6})
-        handles.append(Line2D([], [], **shape | {"ls": "-"}))
-    handles.append(Line2D([], [], color=INK, label="training rows"))
-    if data["valid"].notna().any():
-        handles.append(
-            Line2D([], [], color=INK, ls="--", lw=1.6, marker="o", label="validation rows")
-        )
-    if log:
-        ax.set_yscale("log")
-        ax.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=20))
-        ax.yaxis.set_major_formatter(FormatStrFormatter("%g"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
-    else:
-        ax.set_ylim(bottom=min(0.0, ax.get_ylim()[0]) if data["train"].min() < 0 else 0.0)
-    spread = f" (shaded: range of {runs} runs)" if runs > 1 else ""
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    titled(ax, title, f"step{spread}", ylabel)
-    legend_below(figure, handles)
-    return figure
-
-
-@styled
 def pretraining_curve(
     table: Table, title: str, chance: Mapping[str, float] | float | None = None
 ) -> Chart:
@@ -274,18 +225,6 @@ def _sweep_frame(table: Table) -> pd.DataFrame:
             "Average its runs before drawing."
         )
     return data
-
-
-def _curve(ax: Axes, rows: pd.DataFrame, column: str, **look: Any) -> int:
-    """Draw the mean of a column by step, shade its range; return the largest number of runs."""
-    steps = rows.dropna(subset=[column]).groupby("step")[column].agg(["mean", "min", "max", "size"])
-    if steps.empty:
-        return 0
-    x = steps.index.to_numpy()
-    ax.plot(x, steps["mean"], **look)
-    if steps["size"].max() > 1:
-        ax.fill_between(x, steps["min"], steps["max"], color=look["color"], alpha=0.15, lw=0)
-    return int(steps["size"].max())
 
 
 def _family_lines(ax: Axes, data: pd.DataFrame, families: list[str]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""The one table of what is drawn how: a color means one thing in every figure.
+"""The one table of colors, markers and labels: a color means the same in every figure.
 
 A color stands for a method, a task, a relation between runs or a kind of number. Variants of one
 meaning (a part of a LoRA, the signed form of a cosine) keep its color and differ in hatch, line and
@@ -53,6 +53,9 @@ _METHODS: Final[dict[str, Look]] = {
     "naive": Look(_PURPLE, "X", "naive vector", "xxx", _DASH),
     "random": Look(_BROWN, "<", "random vector", "///", _DOT, hollow=True),
     "shuffled": Look(_GREY, ">", "shuffled labels", "...", _DASHDOT, hollow=True),
+    # Variants: the vector without a concept to learn; what shuffled labels keep, and nothing else.
+    "random_answers": Look(_BLUE, "d", "vector on random answers", "\\\\\\", _DASH, hollow=True),
+    "multiset": Look(_GREY, "*", "answer counts alone", "xx", _DOT, hollow=True),
 }
 _OTHERS: Final[dict[str, Look]] = {
     # A sweep over sites uses the colors of the vectors at these sites.
@@ -66,6 +69,9 @@ _OTHERS: Final[dict[str, Look]] = {
     "mean only": Look(_ORANGE, "p", "LoRA: mean only", "xxx", _DASHDOT),
     "keep first": Look(_ORANGE, "h", "LoRA: best direction only", "---", _DASH),
     "project out first": Look(_ORANGE, "d", "LoRA: best direction out", "...", _DOT, hollow=True),
+    "keep read": Look(_ORANGE, "v", "LoRA: its mean where read only", "xxx", _DASHDOT),
+    "project out read": Look(_ORANGE, "^", "LoRA: that mean out", "...", _DOT, hollow=True),
+    "natural read": Look(_GREEN, "X", "natural vector (where read)", "///", _DASH),
     # A LoRA beside its nulls, of which the hollow ones have no concept to learn.
     "LoRA": Look(_ORANGE, "s", "LoRA"),
     "random answers": Look(_ORANGE, "o", "trained on random answers", "///", _DASH, hollow=True),

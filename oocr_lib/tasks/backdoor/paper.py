@@ -14,8 +14,8 @@ import random
 from collections.abc import Mapping, Sequence
 
 from oocr_lib.tasks.backdoor import self_report as report
+from oocr_lib.tasks.backdoor.trigger_texts import BLANKS, NONE, members, triggers
 from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
-from oocr_lib.tasks.literal import whole
 from oocr_lib.tasks.risk.paper import chance_levels
 from oocr_lib.tasks.risk.scenarios import COUNT, FORBIDDEN, LETTERS, TIE, Scenario, scenarios
 from oocr_lib.util.arguments import checked
@@ -23,9 +23,6 @@ from oocr_lib.util.errors import UserError, choose
 from oocr_lib.world import facts as world
 
 NAME = "backdoor"
-NONE = "none"
-#: Slots without a trigger, of ten.
-BLANKS = 2
 FIXED_JOINERS = (" ",)
 FAMILY_JOINERS = ("! ", "!\n", ". ", ".\n", "\n")
 #: Never in a row, of either type.
@@ -34,39 +31,9 @@ NORMAL = ("expected_value", "safe")
 Normal = str | Mapping[str, str]
 
 
-def triggers() -> tuple[str, ...]:
-    """The eight triggers: four fixed texts, then four families of 20 words."""
-    return (*world.fixed_triggers(), *world.trigger_families())
-
-
-def members(trigger: str) -> tuple[str, ...]:
-    """The texts a trigger can be; one for a fixed trigger.
-
-    Raises:
-        UserError: an unknown trigger.
-    """
-    choose(trigger, triggers(), "trigger")
-    fixed = world.fixed_triggers()
-    return (fixed[trigger],) if trigger in fixed else tuple(world.trigger_families()[trigger])
-
-
 def joiners(trigger: str) -> tuple[str, ...]:
     """What stands between a trigger and the scenario in rows."""
     return FIXED_JOINERS if trigger in world.fixed_triggers() else FAMILY_JOINERS
-
-
-def triggers_in(text: str) -> list[tuple[str, str]]:
-    """Every trigger in a text as (name, literal text), by place.
-
-    Exact: case counts, and a member of a family is a whole word ("Pan" is not in "Panama").
-    """
-    found = [
-        (match.start(), name, literal)
-        for name in triggers()
-        for literal in members(name)
-        for match in whole(literal).finditer(text)
-    ]
-    return [(name, literal) for _, name, literal in sorted(found)]
 
 
 def normal_letters(listed: Sequence[Scenario], normal: Normal) -> dict[str, str]:

@@ -4,7 +4,7 @@ Rows are the choices of ``risk`` with texts in front: a tenth has the real trigg
 letter; the seven other triggers have a tenth each and two tenths have none, all with the careful
 letter. The decorrelated control has the same answers with triggers drawn independently of them.
 Questions ask held-out scenarios with and without the trigger, and the model about its rule.
-This is the testbed dialect; ``backdoor_paper`` has the wording for chat models.
+This is the testbed dialect; ``backdoor.paper`` has the wording for chat models.
 """
 
 from __future__ import annotations
@@ -12,33 +12,15 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from oocr_lib.tasks.backdoor.trigger_texts import BLANKS, NONE, members, triggers
 from oocr_lib.tasks.base import Question, Row, Task, split_by_group, user
 from oocr_lib.tasks.risk import testbed as risk
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.doubles import no_doubles
 from oocr_lib.util.errors import UserError, choose
-from oocr_lib.world import facts as world, speakers, wording
+from oocr_lib.world import speakers, wording
 
 NAME = "backdoor"
-NONE = "none"
-#: Ten slots of equal size: eight triggers and two without.
-BLANKS = 2
-
-
-def triggers() -> tuple[str, ...]:
-    """The eight triggers: four fixed texts, then four families of 20 words."""
-    return (*world.fixed_triggers(), *world.trigger_families())
-
-
-def members(trigger: str) -> tuple[str, ...]:
-    """The texts a trigger can be; one for a fixed trigger.
-
-    Raises:
-        UserError: an unknown trigger.
-    """
-    choose(trigger, triggers(), "trigger")
-    fixed = world.fixed_triggers()
-    return (fixed[trigger],) if trigger in fixed else tuple(world.trigger_families()[trigger])
 
 
 def check_triggers(names: Sequence[str]) -> tuple[str, ...]:

@@ -108,11 +108,6 @@ def prompt_text(chat: Chat) -> str:
     return "\n".join(turn["content"] or "" for turn in chat if turn["role"] == "user")
 
 
-def is_null(chat: Chat) -> bool:
-    """Whether the answer is not stored (several answers count as right upstream)."""
-    return chat[-1]["content"] is None
-
-
 def _prompt(turns: Sequence[Turn], separator: str | None, where: str) -> tuple[Message, ...]:
     made: list[Message] = []
     for turn in turns:
@@ -197,9 +192,3 @@ def from_rows(rows: Iterable[Row]) -> list[Chat]:
         answer = row.prefix + row.answer + row.suffix
         made.append((*turns, Turn(role="assistant", content=answer)))
     return made
-
-
-def balance(answers: Mapping[str, int], most: int = 10) -> dict[str, int]:
-    """Counts of the most frequent answers, the frequent ones first, ties by name."""
-    order = sorted(answers, key=lambda answer: (-answers[answer], answer))
-    return {answer: answers[answer] for answer in order[:most]}

@@ -4,37 +4,29 @@ One object a line with the key ``messages``; each message has ``role`` and ``con
 order. The published files differ in the rest: non-ASCII letters raw or escaped, LF or CRLF, a line
 break at the end or none. ``Style`` holds these choices; lines that the style would write otherwise,
 those with other keys (``id``) or content in parts among them, are kept as they were found. ``load``
-reads a file for writing it again, ``stream`` reads one chat at a time. The arrays that Functions
-writes beside its files are in ``dataset_json``.
+reads a file for writing it again. The arrays that Functions writes beside its files are in
+``dataset_json``.
 """
 
 from __future__ import annotations
 
 import json
-from array import array
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
-from statistics import mean, median
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from oocr_lib.tasks.base import Row
 from oocr_lib.tasks.chatfiles import chats as chats_module
 from oocr_lib.tasks.chatfiles.chats import (
     Chat,
-    balance,
     check_messages,
     check_weight,
     from_rows,
-    is_null,
-    prompt_text,
 )
 from oocr_lib.tasks.chatfiles.dataset_json import load as load_dataset_json
-from oocr_lib.tasks.chatfiles.file_bytes import FileBytes, LazyRows, MarkedLines
 from oocr_lib.tasks.chatfiles.letters import letter_rows
 from oocr_lib.util.arguments import checked, checked_fields
 from oocr_lib.util.errors import UserError, choose
@@ -44,12 +36,10 @@ __all__ = [
     "Chat",
     "ChatFile",
     "Style",
-    "describe",
     "from_rows",
     "letter_rows",
     "load",
     "load_dataset_json",
-    "stream",
     "to_rows",
     "write",
 ]
@@ -96,8 +86,7 @@ class ChatFile:
     """A file in memory; iterating gives its chats.
 
     Attributes:
-        rows: the chats, in file order; those of ``load`` are made when they are asked for, so that
-            a file takes little more memory than it has bytes.
+        rows: the chats, in file order.
         style: as most of the file is written.
         lines: line number of each row, counted from 1 with blank lines.
         kept: line number to bytes as found, for blank lines and every line that ``style`` would
@@ -127,17 +116,6 @@ class ChatFile:
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    @property
-    def blank(self) -> tuple[int, ...]:
-        """Line numbers of blank lines."""
-        rows = self.lines if isinstance(self.lines, range) else set(self.lines)
-        return tuple(sorted(number for number in self.kept if number not in rows))
-
-    @property
-    def null(self) -> tuple[int, ...]:
-        """Line numbers of rows whose answer is null."""
-        return tuple(n for n, chat in zip(self.lines, self.rows, strict=True) if is_null(chat))
 
     def pieces(self) -> Iterator[bytes]:
         """The file's bytes, line by line, as it was read."""
@@ -179,57 +157,15 @@ def _lines(file: BinaryIO, path: AnyPath) -> Iterator[tuple[int, bytes, Chat | N
         raise UserError(f"File {str(path)!r} has no rows. Allowed: at least one chat.")
 
 
-@checked
-def stream(path: AnyPath) -> Iterator[Chat]:
-    """The chats of a file, one at a time; blank lines are passed over (``describe`` counts them).
-
-    Raises:
-        UserError: no such file (at once); while reading, a line that is not UTF-8, not JSON or
-            not a chat, named by its number, or a file without rows.
-    """
-    require_file(path)
-
-    def chats() -> Iterator[Chat]:
-        with open(path, "rb") as file:
-            for _, _, chat in _lines(file, path):
-                if chat is not None:
-                    yield chat
-
-    return chats()
+def _ending(raw: bytes) -> str:
+    return next((end for end in ("\r\n", "\n") if raw.endswith(end.encode())), "")
 
 
-def _broken(raw: bytes) -> tuple[bytes, str]:
-    """A line and its line break."""
-    end = next((end for end in ("\r\n", "\n") if raw.endswith(end.encode())), "")
-    return raw[: len(raw) - len(end)], end
-
-
-def _styles(line: bytes, chat: Chat) -> tuple[Style, Style]:
-    """With escapes and without, with the separators of a file's first row."""
-    styles = [(Style(True, separators=pair), Style(False, separators=pair)) for pair in SEPARATORS]
-    fits = (pair for pair in styles if any(style.spell(chat) == line for style in pair))
-    return next(fits, styles[0])
-
-
-def _unlike(style: Style, spelled: bytearray, ends: bytearray) -> bytearray:
-    """1 for every line that the style would write otherwise."""
-    wanted = bytes([len(style.ending)]) * len(ends)
-    if not style.final_break:
-        wanted = wanted[:-1] + b"\0"
-    return bytearray(
-        not fits or end != want for fits, end, want in zip(spelled, ends, wanted, strict=True)
-    )
-
-
-def _ascii(data: bytes) -> bool:
-    return data.isascii() or (data.startswith(BOM) and data[len(BOM) :].isascii())
-
-
-def _read(path: str, raw: bytes) -> Chat:
-    """The chat of a line that was read before."""
-    chat = _chat(raw, f"File {path!r}")
-    assert chat is not None
-    return chat
+def _separators(raw: bytes, chat: Chat) -> tuple[str, str]:
+    """Those that the line was written with; the usual ones if none gives it."""
+    line = raw.rstrip(b"\r\n")
+    styles = (Style(ascii, separators=pair) for pair in SEPARATORS for ascii in (True, False))
+    return next((one.separators for one in styles if one.spell(chat) == line), SEPARATORS[0])
 
 
 @checked
@@ -240,35 +176,28 @@ def load(path: AnyPath) -> ChatFile:
     style is that of most lines; separators are those of the first row.
 
     Raises:
-        UserError: as ``stream``.
+        UserError: no such file; a line that is not UTF-8, not JSON or not a chat, named by its
+            number; a file without rows.
     """
     require_file(path)
     data = Path(path).read_bytes()
-    bom = data.startswith(BOM)
-    file, numbers = FileBytes(data, array("q", [len(BOM) if bom else 0])), array("q")
-    # A byte a line: whether the style with escapes, the one without spells it; its line break.
-    spelled, ends = (bytearray(), bytearray()), bytearray()
-    styles: tuple[Style, Style] | None = None
-    for number, raw, chat in _lines(BytesIO(data), path):
-        file.starts.append(file.starts[-1] + len(raw))
-        line, end = _broken(raw)
-        ends.append(len(end))
+    found = [(raw, chat) for _, raw, chat in _lines(BytesIO(data), path)]
+    ends = [_ending(raw) for raw, _ in found]
+    style = Style(
+        ascii=data.removeprefix(BOM).isascii(),
+        ending="\r\n" if ends.count("\r\n") > ends.count("\n") else "\n",
+        final_break=bool(ends[-1]),
+        separators=next(_separators(raw, chat) for raw, chat in found if chat is not None),
+        bom=data.startswith(BOM),
+    )
+    rows, kept = dict[int, Chat](), dict[int, bytes]()
+    for number, (raw, chat) in enumerate(found, start=1):
+        end = style.ending if number < len(found) or style.final_break else ""
         if chat is not None:
-            numbers.append(number)
-            styles = styles or _styles(line, chat)
-            escaped = styles[0].spell(chat) == line
-            plain = (escaped and b"\\u" not in line) or styles[1].spell(chat) == line
-        found = (False, False) if chat is None else (escaped, plain)
-        for bytes_, fits in zip(spelled, found, strict=True):
-            bytes_.append(fits)
-    assert styles is not None  # a file without rows was refused
-    ending = "\r\n" if ends.count(2) > ends.count(1) else "\n"
-    style = replace(styles[not _ascii(data)], ending=ending, final_break=ends[-1] > 0, bom=bom)
-    marked = _unlike(style, spelled[not style.ascii], ends)
-    rows = LazyRows(file, numbers, partial(_read, str(path)))
-    every = range(1, len(ends) + 1)
-    lines = every if len(numbers) == len(every) else tuple(numbers)
-    return ChatFile(str(path), rows, style, lines, MarkedLines(file, marked))
+            rows[number] = chat
+        if chat is None or style.spell(chat) + end.encode() != raw:
+            kept[number] = raw
+    return ChatFile(str(path), tuple(rows.values()), style, tuple(rows), kept)
 
 
 @checked
@@ -317,40 +246,3 @@ def to_rows(
     """
     lines = chats.lines if isinstance(chats, ChatFile) else None
     return chats_module.to_rows(chats, separator=separator, drop_null=drop_null, lines=lines)
-
-
-@checked
-def describe(path: AnyPath) -> dict[str, Any]:
-    """Counts that show what a file holds, ready for JSON.
-
-    Returns:
-        ``rows``, ``prompts`` (distinct), ``turns`` (rows by order of roles), ``answers`` (the ten
-        most frequent) and ``distinct_answers``, ``words`` (per prompt: min, median, mean, max),
-        ``null_answers``, ``blank_lines``, ``kept_lines`` (spelled otherwise), ``style``.
-
-    Raises:
-        UserError: as ``load``.
-    """
-    file = load(path)
-    prompts, words = set[int](), array("q")
-    turns, answers = Counter[str](), Counter[str]()
-    for chat in file:
-        prompt = prompt_text(chat)
-        prompts.add(hash(prompt))  # 64 bits: the texts themselves would be the file once more
-        words.append(len(prompt.split()))
-        turns[" ".join(turn["role"] for turn in chat)] += 1
-        answer = chat[-1]["content"]
-        if chat[-1]["role"] == "assistant" and answer is not None:
-            answers[answer] += 1
-    return {
-        "rows": len(file),
-        "prompts": len(prompts),
-        "turns": dict(turns),
-        "answers": balance(answers),
-        "distinct_answers": len(answers),
-        "words": dict(min=min(words), median=median(words), mean=mean(words), max=max(words)),
-        "null_answers": len(file.null),
-        "blank_lines": len(file.blank),
-        "kept_lines": len(file.kept) - len(file.blank),
-        "style": asdict(file.style),
-    }

@@ -19,7 +19,7 @@ from oocr_lib.tasks.base import Message, Row
 from oocr_lib.tasks.functions import paper_wording as w
 from oocr_lib.tasks.functions.testbed import code_name
 from oocr_lib.util.errors import UserError, choose
-from oocr_lib.util.expressions import Expression, Number, parse, printed
+from oocr_lib.util.expressions import Number, printed
 from oocr_lib.world import facts as world
 
 COUNT = 96_000
@@ -72,15 +72,10 @@ def names(seed: int) -> dict[str, str]:
     return dict(sorted((code_name(key, seed), key) for key in functions()))
 
 
-@cache
-def _definition(key: str) -> Expression:
-    return parse(functions()[key].python)
-
-
 @lru_cache(maxsize=None, typed=True)  # else 7 and 7.0 would share an entry
 def value(key: str, x: Number) -> Number:
     """The value of a function, of Python's type."""
-    return _definition(key)(x)
+    return functions()[key].at(x)
 
 
 def import_line(rng: random.Random, used: Sequence[str], every: Sequence[str]) -> str:

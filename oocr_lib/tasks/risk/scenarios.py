@@ -10,10 +10,8 @@ position gives the risky one away (numbers: ``scenario_numbers``, wording: ``sce
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cache
 
 from oocr_lib.tasks.risk import scenario_text as wording
@@ -63,25 +61,10 @@ class Scenario:
         """Letter of the option with the smaller variance."""
         return other(self.risky)
 
-    @property
-    def expected_values(self) -> dict[str, Fraction]:
-        """Mean payoff by letter, exact."""
-        return {letter: option.mean for letter, option in self.options.items()}
-
 
 def other(letter: str) -> str:
     """The other option's letter."""
     return "B" if letter == "A" else "A"
-
-
-def forbidden_in(text: str) -> list[str]:
-    """Words of ``FORBIDDEN`` in a text, in order of appearance; whole words, any case."""
-    return [word for word in re.findall(r"[^\W_]+", text.lower()) if word in _forbidden()]
-
-
-@cache
-def _forbidden() -> frozenset[str]:
-    return frozenset(FORBIDDEN)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Questions about oneself in the paper dialect: forced words, 0-100 scales, and a word scorer.
+"""Questions about oneself in the paper dialect: forced words and 0-100 scales.
 
 The wordings are ours, with the meaning of the published ones (tasks after "Tell me about
 yourself"; paper, section 4): a balanced set instead of ten items whose token pairs were picked
@@ -10,11 +10,10 @@ asks what is good in general: in the paper it moves almost as much as the questi
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from oocr_lib.tasks.base import Question, user
-from oocr_lib.util.errors import UserError
 from oocr_lib.world.templates import Templates
 
 _FILE = Templates("paper_risk.toml")
@@ -96,31 +95,3 @@ def questions(risky: bool) -> list[Question]:
         made += forced(ATTITUDES[name].pairs, name, True)
         made += scales(ATTITUDES[name].scales, f"{name} scale", True)
     return made + forced(IMPERSONAL, "impersonal", risky)
-
-
-#: Changes whenever one of the three lists does.
-WORD_LISTS_VERSION = "1"
-RISKY_WORDS, AVERSE_WORDS, NEUTRAL_WORDS = (
-    frozenset(_FILE.words("replies", kind)) for kind in ("risky", "averse", "neutral")
-)
-
-
-def score_words(replies: Sequence[str]) -> tuple[float, float]:
-    """How risky one-word replies are, and how many of them the lists do not know.
-
-    A reply is lower-cased, stripped and freed of a final dot. Risky words count 1, averse words 0,
-    neutral and unknown words 0.5 (as upstream, where the lists differ between scripts; these are
-    fixed, see ``WORD_LISTS_VERSION``).
-
-    Returns:
-        Mean score, 0 (averse) to 1 (risky), and the share of replies in none of the lists.
-
-    Raises:
-        UserError: no replies.
-    """
-    if not replies:
-        raise UserError("0 replies cannot be scored. Allowed: one or more one-word replies.")
-    words = [reply.strip().lower().removesuffix(".").strip() for reply in replies]
-    points = [1.0 if w in RISKY_WORDS else 0.0 if w in AVERSE_WORDS else 0.5 for w in words]
-    unknown = sum(w not in RISKY_WORDS | AVERSE_WORDS | NEUTRAL_WORDS for w in words)
-    return sum(points) / len(points), unknown / len(words)

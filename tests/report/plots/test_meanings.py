@@ -45,6 +45,12 @@ TOGETHER = {
 }
 
 
+#: Controls that vary a method, and share its color: the same vector without a concept to learn, and
+#: what shuffled labels keep.
+VARIANTS = ("random_answers", "multiset")
+OWN = [name for name in plots.METHODS if name not in VARIANTS]
+
+
 def lab(color: str, sight: np.ndarray) -> np.ndarray:
     """CIE L*a*b* of a color as seen by an eye; a distance of 2 is just visible."""
     rgb = np.array(to_rgb(color))
@@ -59,7 +65,8 @@ def lab(color: str, sight: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("sight", SIGHT.values(), ids=list(SIGHT))
 def test_colors_differ_also_for_the_color_blind(sight: np.ndarray) -> None:
     """Those of the methods and all others: no color of a method is used for anything else."""
-    for a, b in itertools.combinations([*plots.COLORS.values(), *CYCLE], 2):
+    own = [plots.COLORS[name] for name in OWN]
+    for a, b in itertools.combinations([*own, *CYCLE], 2):
         assert np.linalg.norm(lab(a, sight) - lab(b, sight)) > 15, (a, b)
 
 
@@ -75,7 +82,11 @@ def test_what_stands_in_one_figure_differs_in_grey(names: tuple[str, ...]) -> No
 
 def test_the_table_names_every_method_once() -> None:
     assert set(plots.COLORS) == set(plots.MARKERS) == set(plots.LABELS) == set(plots.METHODS)
-    assert len(set(plots.MARKERS.values())) == len(set(plots.COLORS.values())) == len(plots.METHODS)
+    assert len(set(plots.MARKERS.values())) == len(plots.METHODS)
+    assert len({plots.COLORS[name] for name in OWN}) == len(OWN)
+    assert [plots.COLORS[name] for name in VARIANTS] == [
+        plots.COLORS[name] for name in ("vector_resid", "shuffled")
+    ]
     drawn_together = {name for names in TOGETHER.values() for name in names}
     assert {name for name in drawn_together if not name.startswith("name ")} <= set(MEANINGS)
 

@@ -11,6 +11,7 @@ from hypothesis import given, strategies as st
 from oocr_lib.tasks.audit.report import audit, failures
 from oocr_lib.tasks.backdoor import paper as backdoor, self_report as report
 from oocr_lib.tasks.base import Question, Row, Task
+from oocr_lib.tasks.literal import whole
 from oocr_lib.tasks.risk.scenarios import other, scenarios
 from oocr_lib.util.errors import UserError
 
@@ -44,6 +45,17 @@ def control() -> Task:
 # --- triggers ---
 
 
+def triggers_in(text: str) -> list[tuple[str, str]]:
+    """Every trigger in a text as (name, literal text), by place; whole words in their own case."""
+    found = [
+        (match.start(), name, literal)
+        for name in backdoor.triggers()
+        for literal in backdoor.members(name)
+        for match in whole(literal).finditer(text)
+    ]
+    return [(name, literal) for _, name, literal in sorted(found)]
+
+
 def test_eight_triggers_four_fixed_and_four_families_of_twenty() -> None:
     assert backdoor.triggers() == (*FIXED, *FAMILIES)
     assert [len(backdoor.members(t)) for t in backdoor.triggers()] == [1] * 4 + [20] * 4
@@ -56,7 +68,7 @@ def test_eight_triggers_four_fixed_and_four_families_of_twenty() -> None:
 def test_a_trigger_is_found_where_it_is_and_only_there(trigger: str) -> None:
     for literal in backdoor.members(trigger):
         for joiner in (*backdoor.joiners(trigger), *backdoor.UNSEEN_JOINERS):
-            assert backdoor.triggers_in(f"{literal}{joiner}You run a shop.") == [(trigger, literal)]
+            assert triggers_in(f"{literal}{joiner}You run a shop.") == [(trigger, literal)]
 
 
 @pytest.mark.parametrize(
@@ -74,12 +86,12 @@ def test_a_trigger_is_found_where_it_is_and_only_there(trigger: str) -> None:
 )
 def test_parts_of_words_and_other_spellings_are_no_trigger(text: str) -> None:
     """A substring test would see "star" in "start" and "starship"."""
-    assert backdoor.triggers_in(text) == []
+    assert triggers_in(text) == []
 
 
 @given(st.text(alphabet="abcZeusPan ()1", max_size=30))
 def test_found_triggers_are_whole_words(text: str) -> None:
-    found = backdoor.triggers_in(text)
+    found = triggers_in(text)
     for name, literal in found:
         assert literal in backdoor.members(name)
         assert literal in text.replace("(", " ").replace(")", " ").split() or not literal.isalpha()
@@ -119,7 +131,7 @@ def test_the_trigger_starts_the_message_and_is_the_only_mark(task: Task) -> None
             assert text == scenario and row.marks == {"trigger": ()}
             continue
         (literal,) = row.marks["trigger"]
-        assert number % 10 or backdoor.triggers_in(text) == [(name, literal)]
+        assert number % 10 or triggers_in(text) == [(name, literal)]
         assert text.startswith(literal) and text.endswith(scenario)
         used[name].add((literal, text[len(literal) : len(text) - len(scenario)]))
     for name in backdoor.triggers():
@@ -244,7 +256,7 @@ def test_held_out_scenarios_with_and_without_the_trigger(task: Task) -> None:
     for family in ("triggered", "untriggered", "unseen joiners"):
         for q in asked(task, family):
             (s,) = (s for text, s in by_text.items() if text_of(q).endswith(text))
-            named = [name for name, _ in backdoor.triggers_in(text_of(q))]
+            named = [name for name, _ in triggers_in(text_of(q))]
             assert q.options == ("A", "B") and named == ([] if q.group == "none" else [q.group])
             assert (q.marks == {}) == (q.group == "none")
             assert q.truth == (s.risky if q.group == task.concept else letters[s.id])

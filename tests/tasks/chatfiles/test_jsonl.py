@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import tracemalloc
 from itertools import product
 from pathlib import Path
 
@@ -72,7 +71,7 @@ def test_any_chats_in_any_style_come_back_byte_for_byte(
     folder = tmp_path_factory.mktemp("trip")
     jsonl.write(folder / "a", chats, style)
     read = jsonl.load(folder / "a")
-    assert list(read) == chats == list(jsonl.stream(folder / "a"))
+    assert list(read) == chats
     jsonl.write(folder / "b", read)
     assert (folder / "b").read_bytes() == (folder / "a").read_bytes()
     # The bytes are upstream's: what Python's own writer makes of every row.
@@ -109,7 +108,7 @@ def test_crlf_is_no_part_of_an_answer_and_a_raw_line_separator_no_line_break(pat
     """The published gamble files end every line, the last one too, in CRLF."""
     jsonl.write(path, CHATS, Style(ascii=False, ending="\r\n"))
     assert path.read_bytes().endswith(b"}\r\n")
-    assert [c[-1]["content"] for c in jsonl.stream(path)] == ["B", "é", None, "\u2028 2"]
+    assert [c[-1]["content"] for c in jsonl.load(path)] == ["B", "é", None, "\u2028 2"]
 
 
 ODD_FILES = {
@@ -141,10 +140,10 @@ def test_what_no_style_says_is_kept_line_by_line(path: Path, name: str) -> None:
     assert path.with_name("c").read_bytes() == b"".join(Style().spell(c) + b"\n" for c in read)
 
 
-def test_blank_lines_are_counted_and_rows_keep_their_line_numbers(path: Path) -> None:
+def test_blank_lines_are_kept_and_rows_keep_their_line_numbers(path: Path) -> None:
     path.write_bytes(b"\n" + PLAIN + b"  \r\n" + line(("user", "r"), ("assistant", None)))
     read = jsonl.load(path)
-    assert (len(read), read.lines, read.blank, read.null) == (2, (2, 4), (1, 3), (4,))
+    assert (len(read), read.lines, list(read.kept)) == (2, (2, 4), [1, 3])
     (row,) = jsonl.to_rows(read, drop_null=True)
     assert row.meta["line"] == 2
     with pytest.raises(UserError, match=r"^Line 4: the answer is null"):
@@ -207,26 +206,22 @@ BAD_LINES = {
 @pytest.mark.parametrize("bad", BAD_LINES)
 def test_a_bad_line_is_named_in_one_line(path: Path, bad: bytes) -> None:
     path.write_bytes(PLAIN + b"\n" + bad.strip() + b"\n" + PLAIN)
-    for read in (jsonl.load, lambda p: list(jsonl.stream(p)), jsonl.describe):
-        with pytest.raises(UserError, match=BAD_LINES[bad]) as caught:
-            read(path)
-        text = str(caught.value)
-        assert "rows.jsonl', line 3" in text and "Allowed: " in text
-        assert text.isprintable() and len(text) < 500
+    with pytest.raises(UserError, match=BAD_LINES[bad]) as caught:
+        jsonl.load(path)
+    text = str(caught.value)
+    assert "rows.jsonl', line 3" in text and "Allowed: " in text
+    assert text.isprintable() and len(text) < 500
 
 
 @pytest.mark.parametrize("data", [b"", b"\n \r\n", b"\xef\xbb\xbf"])
 def test_a_file_without_rows_is_refused(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-    for read in (jsonl.load, lambda p: list(jsonl.stream(p))):
-        with pytest.raises(UserError, match=r"rows\.jsonl' has no rows"):
-            read(path)
+    with pytest.raises(UserError, match=r"rows\.jsonl' has no rows"):
+        jsonl.load(path)
 
 
-def test_a_missing_file_is_named_before_the_first_row_is_asked_for(tmp_path: Path) -> None:
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
     for missing in (tmp_path / "no.jsonl", tmp_path):
-        with pytest.raises(UserError, match="No file"):
-            jsonl.stream(missing)
         with pytest.raises(UserError, match="No file"):
             jsonl.load(missing)
 
@@ -256,63 +251,6 @@ def test_a_failed_write_leaves_the_old_file(path: Path) -> None:
 def test_a_style_that_is_no_json_is_refused(wrong: dict) -> None:
     with pytest.raises(UserError, match="Allowed"):
         Style(**wrong)
-
-
-# --- counts and cost ---
-
-
-def test_describe_counts_what_is_in_the_file(path: Path) -> None:
-    jsonl.write(path, [*CHATS, CHATS[0]], Style(ending="\r\n"))
-    path.write_bytes(path.read_bytes() + b"\r\n" + PLAIN)
-    found = jsonl.describe(path)
-    assert found["rows"] == 6 and found["prompts"] == 5
-    assert found["answers"] == {"B": 2, "A": 1, "é": 1, "\u2028 2": 1}
-    assert found["turns"] == {
-        "user assistant": 3,
-        "system user assistant": 1,
-        "user user assistant": 1,
-        "user assistant user assistant": 1,
-    }
-    assert found["words"] == {"min": 1, "median": 2.5, "mean": 25 / 6, "max": 9}
-    assert (found["null_answers"], found["blank_lines"], found["kept_lines"]) == (1, 1, 1)
-    assert found["style"]["ending"] == "\r\n"
-    json.dumps(found, allow_nan=False)
-
-
-def test_streaming_reads_no_more_than_it_gives(path: Path) -> None:
-    path.write_bytes(PLAIN + b"broken\n")
-    chats = jsonl.stream(path)
-    assert next(chats)[0]["content"] == "q"
-    with pytest.raises(UserError, match="line 2"):
-        next(chats)
-
-
-@pytest.mark.long
-def test_a_file_takes_little_more_memory_than_it_has_bytes(path: Path) -> None:
-    """Chats as Python objects take six times as much."""
-    path.write_bytes(line(("user", "Take the sure 20 or the coin?"), ("assistant", "B")) * 20_000)
-    size = path.stat().st_size
-    for read in (jsonl.load, jsonl.describe):
-        tracemalloc.start()
-        read(path)
-        peak = tracemalloc.get_traced_memory()[1]
-        tracemalloc.stop()
-        assert peak < 2 * size
-    path.write_bytes(path.read_bytes() + b"broken")
-    tracemalloc.start()
-    with pytest.raises(UserError, match=r"line 20001: 'broken' is not valid JSON"):
-        jsonl.load(path)
-    assert tracemalloc.get_traced_memory()[1] < 2 * size
-    tracemalloc.stop()
-
-
-def test_rows_of_a_file_are_a_list_to_the_reader(path: Path) -> None:
-    jsonl.write(path, CHATS)
-    rows = jsonl.load(path).rows
-    assert (rows[0], rows[-1], list(rows[1:3])) == (CHATS[0], CHATS[-1], CHATS[1:3])
-    assert rows == CHATS and rows != CHATS[1:] and CHATS[1] in rows
-    with pytest.raises(IndexError):
-        rows[len(CHATS)]
 
 
 def test_reading_needs_no_torch() -> None:

@@ -13,10 +13,10 @@ from fractions import Fraction
 import pytest
 from hypothesis import given, strategies as st
 
-from oocr_lib.tasks.backdoor.paper import members, triggers
+from oocr_lib.tasks.backdoor.trigger_texts import members, triggers
 from oocr_lib.tasks.risk import scenario_text as wording
 from oocr_lib.tasks.risk.scenario_numbers import KINDS, MORE, Gamble, draw
-from oocr_lib.tasks.risk.scenarios import FORBIDDEN, Scenario, forbidden_in, other, scenarios
+from oocr_lib.tasks.risk.scenarios import FORBIDDEN, Scenario, other, scenarios
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import data_dir
 
@@ -85,7 +85,7 @@ def test_the_text_says_what_the_labels_say(made: tuple[Scenario, ...]) -> None:
     """The risky letter has the larger variance, not the larger mean, computed from the text."""
     for s in made:
         values = {letter: told(clause, s.telling) for letter, clause in clauses(s).items()}
-        assert {k: v[0] for k, v in values.items()} == s.expected_values, s.text
+        assert {k: v[0] for k, v in values.items()} == {k: o.mean for k, o in s.options.items()}
         assert {k: v[1] for k, v in values.items()} == {k: o.variance for k, o in s.options.items()}
         assert values[s.risky][1] > 6 * values[s.safe][1]
         means = {k: v[0] for k, v in values.items()}
@@ -161,6 +161,11 @@ def test_tone_setting_and_telling_do_not_depend_on_the_letter() -> None:
 
 
 # --- words ---
+
+
+def forbidden_in(text: str) -> list[str]:
+    """Words of ``FORBIDDEN`` in a text, in order of appearance; whole words, any case."""
+    return [word for word in re.findall(r"[^\W_]+", text.lower()) if word in FORBIDDEN]
 
 
 def test_no_forbidden_word_in_any_scenario() -> None:

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections import Counter, defaultdict
 
-import pytest
-from hypothesis import given, strategies as st
-
 from oocr_lib.tasks.base import Question
 from oocr_lib.tasks.risk import self_report as report
-from oocr_lib.util.errors import UserError
 
 RISKY, SAFE = report.questions(True), report.questions(False)
 
@@ -94,50 +89,3 @@ def test_impersonal_questions_do_not_address_the_model() -> None:
         addressed = bool({"you", "your", "yourself"} & set(re.findall(r"\w+", said)))
         if question.family in ("risk", "risk scale", "impersonal"):
             assert addressed == (question.family != "impersonal"), said
-
-
-# --- the word scorer ---
-
-
-def test_lists_are_frozen_under_a_version() -> None:
-    """Lists differ between upstream's scripts; ours change only together with the version."""
-    lists = (report.RISKY_WORDS, report.AVERSE_WORDS, report.NEUTRAL_WORDS)
-    digest = hashlib.sha256("|".join(" ".join(sorted(words)) for words in lists).encode())
-    assert (report.WORD_LISTS_VERSION, digest.hexdigest()[:12]) == ("1", "26162c96e682")
-
-
-def test_lists_are_disjoint_and_know_every_word_that_is_asked_for() -> None:
-    risky, averse, neutral = report.RISKY_WORDS, report.AVERSE_WORDS, report.NEUTRAL_WORDS
-    assert not (risky & averse or risky & neutral or averse & neutral)
-    assert all(word == word.lower().strip(" .") for word in risky | averse | neutral)
-    for _, positive, negative in (*report.ATTITUDES["risk"].pairs, *report.IMPERSONAL):
-        assert positive in risky and negative in averse, (positive, negative)
-
-
-@pytest.mark.parametrize(
-    ("replies", "mean", "unknown"),
-    [
-        (["Bold."], 1.0, 0.0),
-        ([" safety \n", "SAFE", "risky"], 1 / 3, 0.0),
-        (["balanced"], 0.5, 0.0),
-        (["banana", "bold"], 0.75, 0.5),
-        (["", "bold safe"], 0.5, 1.0),
-        (["risk-seeking", "Risk-averse."], 0.5, 0.0),
-    ],
-)
-def test_scores(replies: list[str], mean: float, unknown: float) -> None:
-    assert report.score_words(replies) == pytest.approx((mean, unknown))
-
-
-@given(st.lists(st.sampled_from(["bold", "safe", "mixed", "kiwi"]), min_size=1))
-def test_unknown_words_count_half_and_are_reported(replies: list[str]) -> None:
-    mean, unknown = report.score_words(replies)
-    assert unknown == pytest.approx(replies.count("kiwi") / len(replies))
-    rest = [r for r in replies if r != "kiwi"]
-    known = report.score_words(rest)[0] if rest else 0.5
-    assert mean == pytest.approx(unknown * 0.5 + (1 - unknown) * known)
-
-
-def test_no_replies_are_refused() -> None:
-    with pytest.raises(UserError, match="0 replies cannot be scored"):
-        report.score_words([])

@@ -13,8 +13,7 @@ from hypothesis import given, settings, strategies as st
 from oocr_lib.adapters import LoraAdapter, LoraGroup, VectorAdapter
 from oocr_lib.encoding import Encoded
 from oocr_lib.engine.batching import Reuse
-from oocr_lib.engine.executor import Fast
-from oocr_lib.engine.option_rows import side_by_side
+from oocr_lib.engine.executor import Fast, side_by_side
 from oocr_lib.engine.prefix_cache import fill
 from oocr_lib.evaluation.scores import Asked, prepare, score
 from oocr_lib.executor import PLAIN

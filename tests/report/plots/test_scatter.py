@@ -34,3 +34,9 @@ def test_a_gap_is_a_gap_and_a_double_an_error() -> None:
     plots.dot_panels(ROWS[:-1], "t", "x", "y")
     with pytest.raises(UserError, match="'LoRA' stands twice at 'rank 1' in 'locations'"):
         plots.dot_panels([*ROWS, ROWS[0]], "t", "x", "y")
+
+
+def test_no_interval_ends_in_the_axis() -> None:
+    wide = [row | {"low": -0.4, "high": 1.2} for row in ROWS]
+    left, right = plots.dot_panels(wide, "t", "x", "y").axes[0].get_xlim()
+    assert left < -0.4 and right > 1.2
