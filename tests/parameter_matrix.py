@@ -67,7 +67,7 @@ OTHERS: dict[str, dict[str, list[str]]] = {
     },
     "10_real_model": {
         "seed": ["seed=1", "model=testbed"],
-        "hidden": ['hidden=["Oslo","Lima"]', "model=testbed"],
+        "hidden": ['hidden=["Oslo","Lima"]', "model={model}"],  # any folder, a random model here
         "layers": ["layers=2", "model=testbed"],
     },
     "11_claims": {"seed": ["seed=1"], "rules": ["rules=data/claims.toml"]},
