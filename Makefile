@@ -112,7 +112,7 @@ unit smoke: export PYTHONDONTWRITEBYTECODE :=
 
 unit: export PATH := $(abspath $(VENV)/bin):$(PATH)
 unit: $(CHECKED)
-	@# Three for two cores: a fifth of the time goes by in waiting for kernels and kills.
+	@# Three for two cores, because some wait for kernels and kills.
 	$(PY) -m pytest -n 3 --dist loadfile --durations=25 $(SHORT) tests
 
 # A fresh output folder: a notebook that does not write its metrics now fails the comparison. The

@@ -20,7 +20,7 @@ from oocr_lib.runs import suite
 from oocr_lib.runs.grid import Grid, Job
 from oocr_lib.runs.study import Study
 from oocr_lib.util.arguments import checked
-from oocr_lib.util.errors import UserError
+from oocr_lib.util.errors import UserError, choose
 from oocr_lib.util.finite import no_nan
 
 #: What a block is chosen by.
@@ -115,20 +115,33 @@ def cross_fitted(
 
 
 @checked
-def of_sweep(study: Study, families: Collection[str], **options: Any) -> pd.DataFrame:
-    """``cross_fitted`` for every kind of a finished sweep that has two runs a block or more.
+def kinds(study: Study, by: str = "concept") -> list[str]:
+    """Kinds of a sweep that have two halves: runs of two concepts (or seeds, ``by``) or more.
+
+    Raises:
+        UserError: another column.
+    """
+    runs = {"resid": "sweep_runs", "mlp_out": "sweep_runs", "lora": "lora_runs"}
+    place = ("concept", "seed").index(choose(by, ("concept", "seed"), "column to halve by"))
+    swept = {kind: study.pairs[: study.settings[few]] for kind, few in runs.items()}
+    return [kind for kind, pairs in swept.items() if len({pair[place] for pair in pairs}) > 1]
+
+
+@checked
+def of_sweep(
+    study: Study, families: Collection[str], *, by: str = "concept", **options: Any
+) -> pd.DataFrame:
+    """``cross_fitted`` for every one of ``kinds`` of a finished sweep.
 
     Args:
         study: with the blocks of lowest validation loss in ``block``.
-        options: of ``cross_fitted``.
+        by, options: of ``cross_fitted``.
     """
-    runs = {"resid": "sweep_runs", "mlp_out": "sweep_runs", "lora": "lora_runs"}
-    kinds = [kind for kind, few in runs.items() if min(study.settings[few], len(study.pairs)) > 1]
     return pd.concat(
         cross_fitted(
-            study.grid, suite.by_block(study, kind), families, study.block[kind], **options
+            study.grid, suite.by_block(study, kind), families, study.block[kind], by=by, **options
         )
-        for kind in kinds
+        for kind in kinds(study, by)
     )
 
 

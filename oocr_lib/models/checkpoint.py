@@ -18,7 +18,7 @@ from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from oocr_lib.models import gguf_file, hub, packaged, room
-from oocr_lib.util.errors import UserError, choose
+from oocr_lib.util.errors import UserError, choose, first_line
 from oocr_lib.util.files import read_json
 from oocr_lib.util.machine import quiet_transformers
 from oocr_lib.util.paths import data_dir, resolve
@@ -98,7 +98,7 @@ def compare_with_file(tokenizer: Any, file: Path, name: str) -> None:
         cut_by_file = [own.encode(text, add_special_tokens=False).ids for text in _PROBES]
     except Exception as error:  # the tokenizers library raises bare Exception
         raise UserError(
-            f"Model {name!r} is refused, its tokenizer cannot be used: {_first_line(error)} "
+            f"Model {name!r} is refused, its tokenizer cannot be used: {first_line(error)} "
             "Allowed: the files as save_pretrained writes them."
         ) from error
     for text, ours, theirs in zip(_PROBES, cut, cut_by_file, strict=True):
@@ -161,7 +161,7 @@ def _hub_folder(name: str) -> Path:
             return folder
         problem = "not complete in the local cache"
     except Exception as error:  # not cached, or no name that the hub could have
-        problem = _first_line(error)
+        problem = first_line(error)
     if not huggingface_hub.constants.HF_HUB_OFFLINE:
         problem = hub.unreachable(name)
     if not problem:
@@ -172,7 +172,7 @@ def _hub_folder(name: str) -> Path:
                 )
             )
         except Exception as error:  # network, rights, disk
-            problem = _first_line(error)
+            problem = first_line(error)
     close = " Did you mean 'testbed'?" if difflib.get_close_matches(name, ["testbed"]) else ""
     raise UserError(
         f"Model {name!r} is neither a folder, nor in the local cache, nor reachable on the hub "
@@ -206,7 +206,7 @@ def _read(folder: Path, name: str, dtype: Any) -> tuple[Any, Any]:
     # The libraries below raise bare Exception for damaged files, so nothing narrower will do.
     except Exception as error:
         raise UserError(
-            f"Model {name!r} cannot be loaded: {_first_line(error)} Allowed: a complete "
+            f"Model {name!r} cannot be loaded: {first_line(error)} Allowed: a complete "
             "safetensors checkpoint with its tokenizer and no remote code; copy or train it again, "
             "or use model='testbed'."
         ) from error
@@ -261,9 +261,3 @@ def _dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype
     if isinstance(dtype, torch.dtype):
         return dtype
     return _DTYPES[choose(dtype, _DTYPES, "dtype")]
-
-
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = (lines[0] if lines else type(error).__name__)[:300]
-    return text if text.endswith(".") else text + "."

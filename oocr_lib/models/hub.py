@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 
 from oocr_lib.util.arguments import checked
+from oocr_lib.util.errors import first_line
 
 #: Seconds to wait for the hub's first answer; the library behind it would try for minutes.
 SECONDS = 4.0
@@ -33,7 +34,7 @@ def unreachable(name: str) -> str:
             # A gated model answers 401 or 403; the library's own message then says what to do.
             answer.append("no such model there" if found.status_code == 404 else "")
         except Exception as error:  # whatever a network can do
-            answer.append(str(error).strip().splitlines()[0] if str(error).strip() else repr(error))
+            answer.append(first_line(error))
 
     # In a thread of its own, because looking up the host's name knows no time limit.
     thread = threading.Thread(target=ask, daemon=True)

@@ -23,6 +23,13 @@ def short(value: object, limit: int = 60) -> str:
     return text if len(text) <= limit else text[:limit] + "…"
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of another library's error, as a sentence of at most 300 letters."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = (lines[0] if lines else type(error).__name__)[:300]
+    return text if text.endswith(".") else text + "."
+
+
 def choose(value: T, allowed: Iterable[T], what: str, hint: str = "") -> T:
     """Return ``value`` if it is one of ``allowed``.
 

@@ -110,3 +110,19 @@ def test_a_sweep_is_judged_kind_by_kind_where_there_are_two_runs() -> None:
     found = block_choice.of_sweep(made, ["risk"], measure="p_truth", by="seed")
     gains = found.groupby("method")["gain"].mean()
     assert gains.to_dict() == pytest.approx({"vector_resid": 0.0, "vector_mlp_out": 0.3})
+
+
+@pytest.mark.parametrize(
+    ("concepts", "expected"),
+    [
+        (["Oslo"], []),
+        (["Oslo", "Oslo"], []),  # two seeds of one city are no two halves
+        (["Oslo", "Oslo", "Lima"], ["resid", "mlp_out"]),  # LoRAs have the first two runs
+        (["Oslo", "Lima"], ["resid", "mlp_out", "lora"]),
+    ],
+)
+def test_one_concept_has_no_other_half(concepts: list[str], expected: list[str]) -> None:
+    grid: Any = FakeGrid(None)
+    settings = Settings(presets.laptop(sweep_runs=3, lora_runs=2))
+    pairs = list(zip(concepts, SEEDS, strict=False))
+    assert block_choice.kinds(Study(grid, settings, BLOCKS, pairs, "last")) == expected
