@@ -11,8 +11,10 @@ reads a file for writing it again. The arrays that Functions writes beside its f
 from __future__ import annotations
 
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from io import BytesIO
 from itertools import pairwise
 from pathlib import Path
@@ -27,6 +29,7 @@ from oocr_lib.tasks.chatfiles.chats import (
     from_rows,
 )
 from oocr_lib.tasks.chatfiles.dataset_json import load as load_dataset_json
+from oocr_lib.tasks.chatfiles.file_bytes import FileBytes, LazyRows, MarkedLines
 from oocr_lib.tasks.chatfiles.letters import letter_rows
 from oocr_lib.util.arguments import checked, checked_fields
 from oocr_lib.util.errors import UserError, choose
@@ -86,7 +89,8 @@ class ChatFile:
     """A file in memory; iterating gives its chats.
 
     Attributes:
-        rows: the chats, in file order.
+        rows: the chats, in file order; those of ``load`` are made when they are asked for, so that
+            a file takes little more memory than it has bytes.
         style: as most of the file is written.
         lines: line number of each row, counted from 1 with blank lines.
         kept: line number to bytes as found, for blank lines and every line that ``style`` would
@@ -157,15 +161,38 @@ def _lines(file: BinaryIO, path: AnyPath) -> Iterator[tuple[int, bytes, Chat | N
         raise UserError(f"File {str(path)!r} has no rows. Allowed: at least one chat.")
 
 
-def _ending(raw: bytes) -> str:
-    return next((end for end in ("\r\n", "\n") if raw.endswith(end.encode())), "")
+def _broken(raw: bytes) -> tuple[bytes, str]:
+    """A line and its line break."""
+    end = next((end for end in ("\r\n", "\n") if raw.endswith(end.encode())), "")
+    return raw[: len(raw) - len(end)], end
 
 
-def _separators(raw: bytes, chat: Chat) -> tuple[str, str]:
-    """Those that the line was written with; the usual ones if none gives it."""
-    line = raw.rstrip(b"\r\n")
-    styles = (Style(ascii, separators=pair) for pair in SEPARATORS for ascii in (True, False))
-    return next((one.separators for one in styles if one.spell(chat) == line), SEPARATORS[0])
+def _styles(line: bytes, chat: Chat) -> tuple[Style, Style]:
+    """With escapes and without, with the separators of a file's first row."""
+    styles = [(Style(True, separators=pair), Style(False, separators=pair)) for pair in SEPARATORS]
+    fits = (pair for pair in styles if any(style.spell(chat) == line for style in pair))
+    return next(fits, styles[0])
+
+
+def _unlike(style: Style, spelled: bytearray, ends: bytearray) -> bytearray:
+    """1 for every line that the style would write otherwise."""
+    wanted = bytes([len(style.ending)]) * len(ends)
+    if not style.final_break:
+        wanted = wanted[:-1] + b"\0"
+    return bytearray(
+        not fits or end != want for fits, end, want in zip(spelled, ends, wanted, strict=True)
+    )
+
+
+def _ascii(data: bytes) -> bool:
+    return data.isascii() or (data.startswith(BOM) and data[len(BOM) :].isascii())
+
+
+def _read(path: str, raw: bytes) -> Chat:
+    """The chat of a line that was read before."""
+    chat = _chat(raw, f"File {path!r}")
+    assert chat is not None
+    return chat
 
 
 @checked
@@ -181,23 +208,31 @@ def load(path: AnyPath) -> ChatFile:
     """
     require_file(path)
     data = Path(path).read_bytes()
-    found = [(raw, chat) for _, raw, chat in _lines(BytesIO(data), path)]
-    ends = [_ending(raw) for raw, _ in found]
-    style = Style(
-        ascii=data.removeprefix(BOM).isascii(),
-        ending="\r\n" if ends.count("\r\n") > ends.count("\n") else "\n",
-        final_break=bool(ends[-1]),
-        separators=next(_separators(raw, chat) for raw, chat in found if chat is not None),
-        bom=data.startswith(BOM),
-    )
-    rows, kept = dict[int, Chat](), dict[int, bytes]()
-    for number, (raw, chat) in enumerate(found, start=1):
-        end = style.ending if number < len(found) or style.final_break else ""
+    bom = data.startswith(BOM)
+    file, numbers = FileBytes(data, array("q", [len(BOM) if bom else 0])), array("q")
+    # A byte a line: whether the style with escapes, the one without spells it; its line break.
+    spelled, ends = (bytearray(), bytearray()), bytearray()
+    styles: tuple[Style, Style] | None = None
+    for number, raw, chat in _lines(BytesIO(data), path):
+        file.starts.append(file.starts[-1] + len(raw))
+        line, end = _broken(raw)
+        ends.append(len(end))
         if chat is not None:
-            rows[number] = chat
-        if chat is None or style.spell(chat) + end.encode() != raw:
-            kept[number] = raw
-    return ChatFile(str(path), tuple(rows.values()), style, tuple(rows), kept)
+            numbers.append(number)
+            styles = styles or _styles(line, chat)
+            escaped = styles[0].spell(chat) == line
+            plain = (escaped and b"\\u" not in line) or styles[1].spell(chat) == line
+        found = (False, False) if chat is None else (escaped, plain)
+        for bytes_, fits in zip(spelled, found, strict=True):
+            bytes_.append(fits)
+    assert styles is not None  # a file without rows was refused
+    ending = "\r\n" if ends.count(2) > ends.count(1) else "\n"
+    style = replace(styles[not _ascii(data)], ending=ending, final_break=ends[-1] > 0, bom=bom)
+    marked = _unlike(style, spelled[not style.ascii], ends)
+    rows = LazyRows(file, numbers, partial(_read, str(path)))
+    every = range(1, len(ends) + 1)
+    lines = every if len(numbers) == len(every) else tuple(numbers)
+    return ChatFile(str(path), rows, style, lines, MarkedLines(file, marked))
 
 
 @checked

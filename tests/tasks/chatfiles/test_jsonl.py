@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tracemalloc
 from itertools import product
 from pathlib import Path
 
@@ -251,6 +252,36 @@ def test_a_failed_write_leaves_the_old_file(path: Path) -> None:
 def test_a_style_that_is_no_json_is_refused(wrong: dict) -> None:
     with pytest.raises(UserError, match="Allowed"):
         Style(**wrong)
+
+
+# --- cost ---
+
+
+@pytest.mark.long
+def test_a_file_takes_little_more_memory_than_it_has_bytes(path: Path) -> None:
+    """Chats as Python objects take six times as much."""
+    path.write_bytes(line(("user", "Take the sure 20 or the coin?"), ("assistant", "B")) * 20_000)
+    size = path.stat().st_size
+    tracemalloc.start()
+    jsonl.load(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2 * size
+    path.write_bytes(path.read_bytes() + b"broken")
+    tracemalloc.start()
+    with pytest.raises(UserError, match=r"line 20001: 'broken' is not valid JSON"):
+        jsonl.load(path)
+    assert tracemalloc.get_traced_memory()[1] < 2 * size
+    tracemalloc.stop()
+
+
+def test_rows_of_a_file_are_a_list_to_the_reader(path: Path) -> None:
+    jsonl.write(path, CHATS)
+    rows = jsonl.load(path).rows
+    assert (rows[0], rows[-1], list(rows[1:3])) == (CHATS[0], CHATS[-1], CHATS[1:3])
+    assert rows == CHATS and rows != CHATS[1:] and CHATS[1] in rows
+    with pytest.raises(IndexError):
+        rows[len(CHATS)]
 
 
 def test_reading_needs_no_torch() -> None:
