@@ -14,14 +14,17 @@ own there, named by what differs (``defaults``). A failed run stays beside it as
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
 import nbformat
+import psutil
 
 from oocr_lib.models import packaged
 from oocr_lib.notebook import finished
@@ -142,6 +145,33 @@ def _jobs(
         label = options.label or defaults.label(own | values, usual)
         jobs.append(Job(path, known, preset | values, out, label, kernel, note))
     return jobs
+
+
+@contextmanager
+def all_cores(jobs: Sequence[Job], parallel: int) -> Iterator[str]:
+    """Give all cores to runs of a real model, one at a time; yield one line that says so, or "".
+
+    The testbed's matrices are too small to gain from a second thread, and its reference runs have
+    one. ``OOCR_THREADS`` decides where it is set. Threads are part of a run's identity, so the
+    choice may not depend on what else runs at the moment: the line tells of it instead.
+    """
+    models = [str(job.all_values.get(named.MODEL, "testbed")) for job in jobs]
+    cores, alone = os.cpu_count() or 1, min(parallel, len(jobs)) == 1
+    real = not any(model.startswith("testbed") for model in models)
+    if os.environ.get(machine.THREADS) or cores == 1 or not (alone and real):
+        yield ""
+        return
+    line = f"{cores} threads on {cores} cores ({machine.THREADS} sets another number)."
+    if (load := psutil.getloadavg()[0]) > cores / 4:
+        line += (
+            f" The machine is busy (load {load:.1f}): {machine.THREADS}=1 may be several times"
+            " faster now."
+        )
+    os.environ[machine.THREADS] = str(cores)
+    try:
+        yield line
+    finally:
+        os.environ.pop(machine.THREADS, None)
 
 
 def waits_for(jobs: Sequence[Job]) -> list[set[int]]:
@@ -295,20 +325,34 @@ def main(
                 "A sweep needs a parameter with several values. Give one, like -p seed=0..4 or "
                 "--grid FILE; a single run is 'oocr run'."
             )
-        for note in dict.fromkeys(job.note for job in jobs if job.note):
-            print(note, file=sys.stderr)
-        if options.dry_run:
-            for job in jobs:
-                values = " ".join(f"{name}={value}" for name, value in job.values.items())
-                done = finished.find(job.folder, job.identity()) and not options.rerun
-                state = "  (finished)" if done else ""
-                print(f"{job.name}: {values} -> {_shown(job.output)}{state}")
-            return 0
-        for job in jobs:
-            job.make_folder()
+        with all_cores(jobs, options.jobs) as note:
+            for line in dict.fromkeys([*(job.note for job in jobs), note]):
+                if line:
+                    print(line, file=sys.stderr)
+            return _dry_run(jobs, options) if options.dry_run else _run(jobs, options)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def _dry_run(jobs: Sequence[Job], options: argparse.Namespace) -> int:
+    """Print what would be run."""
+    for job in jobs:
+        values = " ".join(f"{name}={value}" for name, value in job.values.items())
+        done = finished.find(job.folder, job.identity()) and not options.rerun
+        state = "  (finished)" if done else ""
+        print(f"{job.name}: {values} -> {_shown(job.output)}{state}")
+    return 0
+
+
+def _run(jobs: Sequence[Job], options: argparse.Namespace) -> int:
+    """Run, report, write what was asked for; the exit code.
+
+    Raises:
+        UserError: a folder that cannot be made; nothing has started then.
+    """
+    for job in jobs:
+        job.make_folder()
     start = time.monotonic()
     try:
         outcomes = run_all(jobs, options.jobs, options.cell_timeout, options.rerun)

@@ -75,12 +75,14 @@ def packages() -> Finding:
 
 
 def threads() -> Finding:
-    """How many CPU threads a run takes, of how many cores."""
+    """How many CPU threads a run takes, of how many cores, and how busy these are."""
     try:
         taken = machine.threads()
     except UserError as error:
         return Finding("threads", f"OOCR_THREADS is {os.environ['OOCR_THREADS']!r}", str(error))
-    return Finding("threads", f"{taken} a run (OOCR_THREADS), {os.cpu_count()} cores")
+    cores, load = os.cpu_count() or 1, psutil.getloadavg()[0]
+    alone = "" if os.environ.get(machine.THREADS) else "; a real model that runs alone takes all"
+    return Finding("threads", f"{taken} a run (OOCR_THREADS){alone}; {cores} cores, load {load:.1f}")
 
 
 def memory() -> Finding:

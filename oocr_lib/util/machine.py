@@ -15,6 +15,9 @@ import numpy as np
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import ROOT
 
+#: The environment variable that sets the CPU threads of a run.
+THREADS = "OOCR_THREADS"
+
 
 def set_up(seed: int) -> int:
     """Seed Python, NumPy and torch, fix the threads, silence libraries; return the threads."""
@@ -37,9 +40,10 @@ def set_up(seed: int) -> int:
 def threads() -> int:
     """CPU threads to use: ``OOCR_THREADS``, by default 1, at most as many as there are CPUs.
 
-    The same thread count is needed for bitwise equal results.
+    The same thread count is needed for bitwise equal results. ``oocr run`` sets it to all cores
+    for a real model that runs alone (``runner.batch.take_cores``).
     """
-    text = os.environ.get("OOCR_THREADS") or "1"
+    text = os.environ.get(THREADS) or "1"
     if not text.isdecimal() or int(text) < 1:
         raise UserError(f"OOCR_THREADS is {text!r}. Give a whole number, 1 or more.")
     return min(int(text), os.cpu_count() or 1)

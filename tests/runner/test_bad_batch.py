@@ -7,11 +7,14 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import nbformat
 import pytest
 
 from oocr_lib.runner import batch
+from oocr_lib.util import machine
 from oocr_lib.util.paths import ROOT
 from tests import tiny_notebooks
 
@@ -152,6 +155,35 @@ def test_a_bad_number_of_threads_is_one_line(
     monkeypatch.setenv("OOCR_THREADS", threads)
     assert batch.main(["good", "--dry-run"]) == 2
     assert capsys.readouterr().err.startswith(f"OOCR_THREADS is {threads!r}")
+
+
+@pytest.mark.parametrize(
+    ("models", "parallel", "given", "taken"),
+    [
+        (["smollm2"], 1, "", "4"),
+        (["smollm2"], 2, "", "4"),  # one run leaves the second place empty
+        (["smollm2", "smollm2"], 2, "", "1"),
+        (["smollm2", "testbed-small"], 1, "", "1"),
+        (["testbed"], 1, "", "1"),
+        ([], 1, "", "1"),
+        (["smollm2"], 1, "3", "3"),
+    ],
+)
+def test_a_real_model_that_runs_alone_gets_all_cores(
+    monkeypatch: pytest.MonkeyPatch, models: list[str], parallel: int, given: str, taken: str
+) -> None:
+    monkeypatch.setenv("OOCR_THREADS", given)
+    monkeypatch.setattr(batch.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(batch.psutil, "getloadavg", lambda: (0.2, 0.0, 0.0))
+    jobs: list[Any] = [SimpleNamespace(all_values={"model": model}) for model in models]
+    with batch.all_cores(jobs or [SimpleNamespace(all_values={})], parallel) as line:
+        assert str(machine.threads()) == taken
+        assert bool(line) == (taken == "4") and "busy" not in line
+    assert machine.threads() == int(given or 1), "what follows has its own number"
+    monkeypatch.setattr(batch.psutil, "getloadavg", lambda: (2.3, 0.0, 0.0))
+    monkeypatch.setenv("OOCR_THREADS", "")
+    with batch.all_cores([SimpleNamespace(all_values={"model": "x"})], 1) as line:
+        assert "busy (load 2.3): OOCR_THREADS=1 may be" in line
 
 
 NAN = """\
