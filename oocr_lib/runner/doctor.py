@@ -81,8 +81,9 @@ def threads() -> Finding:
     except UserError as error:
         return Finding("threads", f"OOCR_THREADS is {os.environ['OOCR_THREADS']!r}", str(error))
     cores, load = os.cpu_count() or 1, psutil.getloadavg()[0]
-    alone = "" if os.environ.get(machine.THREADS) else "; a real model that runs alone takes all"
-    return Finding("threads", f"{taken} a run (OOCR_THREADS){alone}; {cores} cores, load {load:.1f}")
+    alone = "" if os.environ.get(machine.THREADS) else ", all for a real model that runs alone"
+    found = f"{taken} a run (OOCR_THREADS){alone}; {cores} cores, load {load:.1f}"
+    return Finding("threads", found)
 
 
 def memory() -> Finding:
