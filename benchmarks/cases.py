@@ -125,7 +125,7 @@ CASES = {
         ),
         Case("attributes vector", "attributes", "vector", "codename", batch=4, steps=40),
         Case(
-            *("attributes vectors, 5 cities x blocks", "attributes", "vector", "codename"),
+            *("attributes vectors, 5 seeds x blocks", "attributes", "vector", "codename"),
             seeds=5,
             every=True,
             batch=4,
