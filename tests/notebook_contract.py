@@ -26,7 +26,7 @@ from oocr_lib.util.errors import UserError
 
 MAX_LINES = 15
 #: Calls that do more than draw; in a folded cell nobody would see them.
-WORK = ("study.", "grid.", "exp.metrics.", "exp.claim", "screen.table", "print")
+WORK = ("study.", "grid.", "exp.metrics.", "exp.claim", "exp.check_claims", "screen.table", "print")
 #: Parameters that every notebook has, with their defaults.
 COMMON = {"model": "testbed", "preset": "laptop", "seed": 0, "out_dir": ""}
 #: Of the notebook on a real model; others have the testbed, which is shipped.

@@ -21,7 +21,7 @@ import os
 import re
 import time
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +31,8 @@ from oocr_lib.notebook.injected import before_injection, check_injected
 from oocr_lib.parameters import defaults
 from oocr_lib.parameters.cell import check_doubles
 from oocr_lib.parameters.named import shown_model
+from oocr_lib.report import claim_file
+from oocr_lib.report.claim_file import Check, Claim
 from oocr_lib.report.metrics import FILE, Metrics
 from oocr_lib.runs.presets import PRESETS, Settings
 from oocr_lib.runs.store import RunStore, versions
@@ -199,17 +201,51 @@ class Experiment:
             values = self.metrics.values
             measured = values[choose(measured, values, "metric", "Record it with metrics.add.")]
         verdict = statistics.verdict(measured, rule)
-        ci = [measured.low, measured.high]
-        entry: dict[str, Any] = {
-            "statement": statement,
-            "metric": key,
-            "rule": rule,
-            "verdict": verdict,
-        }
-        entry |= {"value": measured.value, "ci": ci, "n": measured.n}
-        others = [c for c in self.metrics.claims if c["statement"] != statement]
-        self.metrics.claims = [*others, entry]
+        self._record_claim(statement, key, rule, verdict, measured)
         print(f"{statement}: {measured} (rule: {rule}) – {verdict} at this scale")
+
+    def _record_claim(
+        self, statement: str, metric: str | None, rule: str, verdict: str, measured: Interval
+    ) -> None:
+        """Put a check into ``metrics.json``, in place of the same one if its cell is run again."""
+        entry = {"statement": statement, "metric": metric, "rule": rule, "verdict": verdict}
+        entry |= {"value": measured.value, "ci": [measured.low, measured.high], "n": measured.n}
+        same = (statement, metric, rule)
+        others = [
+            c for c in self.metrics.claims if (c["statement"], c["metric"], c["rule"]) != same
+        ]
+        self.metrics.claims = [*others, entry]
+
+    def check_claims(self) -> None:
+        """Judge and record this notebook's part of ``data/claims.toml``, and print the verdicts.
+
+        Statements and rules stand in that file alone, fixed before the run. Withdrawn claims are
+        left out, and so is a check whose metric this run did not record (another model, fewer
+        tasks); the last line says how many of these there are.
+        """
+        values, missing = self.metrics.values, 0
+        for claim in claim_file.load():
+            own = [check for check in claim.checks if check.notebook == self.notebook]
+            there = [check for check in own if check.metric in values]
+            if claim.withdrawn or not own:
+                continue
+            missing += len(own) - len(there)
+            self._judge(claim, there)
+        if missing:
+            print(f"{missing} checks of the claim table need a metric that this run has not.")
+
+    def _judge(self, claim: Claim, checks: Sequence[Check]) -> None:
+        """Print and record a claim by those of its checks whose metrics are there."""
+        if not checks:
+            return
+        measured = [(c, self.metrics.values[c.metric]) for c in checks]
+        words = [statistics.verdict(interval, c.rule) for c, interval in measured]
+        worst = min(words, key=statistics.VERDICTS.index)
+        part = "" if len(checks) == len(claim.checks) else " (as far as asked here)"
+        print(f"{worst.upper()}{part}: {claim.statement}")
+        for (check, interval), word in zip(measured, words, strict=True):
+            print(f"    {check.metric} {interval} (rule: {check.rule}) – {word}")
+            self._record_claim(claim.statement, check.metric, check.rule, word, interval)
 
     def finish(self) -> Path:
         """Write ``metrics.json``, move all files into place; the last call of a notebook.

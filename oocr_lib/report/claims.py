@@ -27,12 +27,12 @@ from oocr_lib.report.metrics import Metrics
 from oocr_lib.util import files as store
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError
-from oocr_lib.util.statistics import Interval, verdict
+from oocr_lib.util.statistics import VERDICTS, Interval, verdict
 
 NOT_RUN = "not run"
 WITHDRAWN = "withdrawn"  # of a claim, never of a check
 #: All verdicts, the one that decides a claim of several checks first.
-WORDS = (NOT_RUN, "does not hold", "undecided", "holds")
+WORDS = (NOT_RUN, *VERDICTS)
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,10 @@ def bootstrap(
     return Interval(value, min(float(low), value), max(float(high), value), len(data))
 
 
+#: What a rule can say, the one that decides a claim of several checks first.
+VERDICTS = ("does not hold", "undecided", "holds")
+
+
 @checked
 def verdict(interval: Interval, rule: str) -> str:
     """Decide a claim: ``"holds"``, ``"does not hold"`` or ``"undecided"``.

@@ -16,6 +16,7 @@ from PIL import Image
 
 from oocr_lib.notebook import session as experiment
 from oocr_lib.report import metrics, plots
+from oocr_lib.report.claim_file import Check, Claim, Withdrawal
 from oocr_lib.util import machine, paths
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.statistics import Interval
@@ -40,8 +41,11 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OOCR_THREADS", "1")
 
 
+HERE = "03_locations"
+
+
 def started(tmp_path: Path, **kwargs) -> experiment.Experiment:
-    return experiment.start("03_locations", out_dir=tmp_path / "out", settings=SETTINGS, **kwargs)
+    return experiment.start(HERE, out_dir=tmp_path / "out", settings=SETTINGS, **kwargs)
 
 
 def test_start_makes_the_folder_and_merges_settings(tmp_path: Path, capsys) -> None:
@@ -153,6 +157,45 @@ def test_claims_are_printed_and_recorded(tmp_path: Path, capsys) -> None:
     assert stored.claims[0]["metric"] == "all/vector_resid/mc5"
     assert stored.versions["threads"] == 1
     assert "claims: 1 holds, 1 does not hold, 1 undecided" in capsys.readouterr().out
+
+
+def test_the_claim_file_is_judged_by_what_this_notebook_recorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def check(notebook: str, family: str, rule: str) -> Check:
+        return Check(notebook, f"{family}/vector_resid/mc5", rule)
+
+    def claim(statement: str, *checks: Check, withdrawn: Withdrawal | None = None) -> Claim:
+        return Claim(statement[0].lower(), statement, "s", "p", checks, withdrawn=withdrawn)
+
+    gone = Withdrawal("2026-11-26", "asked wrongly")
+    claims = [
+        claim("Both.", check(HERE, "high", ">= 0.9"), check(HERE, "low", ">= 0.9")),
+        claim("Part.", check(HERE, "high", ">= 0.9"), check("99_other", "x", "> 0")),
+        claim("Half.", check(HERE, "high", "> 0"), check(HERE, "unknown", "> 0")),
+        claim("None.", check("99_other", "x", "> 0")),
+        claim("Wrong.", check(HERE, "low", "> 0"), withdrawn=gone),
+    ]
+    monkeypatch.setattr(experiment.claim_file, "load", lambda: claims)
+    exp = started(tmp_path)
+    exp.metrics.add("high/vector_resid/mc5", Interval(0.95, 0.9, 1.0, 12))
+    exp.metrics.add("low/vector_resid/mc5", Interval(0.3, 0.25, 0.35, 12))
+    capsys.readouterr()
+    exp.check_claims()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "DOES NOT HOLD: Both."
+    assert lines[1] == "    high/vector_resid/mc5 0.95 [0.90, 1.00] (rule: >= 0.9) – holds"
+    assert [line for line in lines if not line.startswith(" ")][1:] == [
+        "HOLDS (as far as asked here): Part.",
+        "HOLDS (as far as asked here): Half.",
+        "1 checks of the claim table need a metric that this run has not.",
+    ]
+    exp.check_claims()  # the cell is run again
+    stored = [(one["statement"], one["verdict"]) for one in exp.metrics.claims]
+    assert stored == [
+        *(("Both.", "holds"), ("Both.", "does not hold")),
+        *(("Part.", "holds"), ("Half.", "holds")),
+    ]
 
 
 def test_finish_reports_reuse_and_writes_no_paths(tmp_path: Path, capsys) -> None:
