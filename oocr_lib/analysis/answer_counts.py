@@ -78,7 +78,7 @@ def read(
             with none, only the concept is guessed.
 
     Returns:
-        One row a run: ``method`` (multiset), ``concept, seed, run``; ``p_concept``, the
+        One row per run: ``method`` (multiset), ``concept, seed, run``; ``p_concept``, the
         probability of the run's own concept; ``mc``, the share of questions whose truth is the
         most probable option (ties share the point); ``p_truth``, the truth's probability among the
         options. Both are means over families, and missing without any.
@@ -139,7 +139,7 @@ def agreement(
             form a group.
 
     Returns:
-        One row a run: ``concept, seed``; ``rows``; ``agree``, the share with the true answer;
+        One row per run: ``concept, seed``; ``rows``; ``agree``, the share with the true answer;
         ``lowest``, ``highest``, that share in the groups where it is smallest and largest.
     """
     rows = []

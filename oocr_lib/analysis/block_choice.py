@@ -73,10 +73,10 @@ def cross_fitted(
         by: what runs are halved by, ``concept`` or ``seed``.
 
     Returns:
-        One row a run: ``method, concept, seed, run``; ``block``, where the other half is best, and
-        ``value`` there; ``at_lowest_loss``, the same run on the same questions at that block, and
-        ``gain``, ``value`` minus that; ``flattering``, the value at the block that the run's own
-        half would choose on the very questions that measure it.
+        One row per run: ``method, concept, seed, run``; ``block``, where the other half is best,
+        and ``value`` there; ``at_lowest_loss``, the same run on the same questions at that block,
+        and ``gain``, ``value`` minus that; ``flattering``, the value at the block that the run's
+        own half would choose on the very questions that measure it.
 
     Raises:
         UserError: fewer than two runs or units to halve, or a measure that is not a number.
