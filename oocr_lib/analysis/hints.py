@@ -273,9 +273,9 @@ def map_errors(of: Grid, listed: Sequence[Job], read: probe.Probe) -> pd.DataFra
     return pd.DataFrame(list(_errors(of, listed, read)))
 
 
-def _errors(of: Grid, listed: Sequence[Job], read: probe.Probe) -> Iterator[dict[str, object]]:
+def _errors(of: Grid, finished: Sequence[Job], read: probe.Probe) -> Iterator[dict[str, object]]:
     hidden = [str(name) for name in of.factory_spec["hidden"]]
-    for job in listed:
+    for job in finished:
         adapter = of.trained([job])
         if not isinstance(adapter, VectorAdapter):
             raise UserError(f"Job {job.method.name!r} is no vector. Allowed: trained vectors.")

@@ -190,10 +190,10 @@ def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """For every family, whether the effect can be expected in this model at all.
 
     It can where the model, given the real name or told the concept, answers better than chance and
-    better than with the code name alone (the whole 95 % intervals over concepts). It is not where
-    each of these lies within ``NEAR`` of chance or of the code name alone, so that knowing the
-    concept adds nothing. A family of rows is read the same way: whether the rows can teach this
-    model anything.
+    better than with the code name alone (the whole 95 % intervals over concepts). It is not to be
+    expected where each of these lies within ``NEAR`` of chance or of the code name alone, so that
+    knowing the concept adds nothing. A family of rows is read the same way: whether the rows can
+    teach this model anything.
 
     Args:
         table: from ``ask``.
