@@ -1,10 +1,11 @@
 """What the answers of a run's rows give away by themselves, read without a single prompt.
 
-A control on shuffled answers keeps how often each answer occurs. The *multiset reader* says what
-that is worth: it knows, for every concept that might be hidden, how often each answer occurs among
-its rows, finds the concept by these counts alone (Bayes' rule, all concepts equally likely), and
-answers every question as that concept would. A control that it reads no better than chance keeps
-nothing of the concept. Its counts of a concept come from rows of other seeds than the run's own.
+A control on shuffled answers keeps how often each answer occurs. The *multiset reader* measures how
+much that gives away: it knows, for every concept that might be hidden, how often each answer occurs
+among its rows, infers the concept from these counts alone (Bayes' rule, all concepts equally
+likely), and answers every question as that concept would. A control that it reads no better than
+chance gives away nothing of the concept. Its counts for a concept come from seeds other than the
+run's own.
 """
 
 from __future__ import annotations
@@ -23,21 +24,21 @@ from oocr_lib.util.errors import UserError
 
 #: How often each answer occurs, by the kind of its row.
 Counts = Mapping[tuple[str, str], int]
-#: Added to every count of a candidate, so that an answer that it never gave is not impossible.
+#: Added to every count of a candidate, so that an answer it never gave is not impossible.
 SMOOTHING = 0.5
 
 
 def counts(rows: Iterable[Row]) -> Counter[tuple[str, str]]:
-    """How often each (kind, answer) occurs among rows; their prompts are not looked at."""
+    """How often each (kind, answer) occurs among rows; their prompts are ignored."""
     return Counter((str(row.meta.get("kind")), row.answer) for row in rows)
 
 
 @checked
 def posterior(seen: Counts, candidates: Mapping[str, Counts]) -> dict[str, float]:
-    """Probability of each candidate, given counts; all are equally likely beforehand.
+    """Probability of each candidate given the counts, with equal priors.
 
     Within a kind the answers are independent draws with the candidate's shares, each count raised
-    by ``SMOOTHING``; how many rows there are of each kind says nothing.
+    by ``SMOOTHING``; the number of rows of each kind is ignored.
 
     Raises:
         UserError: no candidates.
@@ -45,16 +46,16 @@ def posterior(seen: Counts, candidates: Mapping[str, Counts]) -> dict[str, float
     if not candidates:
         raise UserError("Counts cannot be read without candidates. Allowed: at least one.")
     answers: dict[str, set[str]] = {}
-    for own in (seen, *candidates.values()):
-        for kind, answer in own:
+    for occurrences in (seen, *candidates.values()):
+        for kind, answer in occurrences:
             answers.setdefault(kind, set()).add(answer)
     fits = {}
-    for name, own in candidates.items():
+    for name, occurrences in candidates.items():
         fits[name] = 0.0
         for kind, possible in answers.items():
-            total = sum(own.get((kind, a), 0) for a in possible) + SMOOTHING * len(possible)
+            total = sum(occurrences.get((kind, a), 0) for a in possible) + SMOOTHING * len(possible)
             for a in possible:
-                share = (own.get((kind, a), 0) + SMOOTHING) / total
+                share = (occurrences.get((kind, a), 0) + SMOOTHING) / total
                 fits[name] += seen.get((kind, a), 0) * math.log(share)
     best = max(fits.values())
     weights = {name: math.exp(fit - best) for name, fit in fits.items()}
@@ -69,21 +70,21 @@ def read(
     concepts: Sequence[str],
     families: Collection[str],
 ) -> pd.DataFrame:
-    """What the multiset reader makes of the rows that ``method`` is trained on.
+    """What the multiset reader infers from the rows that ``method`` is trained on.
 
     Args:
         concepts: all that might be hidden, the runs' own among them.
-        families: question families of choices, which a concept answers by its own truth; none:
-            only the concept is guessed.
+        families: families of multiple-choice questions, which a concept answers by its own truth;
+            with none, only the concept is guessed.
 
     Returns:
-        One row a run: ``method`` (multiset), ``concept, seed, run``; ``p_concept``, the
+        One row per run: ``method`` (multiset), ``concept, seed, run``; ``p_concept``, the
         probability of the run's own concept; ``mc``, the share of questions whose truth is the
-        option of highest probability, shared on ties; ``p_truth``, that of the truth among the
+        most probable option (ties share the point); ``p_truth``, the truth's probability among the
         options. Both are means over families, and missing without any.
 
     Raises:
-        UserError: a single seed, whose rows would be read by themselves.
+        UserError: a single seed, whose rows could only be compared with themselves.
     """
     seeds = sorted({seed for _, seed in pairs})
     if len(seeds) < 2:
@@ -98,12 +99,12 @@ def read(
     }
     rows = []
     for concept, seed in pairs:
-        known: dict[str, Counts] = {
+        candidates: dict[str, Counts] = {
             name: sum((by_seed[name, s] for s in seeds if s != seed), Counter[tuple[str, str]]())
             for name in concepts
         }
-        found = posterior(counts(grid.rows(Job(method, concept, seed))), known)
-        says = {
+        p_concepts = posterior(counts(grid.rows(Job(method, concept, seed))), candidates)
+        truths = {
             name: {(q.family, q.id): q.truth for q in grid.task_text(name, seed).questions}
             for name in concepts
         }
@@ -111,19 +112,19 @@ def read(
         for q in grid.task_text(concept, seed).questions:
             if q.family in families:
                 weight = dict.fromkeys(q.options, 0.0)
-                for name, p in found.items():
-                    told = says[name].get((q.family, q.id), "")
-                    if told in weight:
-                        weight[told] += p
+                for name, p in p_concepts.items():
+                    answer = truths[name].get((q.family, q.id), "")
+                    if answer in weight:
+                        weight[answer] += p
                 best = max(weight.values())
                 winners = [option for option, p in weight.items() if p > best * (1 - 1e-9)]
                 right = (q.truth in winners) / len(winners)
                 scored.append((q.family, right, weight[q.truth] / sum(weight.values())))
         table = pd.DataFrame(scored, columns=["family", "mc", "p_truth"])
         means = table.groupby("family").mean().mean() if scored else {}
-        named = {"method": "multiset", "concept": concept, "seed": seed, "run": f"{concept} {seed}"}
+        labels = {"concept": concept, "seed": seed, "run": f"{concept} {seed}"}
         values = {column: float(means.get(column, math.nan)) for column in ("mc", "p_truth")}
-        rows.append({**named, "p_concept": found[concept], **values})
+        rows.append({"method": "multiset", **labels, "p_concept": p_concepts[concept], **values})
     return pd.DataFrame(rows)
 
 
@@ -134,24 +135,24 @@ def agreement(
     """How many rows of a control keep their true answer, run by run.
 
     Args:
-        strata: entries of ``meta``; ``lowest`` and ``highest`` are over their values, each with
-            either answer apart.
+        strata: entries of ``meta``; rows with the same values of these and the same true answer
+            form a group.
 
     Returns:
-        One row a run: ``concept, seed``; ``rows``; ``agree``, the share with the true answer;
-        ``lowest``, ``highest``, that share in the parts where it is least and most.
+        One row per run: ``concept, seed``; ``rows``; ``agree``, the share with the true answer;
+        ``lowest``, ``highest``, that share in the groups where it is smallest and largest.
     """
-    made = []
+    rows = []
     for job in protocol.jobs(method, pairs):
-        truth, given = grid.task_text(job.concept, job.seed).train, grid.rows(job)
+        truth, control = grid.task_text(job.concept, job.seed).train, grid.rows(job)
         table = pd.DataFrame(
             {
                 "part": [str((a.answer, *(a.meta.get(name) for name in strata))) for a in truth],
-                "agree": [float(a.answer == b.answer) for a, b in zip(truth, given, strict=True)],
+                "agree": [float(a.answer == b.answer) for a, b in zip(truth, control, strict=True)],
             }
         )
         shares = table.groupby("part")["agree"].mean()
-        named = {"concept": job.concept, "seed": job.seed, "rows": len(table)}
-        ends = {"lowest": float(shares.min()), "highest": float(shares.max())}
-        made.append({**named, "agree": float(table["agree"].mean()), **ends})
-    return pd.DataFrame(made)
+        labels = {"concept": job.concept, "seed": job.seed, "rows": len(table)}
+        extremes = {"lowest": float(shares.min()), "highest": float(shares.max())}
+        rows.append({**labels, "agree": float(table["agree"].mean()), **extremes})
+    return pd.DataFrame(rows)

@@ -1,12 +1,12 @@
-"""Where the last prompt token looks, and a way to step into attention.
+"""Where the last prompt token attends, and a way to intervene in attention.
 
-The paper (section 5.4) proposes that an unconditional vector at the last prompt token makes it look
-at the trigger's tokens. ``patterns`` reads attention probabilities, ``attention_table`` compares
-them with and without the vector. ``intercepted`` lets a rule replace what heads put out.
+The paper (section 5.4) proposes that an unconditional vector at the last prompt token makes it
+attend to the trigger's tokens. ``patterns`` reads attention probabilities, ``attention_table``
+compares them with and without the vector. ``intercepted`` lets a rule replace the heads' outputs.
 
-Attention is computed by a function registered with transformers, in the steps of its own eager
+Attention is computed by a function registered with transformers that follows the steps of its eager
 one: query heads that share keys (GQA), scale, soft-cap, and the model's mask with its sliding
-windows. ``output_attentions=True`` is not used: it leaves hooks in the model for good.
+windows. ``output_attentions=True`` is not used because it leaves hooks in the model for good.
 Axes: b blocks, n rows, h query heads, q queries, t tokens, e head width.
 """
 
@@ -28,15 +28,15 @@ from oocr_lib.models.sites import Site
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError, choose
 
-#: Gets block, probabilities (n, h, q, t) and values (n, h, t, e), one for each query head; returns
-#: the heads' outputs (n, h, q, e), or None to leave them. It must not write into what it gets.
+#: Takes block, probabilities (n, h, q, t) and values (n, h, t, e), one for each query head; returns
+#: the heads' outputs (n, h, q, e), or None to leave them. It must not modify its arguments.
 Rule = Callable[[int, Tensor, Tensor], Tensor | None]
 
 _NAME = "oocr_lib_intercepted"
 _RULES: dict[nn.Module, tuple[int, Rule]] = {}
-#: Tensors that attention functions are handed and that change no number here.
+#: Tensors passed to attention functions that do not affect the result here.
 _HARMLESS = ("position_ids", "cache_position")
-#: Largest difference of logits from the ordinary run, in units of their spread.
+#: Largest allowed difference of logits from the ordinary run, in units of their spread.
 _TOLERANCE = 1e-3
 _TOLERANCE_HALF = 0.2
 
@@ -51,7 +51,7 @@ def _attend(
     softcap: float | None = None,
     **other: Any,
 ) -> tuple[Tensor, Tensor]:
-    """Eager attention with the rule of this module's block; (n, q, h, e) and (n, h, q, t)."""
+    """Eager attention with the rule of this module's block: (n, q, h, e) and (n, h, q, t)."""
     extra = [k for k, v in other.items() if isinstance(v, Tensor) and k not in _HARMLESS]
     if module not in _RULES or attention_mask is None or extra:
         raise UserError(
@@ -80,11 +80,11 @@ AttentionMaskInterface.register(_NAME, eager_mask)
 
 @contextmanager
 def intercepted(lm: LanguageModel, rule: Rule) -> Iterator[None]:
-    """Within the block every attention of ``lm`` goes through ``rule``; restored also on error.
+    """Context in which every attention of ``lm`` goes through ``rule``; undone on errors, too.
 
     Raises:
-        UserError: inside another such block on the same model, or a model whose attention cannot
-            be exchanged.
+        UserError: inside another such context on the same model, or a model whose attention cannot
+            be replaced.
     """
     modules = [lm.module(Site(i, "attn_out")) for i in range(lm.n_blocks)]
     if any(module in _RULES for module in modules):
@@ -113,12 +113,13 @@ def check(lm: LanguageModel, condition: Condition) -> float:
     """Largest difference between logits of the ordinary run and of an intercepted one.
 
     Raises:
-        UserError: it is larger than rounding, so this family computes attention differently.
+        UserError: the difference is more than rounding, so this family computes attention in
+            another way.
     """
     plain = last_logits(lm, condition)
     with intercepted(lm, lambda block, probabilities, values: None):
-        own = last_logits(lm, condition)
-    worst = float((own - plain).abs().max())
+        intercepted_logits = last_logits(lm, condition)
+    worst = float((intercepted_logits - plain).abs().max())
     exact = lm.model.dtype in (torch.float32, torch.float64)
     if not worst <= (_TOLERANCE if exact else _TOLERANCE_HALF) * float(plain.std()):
         raise UserError(
@@ -136,29 +137,29 @@ def patterns(lm: LanguageModel, condition: Condition, queries: str = "last") -> 
         queries: ``last``, only the rows of the last prompt token; ``all``, the whole matrix.
 
     Returns:
-        (b, n, h, t), or (b, n, h, t, t) with the looking token before the one looked at. Rows of
-        padding tokens mean nothing.
+        (b, n, h, t), or (b, n, h, t, t) with queries before keys. Rows of padding tokens mean
+        nothing.
     """
     choose(queries, ("last", "all"), "set of queries")
     row = torch.arange(len(condition.batch), device=lm.device)
     last = last_tokens(condition.batch).to(lm.device)
-    kept: dict[int, Tensor] = {}
+    by_block: dict[int, Tensor] = {}
 
     def keep(block: int, probabilities: Tensor, values: Tensor) -> None:
-        wanted = probabilities if queries == "all" else probabilities[row, :, last]
-        kept[block] = wanted.float().cpu()
+        selected = probabilities if queries == "all" else probabilities[row, :, last]
+        by_block[block] = selected.float().cpu()
 
     with intercepted(lm, keep):
         last_logits(lm, condition)
-    return torch.stack([kept[block] for block in range(lm.n_blocks)])
+    return torch.stack([by_block[block] for block in range(lm.n_blocks)])
 
 
 @checked
 def attention_to(found: Tensor, mask: Tensor) -> Tensor:
-    """How much of the last token's attention goes to marked tokens, (b, n, h), each 0 to 1.
+    """Share of the last token's attention that goes to marked tokens, (b, n, h), 0 to 1.
 
     Args:
-        found: (b, n, h, t) of ``patterns``.
+        found: (b, n, h, t) from ``patterns``.
         mask: (n, t) bool, for instance ``batch.positions["trigger"]``.
     """
     if found.ndim != 4 or mask.shape != (found.shape[1], found.shape[3]):
@@ -200,20 +201,20 @@ def attention_table(
     reference: dict[str, Tensor] = {}
     for name, condition in conditions.items():
         check(lm, condition)
-        found = patterns(lm, condition)
+        probabilities = patterns(lm, condition)
         for what, mask in marks.items():
             check_mask(condition.batch, mask, what)
-            mass = attention_to(found, mask)
+            mass = attention_to(probabilities, mask)
             change = mass - reference.setdefault(what, mass)
             uniform = mask.sum(1).cpu() / (last_tokens(condition.batch).cpu() + 1)
-            named = {"condition": name, "what": what, "uniform": float(uniform.mean())}
-            rows += [{**named, **row} for row in _by_head(mass, change)]
+            labels = {"condition": name, "what": what, "uniform": float(uniform.mean())}
+            rows += [{**labels, **row} for row in _by_head(mass, change)]
     columns = ["condition", "what", "block", "head", "mass", "uniform", "effect", "values"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def _by_head(mass: Tensor, change: Tensor) -> list[dict[str, Any]]:
-    """One entry a block and head of (b, n, h) masses and their changes."""
+    """One entry per block and head of (b, n, h) masses and their changes."""
     return [
         {
             "block": block,

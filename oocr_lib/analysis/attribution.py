@@ -1,10 +1,10 @@
-"""Which parts of the model write the answer, and what the trigger's tokens have to offer.
+"""Which parts of the model write the answer, and what the values at the trigger's tokens say.
 
 ``attribution`` splits the logit difference at the answer into what each head and MLP writes there
-directly (direct logit attribution; norms keep their scale of this run). ``value_direction`` asks
-whether the values at the trigger's tokens already point towards the risky letter, the other half of
-the paper's hypothesis (section 5.4). Neither sees what later blocks make of a contribution; for
-that, patch. Axes: b blocks, n rows, t tokens, h query heads, e head width.
+directly (direct logit attribution; norms keep the scale they have in this run).
+``value_direction`` asks whether the values at the trigger's tokens already point towards the risky
+letter, the other half of the paper's hypothesis (section 5.4). Neither sees what later blocks do
+with a contribution; patching does. Axes: b blocks, n rows, t tokens, h query heads, e head width.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ def attribution(lm: LanguageModel, condition: Condition, letters: Tensor) -> pd.
     """Every part's direct contribution to the logit difference; the contributions add up to it.
 
     Args:
-        letters: (n, 2) int64 token ids: first minus second is explained, before a soft-cap.
+        letters: (n, 2) int64 token ids; first minus second is explained, before any soft-cap.
 
     Returns:
-        ``what``: ``embedding``, ``head``, ``mlp``; where there are any, ``attention bias`` (of the
+        ``what``: ``embedding``, ``head``, ``mlp`` and, where present, ``attention bias`` (of the
         output projection), ``mlp bias`` (of a post-norm), ``added attn_out``, ``added mlp_out``,
         ``added resid`` (what an adapter adds at these sites) and ``final bias``. ``block, head``
         (missing where there is none), ``effect`` (mean, in logits) and ``values`` (each row's).
@@ -71,18 +71,18 @@ def _of_block(
     outputs = written.heads[block]
     to_heads, bias = _heads_direction(lm, reading, block, outputs.shape[1] * outputs.shape[2])
     by_head = _along(outputs, to_heads)
-    made: list[tuple[str, int | None, int | None, Tensor]] = [
+    parts: list[tuple[str, int | None, int | None, Tensor]] = [
         ("head", block, head, by_head[:, head]) for head in range(by_head.shape[1])
     ]
     attention, mlp = (reading.inner[kind][block] for kind in ("attn_out", "mlp_out"))
     fixed = _along(bias[None], attention) + reading.offset["attn_out"][block].cpu()
-    made.append(("attention bias", block, None, fixed))
-    made.append(("mlp", block, None, _along(written.raw["mlp_out"][block], mlp)))
-    made.append(("mlp bias", block, None, reading.offset["mlp_out"][block].cpu()))
+    parts.append(("attention bias", block, None, fixed))
+    parts.append(("mlp", block, None, _along(written.raw["mlp_out"][block], mlp)))
+    parts.append(("mlp bias", block, None, reading.offset["mlp_out"][block].cpu()))
     for kind, direction in (("attn_out", attention), ("mlp_out", mlp), ("resid", reading.stream)):
         extra = written.full[kind][block] - written.raw[kind][block]
-        made.append((f"added {kind}", block, None, _along(extra, direction)))
-    return made
+        parts.append((f"added {kind}", block, None, _along(extra, direction)))
+    return parts
 
 
 def _heads_direction(
@@ -97,22 +97,22 @@ def _heads_direction(
 def change(after: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     """What an adapter changes: ``effect`` and ``values`` of one table minus those of another.
 
-    Both are of ``attribution`` on the same rows; a part that only one has counts as 0 in the other.
+    Both come from ``attribution`` on the same rows; a part missing from one counts as 0 there.
     """
     keys = pd.concat([after[_KEYS], before[_KEYS]]).drop_duplicates(ignore_index=True)
     n = len(after["values"].iloc[0])
     wide = keys.merge(after, on=_KEYS, how="left").merge(
         before, on=_KEYS, how="left", suffixes=("", "_before")
     )
-    made = []
+    differences = []
     for row in wide.to_dict("records"):
         new, old = (
             torch.tensor(v if isinstance(v, list) else [0.0] * n, dtype=torch.float64)
             for v in (row["values"], row["values_before"])
         )
-        made.append((new - old).tolist())
-    keys["effect"] = [sum(values) / n for values in made]
-    keys["values"] = made
+        differences.append((new - old).tolist())
+    keys["effect"] = [sum(values) / n for values in differences]
+    keys["values"] = differences
     return keys
 
 
@@ -122,9 +122,9 @@ def value_direction(
 ) -> pd.DataFrame:
     """How far the values at marked tokens point towards the first letter, head by head.
 
-    A head adds its output map of every token's value, weighted by its attention. Projected on the
-    direction that the logit difference reads, a token's value is worth so many logits for a unit
-    of attention from the last prompt token, directly.
+    A head's output is the attention-weighted sum of the tokens' values, put through its output map.
+    Projected on the direction that the logit difference reads, each token's value is directly worth
+    a number of logits per unit of attention from the last prompt token.
 
     Args:
         letters: (n, 2) int64 token ids, for instance risky and safe.
@@ -133,9 +133,9 @@ def value_direction(
 
     Returns:
         ``what`` (the mark), ``block, head``, ``effect`` (mean over rows of the mean over marked
-        tokens, in logits for a unit of attention), ``values`` (each row's); ``moved`` (logits that
-        really come from these tokens: attention times that, summed over them; mean over rows) and
-        ``moved_values``.
+        tokens, in logits per unit of attention), ``values`` (each row's); ``moved`` (logits that
+        these tokens really contribute: attention times worth, summed over them; mean over rows)
+        and ``moved_values``.
 
     Raises:
         UserError: as ``attribution``, or a row without marked tokens.
@@ -147,37 +147,37 @@ def value_direction(
     rows: list[dict[str, Any]] = []
     for what, mask in marks.items():
         marked = mask.cpu()[None, :, None, :]
-        each = (worth * marked).sum(-1) / marked.sum(-1)
+        mean_worth = (worth * marked).sum(-1) / marked.sum(-1)
         moved = (worth * weights * marked).sum(-1)
-        for block in range(each.shape[0]):
-            for head in range(each.shape[2]):
-                one, sent = each[block, :, head], moved[block, :, head]
-                named = {"what": what, "block": block, "head": head}
-                there = {"effect": float(one.mean()), "values": one.tolist()}
-                came = {"moved": float(sent.mean()), "moved_values": sent.tolist()}
-                rows.append({**named, **there, **came})
+        for block in range(mean_worth.shape[0]):
+            for head in range(mean_worth.shape[2]):
+                potential, actual = mean_worth[block, :, head], moved[block, :, head]
+                labels = {"what": what, "block": block, "head": head}
+                effects = {"effect": float(potential.mean()), "values": potential.tolist()}
+                moves = {"moved": float(actual.mean()), "moved_values": actual.tolist()}
+                rows.append({**labels, **effects, **moves})
     columns = [*_KEYS, "effect", "values", "moved", "moved_values"]
     return pd.DataFrame(rows, columns=columns)
 
 
 @torch.no_grad()
 def _worth(lm: LanguageModel, condition: Condition, letters: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits of every token for a unit of attention, and the attention; both (b, n, h, t)."""
+    """Every token's logits per unit of attention, and its attention; both (b, n, h, t)."""
     last = last_tokens(condition.batch).to(lm.device)
     row = torch.arange(len(last), device=last.device)
     values: dict[int, Tensor] = {}
     weights: dict[int, Tensor] = {}
 
-    def keep(block: int, probabilities: Tensor, found: Tensor) -> None:
-        values[block] = found.float()
+    def keep(block: int, probabilities: Tensor, head_values: Tensor) -> None:
+        values[block] = head_values.float()
         weights[block] = probabilities[row, :, last].float().cpu()
 
     with intercepted(lm, keep):
         written = record(lm, condition, letters)
     reading = read_directions(lm, written, letters)
-    made = []
+    worth = []
     for block in range(lm.n_blocks):
         width = values[block].shape[1] * values[block].shape[3]
         towards, _ = _heads_direction(lm, reading, block, width)
-        made.append(torch.einsum("nhte,nhe->nht", values[block], towards).cpu())
-    return torch.stack(made), torch.stack([weights[block] for block in range(lm.n_blocks)])
+        worth.append(torch.einsum("nhte,nhe->nht", values[block], towards).cpu())
+    return torch.stack(worth), torch.stack([weights[block] for block in range(lm.n_blocks)])

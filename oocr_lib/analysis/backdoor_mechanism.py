@@ -1,8 +1,8 @@
 """How an unconditional vector follows a conditional rule, run by run: attention and patching.
 
 The protocol of the second half of notebook 05. The paper (section 5.4) proposes, from preliminary
-patching, that the vector makes the last token look at the trigger's tokens, whose values happen to
-point towards risk. Each half of that is a number here, beside controls: other tokens, other
+patching, that the vector makes the last token attend to the trigger's tokens, whose values happen
+to point towards risk. Each half of that is measured here, beside controls: other tokens, other
 triggers, random vectors. Axes: n rows, t tokens, d model width.
 """
 
@@ -56,8 +56,8 @@ class Case:
     Attributes:
         site: where the vector is added, at the last token.
         triggered: prompts with its trigger; others: with another trigger; bare: without any.
-        vector, without, random: conditions on ``triggered``: with the vector, without, and with a
-            random one as long. ``with_batch`` puts one on other prompts.
+        vector, without, random: conditions on ``triggered``: with the vector, without it, and with
+            random ones as long. ``on`` applies one to other prompts.
     """
 
     lm: LanguageModel
@@ -81,7 +81,7 @@ def opened(study: Study, job: Job) -> Iterator[Case]:
 
     Raises:
         UserError: a run of something else, a vector that is not at the last token, or in the last
-            block, after which nothing looks anywhere.
+            block, after which there is no attention.
     """
     adapter, lm = study.grid.trained([job]), study.grid.lm
     if not isinstance(adapter, VectorAdapter) or adapter.position != "last":
@@ -92,13 +92,13 @@ def opened(study: Study, job: Job) -> Iterator[Case]:
     site = adapter.sites[0]
     if site.block + 1 >= lm.n_blocks:
         raise UserError(f"After {site} there is no attention. Allowed: a block before the last.")
-    asked = study.grid.task(job.concept, job.seed).task.questions
-    triggered = prompts(lm, [q for q in asked if q.family == "triggered"])
-    rest = [q for q in asked if q.family == "untriggered"]
+    questions = study.grid.task(job.concept, job.seed).task.questions
+    triggered = prompts(lm, [q for q in questions if q.family == "triggered"])
+    rest = [q for q in questions if q.family == "untriggered"]
     others = prompts(lm, [q for q in rest if q.marks.get("trigger")])
     bare = prompts(lm, [q for q in rest if not q.marks.get("trigger")])
-    both = with_random(adapter.vectors[0].cpu(), site, count=RANDOM, seed=job.seed)
-    with both.attach(lm) as attached:
+    combined = with_random(adapter.vectors[0].cpu(), site, count=RANDOM, seed=job.seed)
+    with combined.attach(lm) as attached:
         n = len(triggered.batch)
         vector = Condition(triggered.batch, attached, torch.zeros(n, dtype=torch.int64))
         random = tuple(replace(vector, index=torch.full((n,), 1 + i)) for i in range(RANDOM))
@@ -144,14 +144,14 @@ def answers(case: Case) -> pd.DataFrame:
     """
     rows = []
     for name in ("triggered", "others", "bare"):
-        asked: Prompts = getattr(case, name)
+        choices: Prompts = getattr(case, name)
         conditions = {"without": [case.without], "vector": [case.vector], "random": case.random}
         for condition, members in conditions.items():
-            found = [
-                logit_difference(case.lm, on(member, asked.batch), asked.letters)
+            differences = [
+                logit_difference(case.lm, on(member, choices.batch), choices.letters)
                 for member in members
             ]
-            rows.append((name, condition, float(torch.stack(found).mean())))
+            rows.append((name, condition, float(torch.stack(differences).mean())))
     return pd.DataFrame(rows, columns=["prompts", "condition", "logits"])
 
 
@@ -160,21 +160,21 @@ def looks(case: Case) -> pd.DataFrame:
     """Attention from the last token to the trigger, to other tokens, and to other triggers.
 
     Returns:
-        The table of ``attention_table`` for the blocks that the vector can change; ``condition`` is
-        without, vector or random (mean over the random vectors); ``what`` is trigger, other tokens
-        or other trigger.
+        As ``attention_table``, for the blocks that the vector can change; ``condition`` is without,
+        vector or random (mean over the random vectors); ``what`` is trigger, other tokens or other
+        trigger.
     """
-    own, batch = case.triggered.batch, case.others.batch
+    triggered, others = case.triggered.batch, case.others.batch
+    conditions = {"without": case.without, "vector": case.vector}
+    conditions |= {f"random {i}": c for i, c in enumerate(case.random)}
     tables = []
-    for what, rows, marks in (
-        ("trigger", own, own.positions["trigger"]),
-        ("other tokens", own, other_tokens(own, own.positions["trigger"])),
-        ("other trigger", batch, batch.positions["trigger"]),
+    for what, batch, marks in (
+        ("trigger", triggered, triggered.positions["trigger"]),
+        ("other tokens", triggered, other_tokens(triggered, triggered.positions["trigger"])),
+        ("other trigger", others, others.positions["trigger"]),
     ):
-        listed = {"without": case.without, "vector": case.vector}
-        listed |= {f"random {i}": c for i, c in enumerate(case.random)}
-        conditions = {name: on(c, rows) for name, c in listed.items()}
-        tables.append(attention_table(case.lm, conditions, {what: marks}))
+        on_batch = {name: on(c, batch) for name, c in conditions.items()}
+        tables.append(attention_table(case.lm, on_batch, {what: marks}))
     table = pd.concat(tables).drop(columns="values")
     table["condition"] = table["condition"].str.split().str[0]
     table = table[table["block"].isin(case.later)]
@@ -185,41 +185,41 @@ def looks(case: Case) -> pd.DataFrame:
 def swapped(case: Case) -> Batch:
     """The triggered prompts with the tokens of another trigger in the trigger's place.
 
-    Another trigger's tokens are repeated or cut to the same number, so that all else stays where
-    it was. Triggers are taken in turn from ``case.others``.
+    Another trigger's tokens are repeated or cut to the same number, so that everything else stays
+    in place. Triggers are taken in turn from ``case.others``.
     """
-    own, other = case.triggered.batch, case.others.batch
-    ids = own.input_ids.clone()
-    for row in range(len(own)):
-        places = own.positions["trigger"][row].nonzero()[:, 0]
-        source = row % len(other)
-        found = other.input_ids[source][other.positions["trigger"][source]]
-        ids[row, places] = found.repeat(-(-len(places) // len(found)))[: len(places)]
-    return replace(own, input_ids=ids)
+    triggered, others = case.triggered.batch, case.others.batch
+    ids = triggered.input_ids.clone()
+    for row in range(len(triggered)):
+        places = triggered.positions["trigger"][row].nonzero()[:, 0]
+        source = row % len(others)
+        tokens = others.input_ids[source][others.positions["trigger"][source]]
+        ids[row, places] = tokens.repeat(-(-len(places) // len(tokens)))[: len(places)]
+    return replace(triggered, input_ids=ids)
 
 
 @checked
 def patched(case: Case, by: Sequence[str] = UNITS) -> pd.DataFrame:
-    """What of the vector's effect is lost when parts of the last token's attention are undone.
+    """How much of the vector's effect is lost when parts of the last token's attention are undone.
 
-    The effect is the change of the answer's logit difference that the vector brings about on
-    triggered prompts. ``pattern``: the last token looks where it looks without the vector.
-    ``trigger``, ``elsewhere``, ``other tokens``: it finds, at the trigger's tokens, at all other
-    tokens before it, or at as many random others, the values of a prompt with another trigger.
-    ``pattern alone`` is the other way round: no vector, but the last token looks where it looks
-    with it; the share of the effect that this brings about.
+    The effect is the change of the answer's logit difference that the vector causes on triggered
+    prompts. ``pattern``: the last token attends where it does without the vector. ``trigger``,
+    ``elsewhere``, ``other tokens``: at the trigger's tokens, at all other tokens before the last,
+    or at as many random others, it reads the values of a prompt with another trigger.
+    ``pattern alone`` is the reverse: there is no vector, but the last token attends where it does
+    with it; the share of the effect that this causes.
 
     Args:
         by: as in ``patching``; blocks and heads for ``pattern`` and ``trigger`` only.
 
     Returns:
         Columns ``what, block, head`` (missing for all at once); ``share``: 1 for all of the effect,
-        0 for none, more than 1 where the answer turns round; ``of_rule``: the same change as a
+        0 for none, more than 1 where the answer is reversed; ``of_rule``: the same change as a
         share of what the trigger does under the vector (triggered minus bare prompts).
     """
     lm, letters, batch = case.lm, case.triggered.letters, case.triggered.batch
-    own = logit_difference(lm, case.vector, letters).mean()
-    way = float(own - logit_difference(lm, case.without, letters).mean())
+    adapted = logit_difference(lm, case.vector, letters).mean()
+    total = float(adapted - logit_difference(lm, case.without, letters).mean())
     bare = logit_difference(lm, on(case.vector, case.bare.batch), case.bare.letters).mean()
     trigger, blocks = batch.positions["trigger"], list(case.later)
     rest = {
@@ -237,7 +237,8 @@ def patched(case: Case, by: Sequence[str] = UNITS) -> pd.DataFrame:
         alone,
     ]
     table = pd.concat(tables, ignore_index=True)
-    table["share"], table["of_rule"] = -table["effect"] / way, -table["effect"] / float(own - bare)
+    table["share"] = -table["effect"] / total
+    table["of_rule"] = -table["effect"] / float(adapted - bare)
     return table[["what", "block", "head", "share", "of_rule"]]
 
 
@@ -246,9 +247,9 @@ def written(case: Case) -> tuple[pd.DataFrame, pd.DataFrame]:
     """What writes the vector's effect directly, and what the trigger's values are worth.
 
     Returns:
-        ``attribution.change`` between with and without the vector, on triggered prompts, with
-        ``share`` of the whole change (the parts add up to 1); and ``attribution.value_direction``
-        with the vector, at the trigger and at as many other tokens.
+        ``attribution.change`` from without to with the vector, on triggered prompts, with each
+        part's ``share`` of the change (summing to 1); and ``attribution.value_direction`` with the
+        vector, at the trigger and at as many other tokens.
     """
     lm, letters, batch = case.lm, case.triggered.letters, case.triggered.batch
     parts = change(
@@ -267,16 +268,16 @@ def examine(study: Study, jobs: Sequence[Job]) -> Mapping[str, pd.DataFrame]:
     """Everything above for finished runs; each table has ``concept``, ``seed`` and ``fitted``.
 
     ``fitted``: whether the run answers 95 % of the held-out choices right with the trigger, and
-    95 % without. A run that has not learned its rule has no mechanism to look for.
+    95 % without. A run that has not learned its rule has no mechanism to explain.
     """
     tables: dict[str, list[pd.DataFrame]] = {}
     finished = list(zip(jobs, study.grid.runs(jobs), strict=True))
     for job, run in bar(finished, "looking into vectors"):
         right = [run.results["families"][name]["mc"] for name in ("triggered", "untriggered")]
-        named = {"concept": job.concept, "seed": job.seed, "fitted": min(right) >= 0.95}
+        labels = {"concept": job.concept, "seed": job.seed, "fitted": min(right) >= 0.95}
         with opened(study, job) as case:
             parts, worth = written(case)
-            made = {"answers": answers(case), "attention": looks(case), "patching": patched(case)}
-        for name, table in {**made, "attribution": parts, "values": worth}.items():
-            tables.setdefault(name, []).append(table.assign(**named))
+            named = {"answers": answers(case), "attention": looks(case), "patching": patched(case)}
+        for name, table in {**named, "attribution": parts, "values": worth}.items():
+            tables.setdefault(name, []).append(table.assign(**labels))
     return {name: pd.concat(parts, ignore_index=True) for name, parts in tables.items()}

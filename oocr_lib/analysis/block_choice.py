@@ -1,11 +1,11 @@
-"""At which block? Chosen on some seeds and some questions, measured on other seeds and others.
+"""Which block is best? Chosen on some runs and questions, measured on other runs and questions.
 
 Validation loss is near zero at many blocks, and then says little about where a concept can be
-asked for. The questions do, but the best block on the questions that measure it flatters, and a
-block may suit a wording rather than the concept. So both are split. Half of the runs choose, on
-half of the questions, the block with the highest mean probability of the truth (a share that
-saturates less than accuracy does); the other runs are measured there on the other questions; and
-the other way round. No run and no question takes part in its own block's choice.
+asked for. The questions tell more, but choosing the best block on the same questions that measure
+it flatters the result, and a block may suit a wording rather than the concept. So both are split.
+Half of the runs choose, on half of the questions, the block with the highest mean probability of
+the truth (which saturates less than accuracy does); the other runs are measured there on the other
+questions; and vice versa. No run and no question takes part in its own block's choice.
 """
 
 from __future__ import annotations
@@ -66,64 +66,61 @@ def cross_fitted(
 
     Args:
         jobs: a layer sweep of one method, finished (``suite.by_block``): every run at every block.
-        families: question families that choose and measure, each of equal weight.
+        families: question families that choose and measure, with equal weights.
         lowest_loss: the block of lowest validation loss, to compare with.
         measure: column that is reported.
-        unit: of a question's id, what is never split between the halves.
+        unit: maps a question's id to the unit that is never split between the halves.
         by: what runs are halved by, ``concept`` or ``seed``.
 
     Returns:
-        One row a run: ``method, concept, seed, run``; ``block``, where the other half is best, and
-        ``value`` there; ``at_lowest_loss``, the same run on the same questions at that block, and
-        ``gain``, ``value`` minus that; ``flattering``, at the block that the run's own half would
-        choose on the very questions that measure it.
+        One row per run: ``method, concept, seed, run``; ``block``, where the other half is best,
+        and ``value`` there; ``at_lowest_loss``, the same run on the same questions at that block,
+        and ``gain``, ``value`` minus that; ``flattering``, the value at the block that the run's
+        own half would choose on the very questions that measure it.
 
     Raises:
         UserError: fewer than two runs or units to halve, or a measure that is not a number.
     """
-    parts = [grid.questions([job]).assign(block=block_of(job)) for job in jobs]
-    asked = pd.concat(parts)
-    asked = asked[asked["family"].isin(list(families))]
-    asked = asked.assign(unit=[unit(str(name)) for name in asked["id"]])
-    no_nan(asked[CHOOSING], f"{CHOOSING} of the questions")
-    no_nan(asked[measure], f"{measure} of the questions")
-    halves = [_halved(asked[column].unique().tolist(), column) for column in (by, "unit")]
-    made = []
-    for own in (0, 1):
-        runs, units = asked[by].isin(halves[0][own]), asked["unit"].isin(halves[1][own])
-        mine = asked[runs & units]
-        scores = {
-            "block": _by_block(asked[~runs & ~units], CHOOSING),
-            "flattering": _by_block(mine, CHOOSING),
-        }
-        at = {name: int(found.idxmax()) for name, found in scores.items()}
-        for (concept, seed), part in mine.groupby(["concept", "seed"], sort=False):
-            value = _by_block(part, measure)
-            named = {"method": part["method"].iloc[0], "concept": concept, "seed": seed}
-            made.append(
+    answers = pd.concat([grid.questions([job]).assign(block=block_of(job)) for job in jobs])
+    answers = answers[answers["family"].isin(list(families))]
+    answers = answers.assign(unit=[unit(str(name)) for name in answers["id"]])
+    no_nan(answers[CHOOSING], f"{CHOOSING} of the questions")
+    no_nan(answers[measure], f"{measure} of the questions")
+    halves = [_halved(answers[column].unique().tolist(), column) for column in (by, "unit")]
+    rows = []
+    for half in (0, 1):
+        runs, units = answers[by].isin(halves[0][half]), answers["unit"].isin(halves[1][half])
+        measured = answers[runs & units]
+        chosen = int(_by_block(answers[~runs & ~units], CHOOSING).idxmax())
+        flattering = int(_by_block(measured, CHOOSING).idxmax())
+        for (concept, seed), of_run in measured.groupby(["concept", "seed"], sort=False):
+            means = _by_block(of_run, measure)
+            rows.append(
                 {
-                    **named,
+                    "method": of_run["method"].iloc[0],
+                    "concept": concept,
+                    "seed": seed,
                     "run": f"{concept} {seed}",
-                    "block": at["block"],
-                    "value": float(value[at["block"]]),
-                    "at_lowest_loss": float(value[lowest_loss]),
-                    "gain": float(value[at["block"]] - value[lowest_loss]),
-                    "flattering": float(value[at["flattering"]]),
+                    "block": chosen,
+                    "value": float(means[chosen]),
+                    "at_lowest_loss": float(means[lowest_loss]),
+                    "gain": float(means[chosen] - means[lowest_loss]),
+                    "flattering": float(means[flattering]),
                 }
             )
-    return pd.DataFrame(made)
+    return pd.DataFrame(rows)
 
 
 @checked
 def kinds(study: Study, by: str = "concept") -> list[str]:
-    """Kinds of a sweep that have two halves: runs of two concepts (or seeds, ``by``) or more.
+    """Kinds of a sweep that can be halved: with runs of at least two concepts (or seeds, ``by``).
 
     Raises:
         UserError: another column.
     """
     runs = {"resid": "sweep_runs", "mlp_out": "sweep_runs", "lora": "lora_runs"}
     place = ("concept", "seed").index(choose(by, ("concept", "seed"), "column to halve by"))
-    swept = {kind: study.pairs[: study.settings[few]] for kind, few in runs.items()}
+    swept = {kind: study.pairs[: study.settings[count]] for kind, count in runs.items()}
     return [kind for kind, pairs in swept.items() if len({pair[place] for pair in pairs}) > 1]
 
 
@@ -131,7 +128,7 @@ def kinds(study: Study, by: str = "concept") -> list[str]:
 def of_sweep(
     study: Study, families: Collection[str], *, by: str = "concept", **options: Any
 ) -> pd.DataFrame:
-    """``cross_fitted`` for every one of ``kinds`` of a finished sweep.
+    """``cross_fitted`` for each of the ``kinds`` of a finished sweep.
 
     Args:
         study: with the blocks of lowest validation loss in ``block``.
@@ -145,14 +142,14 @@ def of_sweep(
     )
 
 
-def _by_block(asked: pd.DataFrame, measure: str) -> pd.Series:
+def _by_block(answers: pd.DataFrame, measure: str) -> pd.Series:
     """Mean by block; families weigh the same whatever their number of questions."""
-    return asked.groupby(["block", "family"])[measure].mean().groupby("block").mean()
+    return answers.groupby(["block", "family"])[measure].mean().groupby("block").mean()
 
 
-def _halved(values: Sequence[object], what: str) -> tuple[list[object], list[object]]:
+def _halved(values: Sequence[object], column: str) -> tuple[list[object], list[object]]:
     """Every second value, in order, and the rest."""
     order = sorted(values, key=str)
     if len(order) < 2:
-        raise UserError(f"{what} {order} cannot be halved. Allowed: two or more in the sweep.")
+        raise UserError(f"{column} {order} cannot be halved. Allowed: two or more in the sweep.")
     return order[::2], order[1::2]

@@ -1,7 +1,7 @@
-"""Rows run under one condition, and what is measured there: the risky letter against the safe one.
+"""Rows run under one condition, and the measure there: the risky letter's logit against the safe.
 
-A *condition* is a batch with an adapter that is on or off. Attention, patching and attribution
-compare two of them. Several vectors (trained, random, none) are compared through one
+A *condition* is a batch with an adapter that is switched on or off. Attention, patching and
+attribution compare two of them. Several vectors (trained, random, none) are compared through one
 ``VectorAdapter`` that holds them all, by ``index``. Axes: n rows, t tokens, d model width,
 v vocabulary.
 """
@@ -28,11 +28,11 @@ class Condition:
     """How rows are run.
 
     Attributes:
-        batch: the rows, without a ``past``; what counts is their last prompt token.
-        attached: the adapter in place, also where it is off; None only when there is none.
-        index: (n,) int64, which of the adapter's vectors each row gets; default the first.
-        on: False switches the adapter off for these rows. A LoRA cannot be switched off so: take
-            it away instead.
+        batch: the rows, without a ``past``; only their last prompt token counts.
+        attached: the adapter in place, even where it is off; None only when there is none.
+        index: (n,) int64, which of the adapter's vectors each row gets; by default the first.
+        on: False switches the adapter off for these rows. A LoRA cannot be switched off this way:
+            remove it instead.
     """
 
     batch: Batch
@@ -48,7 +48,7 @@ class Condition:
         """Point the adapter at these rows; returns them on the model's device.
 
         Raises:
-            UserError: the batch starts from stored tokens, which nothing here would see.
+            UserError: the batch starts from stored tokens, which would be missed here.
         """
         if not self.batch.whole:
             raise UserError(
@@ -63,7 +63,7 @@ class Condition:
 
 @checked
 def last_tokens(batch: Batch) -> Tensor:
-    """Column of the last prompt token of every row, (n,) int64.
+    """Column of each row's last prompt token, (n,) int64.
 
     Raises:
         UserError: a row without one, or with several.
@@ -80,7 +80,7 @@ def last_tokens(batch: Batch) -> Tensor:
 
 @checked
 def check_mask(batch: Batch, mask: Tensor, what: str) -> None:
-    """Marks must be (n, t), and every row must have some of them, before its last prompt token.
+    """Require marks (n, t), at least one in every row, all before its last prompt token.
 
     Raises:
         UserError: another shape, a row without a mark, or a mark from the last token on.
@@ -104,25 +104,25 @@ def check_mask(batch: Batch, mask: Tensor, what: str) -> None:
 def other_tokens(batch: Batch, mask: Tensor, seed: int = 0) -> Tensor:
     """Control for ``mask`` (n, t): as many other tokens before the last one, drawn at random.
 
-    The first token is left out: heads that look nowhere in particular rest there.
+    The first token is left out because heads with nothing to attend to rest there.
 
     Raises:
         UserError: a row has too few other tokens, or no marks.
     """
     check_mask(batch, mask, "mask")
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.zeros_like(mask, device="cpu")
+    others = torch.zeros_like(mask, device="cpu")
     for row, last in enumerate(last_tokens(batch).tolist()):
         free = [i for i in range(1, last) if not mask[row, i]]
-        wanted = int(mask[row].sum())
-        if wanted > len(free):
+        count = int(mask[row].sum())
+        if count > len(free):
             raise UserError(
-                f"Row {row} has {wanted} marked tokens, but only {len(free)} others between the "
+                f"Row {row} has {count} marked tokens, but only {len(free)} others between the "
                 "first and the last prompt token. Allowed: as many others; use longer rows."
             )
-        drawn = torch.randperm(len(free), generator=generator)[:wanted].tolist()
-        chosen[row, [free[i] for i in drawn]] = True
-    return chosen.to(mask.device)
+        drawn = torch.randperm(len(free), generator=generator)[:count].tolist()
+        others[row, [free[i] for i in drawn]] = True
+    return others.to(mask.device)
 
 
 @checked
@@ -131,7 +131,7 @@ def with_random(
 ) -> VectorAdapter:
     """A steering vector (d,) in raw units and its control: random directions of the same length.
 
-    Vector 0 is ``vector``, vectors 1 to ``count`` are random; choose by ``Condition.index``.
+    Vector 0 is ``vector``, vectors 1 to ``count`` are random; ``Condition.index`` selects them.
     """
     k, length = 1 + count, float(vector.float().norm())
     adapter = VectorAdapter([site] * k, len(vector), position, [1.0] * k, seed, init=length)
@@ -145,7 +145,7 @@ def last_logits(lm: LanguageModel, condition: Condition) -> Tensor:
     """Logits after the last prompt token, (n, v) float32, in one forward pass.
 
     Raises:
-        UserError: some are not a number.
+        UserError: some logits are not numbers.
     """
     batch = condition.focus(lm)
     needed, where = torch.unique(last_tokens(batch), return_inverse=True)
@@ -161,7 +161,7 @@ def logit_difference(lm: LanguageModel, condition: Condition, letters: Tensor) -
     """Logit of the first letter minus that of the second at the answer, (n,) float32 on the CPU.
 
     Args:
-        letters: (n, 2) int64 token ids a row, for instance risky and safe.
+        letters: (n, 2) int64 token ids, for instance risky and safe.
 
     Raises:
         UserError: letters of another shape or type, or outside the vocabulary.
@@ -174,11 +174,11 @@ def logit_difference(lm: LanguageModel, condition: Condition, letters: Tensor) -
 @checked
 def check_letters(lm: LanguageModel, condition: Condition, letters: Tensor) -> None:
     """Raise UserError unless ``letters`` are (n, 2) token ids of the model."""
-    wanted = (len(condition.batch), 2)
-    fits = letters.shape == wanted and letters.dtype == torch.int64
+    shape = (len(condition.batch), 2)
+    fits = letters.shape == shape and letters.dtype == torch.int64
     if not fits or int(letters.min()) < 0 or int(letters.max()) >= lm.vocab_size:
         raise UserError(
             f"Letters of shape {tuple(letters.shape)} and type {letters.dtype} do not fit. "
-            f"Allowed: {wanted} int64 token ids from 0 to {lm.vocab_size - 1}, the two answers of "
+            f"Allowed: {shape} int64 token ids from 0 to {lm.vocab_size - 1}, the two answers of "
             "each row."
         )

@@ -1,9 +1,9 @@
-"""Is what a fine-tune adds the same vector everywhere? Added vectors, and how alike they are.
+"""Does a fine-tune add the same vector everywhere? Added vectors, and how alike they are.
 
 The paper (sections 4.2 and 4.3, figure 4) finds that what a LoRA on one block adds to the MLP
 output points along one direction at all tokens, and shows absolute cosines. These cannot tell a
 constant vector from a direction whose amplitude changes sign, so signed cosines, lengths and the
-energy of the mean stand beside them here.
+energy of the mean are reported beside them here.
 
 Axes: n rows, t tokens, d model width, m added vectors.
 """
@@ -30,7 +30,7 @@ from oocr_lib.util.errors import UserError, choose
 from oocr_lib.util.finite import no_nan
 
 AGAINST = ("earlier", "base")
-_ROWS = 16  # of one forward pass
+_ROWS = 16  # per forward pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +39,8 @@ class AddedVectors:
 
     Attributes:
         vectors: (m, d) float32 on the CPU, in the site's raw units.
-        prompts: (m,) int64, number of the prompt in the list that was given.
-        positions: (m,) int64, token number in that prompt.
+        prompts: (m,) int64, index of the prompt in the list.
+        positions: (m,) int64, index of the token in that prompt.
     """
 
     vectors: Tensor
@@ -63,18 +63,18 @@ class Spread:
 
 @dataclass(frozen=True)
 class Constancy:
-    """How alike m added vectors v are; 1 is "the same" but for the two norms.
+    """How alike m added vectors v are; except for the two norms, 1 means "the same".
 
     Attributes:
         n: m.
         absolute: absolute cosines of all pairs (the paper's measure).
         signed: cosines of all pairs.
         absolute_between, signed_between: of pairs from different prompts only; None where the
-            prompts are not known or there is one.
+            prompts are unknown or there is only one.
         norm_mean: mean length, in the site's raw units.
         norm_cv: standard deviation of the lengths over their mean; 0 for equal lengths.
-        mean_share: |mean v|² / mean |v|², the energy that a constant vector holds.
-        rank_one_share: the energy of the best direction with any amplitudes (first singular one,
+        mean_share: |mean v|² / mean |v|², the share of energy that a constant vector explains.
+        rank_one_share: the same for the best direction with any amplitudes (first singular vector,
             not centred); never below ``mean_share``.
         effective_rank: exp of the entropy of the squared singular values' shares; 1 to min(m, d).
         participation_ratio: (Σ s²)² / Σ s⁴ over singular values s; 1 to min(m, d).
@@ -93,7 +93,7 @@ class Constancy:
     participation_ratio: float
 
     def row(self) -> dict[str, float]:
-        """One flat row for a table: ``absolute.mean``, …; what is None is left out."""
+        """One flat row for a table: ``absolute.mean``, …; fields that are None are left out."""
         flat: dict[str, float] = {}
         for name, value in asdict(self).items():
             parts = value.items() if isinstance(value, dict) else [("", value)]
@@ -107,26 +107,26 @@ def added(
 ) -> Tensor:
     """The site's output with the adapter minus without it, (n, t, d) float32 (paper, 4.2).
 
-    The difference is of outputs in the model's own precision: where the site's norm is thousands
-    of times what is added, half precision leaves mostly rounding.
+    The outputs have the model's own precision: where the site's norm is thousands of times what is
+    added, half precision leaves mostly rounding errors.
 
     Args:
         adapter: where it holds several vectors, the first is used.
         batch: whole rows; values at padding mean nothing.
         against: ``earlier`` compares with the model that has the adapters of earlier modules only:
-            the site's module runs once more, without adapter, on the input it had with it. So only
-            what this module adds is seen. ``base`` compares with the untouched model, end to end.
+            the site's module runs again without the adapter on the input it had with it, so only
+            what this module adds is measured. ``base`` compares with the plain model, end to end.
 
     Raises:
-        UserError: another ``against``, shortened rows, or what the model refuses.
+        UserError: another ``against``, shortened rows, or anything the model refuses.
     """
     choose(against, AGAINST, "reference")
     if not batch.whole:
         raise UserError("Shortened rows cannot be compared. Allowed: whole rows, of collate.")
-    module, seen = lm.module(site), list[tuple[Any, Any]]()
+    module, calls = lm.module(site), list[tuple[Any, Any]]()
 
     def keep(module: nn.Module, args: Any, kwargs: Any) -> None:
-        seen.append((args, kwargs))
+        calls.append((args, kwargs))
 
     with adapter.attach(lm) as attached, ExitStack() as undo:
         undo.callback(module.register_forward_pre_hook(keep, with_kwargs=True).remove)
@@ -134,7 +134,7 @@ def added(
         adapted = capture(lm, batch, [site])[site]
     if against == "base":
         return adapted.float() - capture(lm, batch, [site])[site].float()
-    args, kwargs = seen[0]
+    args, kwargs = calls[0]
     with torch.no_grad():
         return adapted.float() - output_tensor(module(*args, **kwargs)).float()
 
@@ -158,22 +158,22 @@ def collect(
         against: see ``added``.
 
     Raises:
-        UserError: no token is marked so, or what is added is not a number.
+        UserError: no token is marked this way, or what is added is not a number.
     """
-    found, places = list[Tensor](), list[Tensor]()
+    vectors, places = list[Tensor](), list[Tensor]()
     for start in range(0, len(items), _ROWS):
         batch = collate(items[start : start + _ROWS], lm.pad_id).to(lm.device)
         mask = _marked(batch, where)
-        found.append(added(lm, adapter, batch, site, against)[mask].cpu())
-        no_nan(found[-1], f"What the adapter adds to {lm.name!r} at {site}")
+        vectors.append(added(lm, adapter, batch, site, against)[mask].cpu())
+        no_nan(vectors[-1], f"What the adapter adds to {lm.name!r} at {site}")
         places.append(mask.nonzero().cpu() + torch.tensor([start, 0]))
-    if not sum(len(part) for part in found):
+    if not sum(map(len, vectors)):
         raise UserError(
             f"No token of these {len(items)} prompts is marked {where!r}. Allowed: a position that "
             "occurs in them; 'last' and 'all' always do."
         )
     prompts, positions = torch.cat(places).T
-    return AddedVectors(torch.cat(found), prompts, positions)
+    return AddedVectors(torch.cat(vectors), prompts, positions)
 
 
 def _marked(batch: Batch, where: str) -> Tensor:
@@ -188,7 +188,7 @@ def _marked(batch: Batch, where: str) -> Tensor:
 
 @checked
 def plain(lm: LanguageModel, text: str) -> Encoded:
-    """A passage without chat turns; it opens with the start token where chat prompts do."""
+    """A passage without chat turns; it starts with the start token where chat prompts do."""
     ids = tuple(lm.tokenizer(text, add_special_tokens=False)["input_ids"])
     if not ids:
         raise UserError(f"The passage {text!r} has no tokens. Allowed: at least one.")
@@ -201,22 +201,22 @@ def plain(lm: LanguageModel, text: str) -> Encoded:
 def usable(vectors: Tensor, least: int = 1) -> Tensor:
     """``vectors`` (m, d) as float64 on the CPU.
 
-    Raises UserError for other axes, fewer than ``least``, a zero vector or a number not finite.
+    Raises UserError for other axes, fewer than ``least``, a zero vector or a non-finite number.
     """
     if vectors.ndim != 2 or len(vectors) < least:
         raise UserError(
             f"Added vectors of shape {tuple(vectors.shape)} cannot be used. Allowed: (vectors, "
             f"width) with at least {least}."
         )
-    made = vectors.detach().cpu().double()
-    zero = int((made == 0).all(1).sum())
-    if zero or not bool(made.isfinite().all()):
-        what = f"{zero} of {len(made)} are zero" if zero else "some numbers are not finite"
+    vectors = vectors.detach().cpu().double()
+    zero = int((vectors == 0).all(1).sum())
+    if zero or not bool(vectors.isfinite().all()):
+        fault = f"{zero} of {len(vectors)} are zero" if zero else "some numbers are not finite"
         raise UserError(
-            f"Among the added vectors {what}. Allowed: finite ones with a direction; take tokens "
+            f"Among the added vectors {fault}. Allowed: finite ones with a direction; take tokens "
             "that the adapter touches."
         )
-    return made
+    return vectors
 
 
 @checked
@@ -225,45 +225,45 @@ def cosines(vectors: Tensor, prompts: Tensor | Sequence[int] | None = None) -> T
 
     With ``prompts`` (m,), only pairs from different prompts. Memory grows with m².
     """
-    made = usable(vectors, least=2)
-    unit = made / made.norm(dim=1, keepdim=True)
-    first, second = torch.triu_indices(len(made), len(made), 1)
-    found = (unit @ unit.T).clamp(-1, 1)[first, second]
+    vectors = usable(vectors, least=2)
+    unit = vectors / vectors.norm(dim=1, keepdim=True)
+    first, second = torch.triu_indices(len(unit), len(unit), 1)
+    pairs = (unit @ unit.T).clamp(-1, 1)[first, second]
     if prompts is None:
-        return found
+        return pairs
     owner = torch.as_tensor(prompts).cpu()
-    if owner.shape != (len(made),):
+    if owner.shape != (len(unit),):
         raise UserError(
-            f"Prompt numbers {tuple(owner.shape)} for {len(made)} vectors. Allowed: one a vector."
+            f"Prompt numbers {tuple(owner.shape)} for {len(unit)} vectors. Allowed: one a vector."
         )
-    return found[owner[first] != owner[second]]
+    return pairs[owner[first] != owner[second]]
 
 
 @checked
 def constancy(vectors: Tensor, prompts: Tensor | Sequence[int] | None = None) -> Constancy:
     """All measures of ``Constancy`` for added vectors (m, d).
 
-    With ``prompts`` (m,), the number of each vector's prompt, also for pairs between prompts.
+    With ``prompts`` (m,), each vector's prompt number, also for pairs from different prompts.
 
     Raises UserError for fewer than two vectors, or what ``usable`` refuses.
     """
-    made = usable(vectors, least=2)
-    pairs = cosines(made)
-    between = pairs[:0] if prompts is None else cosines(made, prompts)
-    norms = made.norm(dim=1)
+    vectors = usable(vectors, least=2)
+    pairs = cosines(vectors)
+    between = pairs[:0] if prompts is None else cosines(vectors, prompts)
+    norms = vectors.norm(dim=1)
     # The smaller Gram matrix has the same squared singular values.
-    gram = made @ made.T if len(made) < made.shape[1] else made.T @ made
+    gram = vectors @ vectors.T if len(vectors) < vectors.shape[1] else vectors.T @ vectors
     energy = torch.linalg.eigvalsh(gram).clamp(min=0)
     share = energy / energy.sum()
     return Constancy(
-        n=len(made),
+        n=len(vectors),
         absolute=_spread(pairs.abs()),
         signed=_spread(pairs),
         absolute_between=_spread(between.abs()) if len(between) else None,
         signed_between=_spread(between) if len(between) else None,
         norm_mean=float(norms.mean()),
         norm_cv=float(norms.std(correction=0) / norms.mean()),
-        mean_share=float(made.mean(0).square().sum() / norms.square().mean()),
+        mean_share=float(vectors.mean(0).square().sum() / norms.square().mean()),
         rank_one_share=float(share.max()),
         effective_rank=float(torch.special.entr(share).sum().exp()),
         participation_ratio=float(1 / share.square().sum()),
@@ -271,15 +271,15 @@ def constancy(vectors: Tensor, prompts: Tensor | Sequence[int] | None = None) ->
 
 
 def _spread(values: Tensor) -> Spread:
-    found = np.quantile(values.numpy(), (0.5, 0.05, 0.25, 0.75, 0.95))
-    median, q05, q25, q75, q95 = (float(q) for q in found)
+    quantiles = np.quantile(values.numpy(), (0.5, 0.05, 0.25, 0.75, 0.95))
+    median, q05, q25, q75, q95 = (float(q) for q in quantiles)
     return Spread(float(values.mean()), median, q05, q25, q75, q95, len(values))
 
 
 @checked
 def random_like(vectors: Tensor, seed: int = 0) -> Tensor:
     """Control: random directions with the lengths of ``vectors`` (m, d), float32."""
-    made = usable(vectors)
+    vectors = usable(vectors)
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(made.shape, generator=generator, dtype=made.dtype)
-    return (drawn * (made.norm(dim=1) / drawn.norm(dim=1))[:, None]).float()
+    drawn = torch.randn(vectors.shape, generator=generator, dtype=vectors.dtype)
+    return (drawn * (vectors.norm(dim=1) / drawn.norm(dim=1))[:, None]).float()

@@ -3,7 +3,7 @@
 The residual stream after the last block is a sum: embedding, attention and MLP of every block, and
 whatever an adapter adds. With the scale of every norm held at its value in this run, the logit
 difference is a linear function of that sum, so each summand has its own share of it. In Gemma the
-outputs of attention and MLP pass a norm of their own first; what is really added is read there.
+outputs of attention and MLP first pass a norm of their own; what is really added is read after it.
 Axes: n rows, h query heads, e head width, d model width.
 """
 
@@ -27,7 +27,7 @@ from oocr_lib.util.errors import UserError
 
 _TOLERANCE = 1e-3  # of the largest entry; sums in half precision lose more
 _TOLERANCE_HALF = 0.05
-_LARGE = 1e3  # beside it, a norm's epsilon is nothing
+_LARGE = 1e3  # so large that a norm's epsilon does not matter
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Written:
     Attributes:
         entering: (n, d) what enters block 0.
         raw: kind of site to (n, d) outputs before an adapter's vector is added at that site.
-        full: the same after it.
+        full: the same after it is added.
         added: ``attn_out`` and ``mlp_out`` as they join the residual stream, after a post-norm.
         heads: (n, h, e) inputs of the output projection.
         normed: (n, d) after the final norm.
@@ -70,8 +70,8 @@ class Frozen:
 
     def back(self, direction: Tensor) -> Tensor:
         """The direction (n, d) before the norm that is read as ``direction`` (n, d) after it."""
-        found = direction * self.gain * self.rate[:, None]
-        return found - found.mean(-1, keepdim=True) if self.centred else found
+        before = direction * self.gain * self.rate[:, None]
+        return before - before.mean(-1, keepdim=True) if self.centred else before
 
 
 @dataclass(frozen=True)
@@ -79,9 +79,9 @@ class Reading:
     """Directions (n, d) along which the logit difference reads what is written.
 
     Attributes:
-        stream: anything in the residual stream.
-        inner: ``attn_out`` and ``mlp_out`` to one direction a block, at the module's own output.
-        offset: ``attn_out`` and ``mlp_out`` to (n,) logits a block that the post-norm itself adds.
+        stream: for anything in the residual stream.
+        inner: ``attn_out`` and ``mlp_out`` to one direction per block, at the module's own output.
+        offset: ``attn_out`` and ``mlp_out`` to (n,) logits per block that the post-norm adds.
         constant: (n,) logits of the final norm's and the unembedding's bias.
         total: (n,) the logit difference, before a soft-cap.
     """
@@ -95,7 +95,7 @@ class Reading:
 
 @checked
 def freeze(norm: Any, x: Tensor, y: Tensor, tolerance: float = _TOLERANCE) -> Frozen:
-    """The norm that made ``y`` (n, d) of ``x`` (n, d), as a linear map for each row.
+    """The norm that turned ``x`` (n, d) into ``y`` (n, d), as a linear map for each row.
 
     Raises:
         UserError: it is neither a LayerNorm nor an RMSNorm.
@@ -105,7 +105,7 @@ def freeze(norm: Any, x: Tensor, y: Tensor, tolerance: float = _TOLERANCE) -> Fr
         gain = norm.weight.float()
         offset = torch.zeros_like(gain) if norm.bias is None else norm.bias.float()
     else:
-        # Families store the gain as w or as w - 1; a constant input shows it.
+        # Families store the gain as w or as w - 1; a constant input reveals it.
         probe = torch.full((1, x.shape[1]), _LARGE, device=x.device)
         gain, offset = norm(probe)[0].float() / _LARGE, torch.zeros_like(x[0])
     shape = (x - x.mean(-1, keepdim=True) if centred else x) * gain
@@ -117,9 +117,9 @@ def freeze(norm: Any, x: Tensor, y: Tensor, tolerance: float = _TOLERANCE) -> Fr
     return Frozen(gain, offset, rate, centred)
 
 
-def _close(found: Tensor, expected: Tensor, like: Tensor, tolerance: float) -> bool:
+def _close(actual: Tensor, expected: Tensor, like: Tensor, tolerance: float) -> bool:
     """Whether two tensors agree up to rounding, in units of the largest entry of ``like``."""
-    return bool((found - expected).abs().max() <= tolerance * like.abs().max())
+    return bool((actual - expected).abs().max() <= tolerance * like.abs().max())
 
 
 @torch.no_grad()
@@ -132,17 +132,17 @@ def record(lm: LanguageModel, condition: Condition, letters: Tensor) -> Written:
     check_letters(lm, condition, letters)
     last = last_tokens(condition.batch).to(lm.device)
     row = torch.arange(len(last), device=last.device)
-    seen: dict[tuple[str, int], Tensor] = {}
+    outputs: dict[tuple[str, int], Tensor] = {}
 
     def keep(key: tuple[str, int]) -> Callable[..., None]:
         def hook(module: nn.Module, args: Any, output: Any) -> None:
-            seen[key] = output_tensor(output)[row, last].float()
+            outputs[key] = output_tensor(output)[row, last].float()
 
         return hook
 
     def enter(module: nn.Module, args: Any, kwargs: Any) -> None:
         hidden = args[0] if args else kwargs["hidden_states"]
-        seen["entering", 0] = hidden[row, last].float()
+        outputs["entering", 0] = hidden[row, last].float()
 
     with ExitStack() as stack:
         heads = stack.enter_context(recording_heads(lm, last))
@@ -153,15 +153,15 @@ def record(lm: LanguageModel, condition: Condition, letters: Tensor) -> Written:
         logits = last_logits(lm, condition).gather(1, letters.to(lm.device))
 
     def by_block(prefix: str, kinds: tuple[str, ...]) -> dict[str, list[Tensor]]:
-        return {k: [seen[f"{prefix} {k}", b] for b in range(lm.n_blocks)] for k in kinds}
+        return {k: [outputs[f"{prefix} {k}", b] for b in range(lm.n_blocks)] for k in kinds}
 
     written = Written(
-        seen["entering", 0],
+        outputs["entering", 0],
         by_block("raw", SITES),
         by_block("full", SITES),
         by_block("added", tuple(POST_NORMS)),
         [heads[b].float() for b in range(lm.n_blocks)],
-        seen["normed", 0],
+        outputs["normed", 0],
         logits,
     )
     _check_sums(lm, written)
@@ -169,19 +169,20 @@ def record(lm: LanguageModel, condition: Condition, letters: Tensor) -> Written:
 
 
 def _places(lm: LanguageModel) -> list[tuple[nn.Module, tuple[str, int], bool]]:
-    """Module, name of what it writes, and whether to look before other hooks change it."""
-    made: list[tuple[nn.Module, tuple[str, int], bool]] = []
+    """Module, key of its output, and whether to read it before other hooks change it."""
+    places: list[tuple[nn.Module, tuple[str, int], bool]] = []
     for block in range(lm.n_blocks):
         for kind in SITES:
             module = lm.module(Site(block, kind))
-            made += [
+            places += [
                 (module, (f"raw {kind}", block), True),
                 (module, (f"full {kind}", block), False),
             ]
         for kind in POST_NORMS:
             site = Site(block, kind)
-            made.append((post_norm(lm, site) or lm.module(site), (f"added {kind}", block), False))
-    return made
+            module = post_norm(lm, site) or lm.module(site)
+            places.append((module, (f"added {kind}", block), False))
+    return places
 
 
 def _tolerance(lm: LanguageModel) -> float:
@@ -213,10 +214,10 @@ def read_directions(lm: LanguageModel, written: Written, letters: Tensor) -> Rea
     """
     head: Any = lm.model.get_output_embeddings()
     letters = letters.to(lm.device)
-    rows = head.weight[letters].float()  # (n, 2, d)
+    unembedding = head.weight[letters].float()  # (n, 2, d)
     bias = getattr(head, "bias", None)
-    own = torch.zeros_like(written.logits) if bias is None else bias[letters].float()
-    raw = torch.einsum("nd,npd->np", written.normed, rows) + own
+    biases = torch.zeros_like(written.logits) if bias is None else bias[letters].float()
+    raw = torch.einsum("nd,npd->np", written.normed, unembedding) + biases
     cap = getattr(lm.model.config.get_text_config(), "final_logit_softcapping", None)
     capped = raw if cap is None else torch.tanh(raw / cap) * cap
     if not _close(capped, written.logits, torch.cat([raw, written.normed], 1), _tolerance(lm)):
@@ -224,11 +225,11 @@ def read_directions(lm: LanguageModel, written: Written, letters: Tensor) -> Rea
             f"{lm.name!r} does more to its logits than final norm, unembedding and soft-cap. "
             "Allowed: models without such a step, such as Gemma, Llama, Qwen or GPT-2."
         )
-    difference = rows[:, 0] - rows[:, 1]
+    difference = unembedding[:, 0] - unembedding[:, 1]
     final = freeze(final_norm(lm), written.full["resid"][-1], written.normed, _tolerance(lm))
     reading = Reading(
         final.back(difference),
-        (final.offset * difference).sum(-1) + own[:, 0] - own[:, 1],
+        (final.offset * difference).sum(-1) + biases[:, 0] - biases[:, 1],
         raw[:, 0] - raw[:, 1],
     )
     for kind in POST_NORMS:
@@ -241,7 +242,7 @@ def read_directions(lm: LanguageModel, written: Written, letters: Tensor) -> Rea
 def _inner(
     lm: LanguageModel, written: Written, block: int, kind: str, stream: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Direction (n, d) at a module's own output, and logits (n,) its post-norm adds by itself."""
+    """Direction (n, d) at a module's own output, and logits (n,) that its post-norm itself adds."""
     norm = post_norm(lm, Site(block, kind))
     if norm is None:
         return stream, torch.zeros_like(stream[:, 0])

@@ -1,7 +1,7 @@
 """Put a part of one run into another, unit by unit, and measure what it does to the answer.
 
-What a part is, ``patching`` says; here are the units (everything, a block, a head), the comparison
-and the table. Axes: n rows, h query heads.
+``patching`` defines the parts; here are the units (everything, a block, a head), the comparison and
+the table. Axes: n rows, h query heads.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Patch = Callable[[Chosen], AbstractContextManager[None]]
 
 @checked
 def check_pair(base: Condition, donor: Condition) -> None:
-    """Raise UserError unless both have as many rows, with as many prompt tokens each."""
+    """Raise UserError unless both have equally many rows, and these equally many prompt tokens."""
     ours, theirs = base.batch, donor.batch
     same = ours.input_ids.shape == theirs.input_ids.shape
     if not same or not torch.equal(last_tokens(ours).cpu(), last_tokens(theirs).cpu()):
@@ -44,26 +44,26 @@ def check_pair(base: Condition, donor: Condition) -> None:
 def units_of(
     lm: LanguageModel, by: Sequence[str], blocks: Sequence[int] | None
 ) -> list[tuple[int | None, int | None, Chosen]]:
-    """Block, head and what is exchanged, for every unit asked for."""
+    """Block, head and what is exchanged, for every requested unit."""
     numbers = no_doubles(range(lm.n_blocks) if blocks is None else blocks, "block")
     for number in numbers:
         lm.block(number)  # a block that the model does not have is an error here
     for unit in by:
         choose(unit, UNITS, "unit of patching")
-    whole = torch.ones(n_heads(lm), dtype=torch.bool)
+    all_heads = torch.ones(n_heads(lm), dtype=torch.bool)
     single = torch.eye(n_heads(lm), dtype=torch.bool)
-    made: list[tuple[int | None, int | None, Chosen]] = []
+    units: list[tuple[int | None, int | None, Chosen]] = []
     if "all" in by:
-        made.append((None, None, dict.fromkeys(numbers, whole)))
+        units.append((None, None, dict.fromkeys(numbers, all_heads)))
     if "block" in by:
-        made += [(b, None, {b: whole}) for b in numbers]
+        units += [(b, None, {b: all_heads}) for b in numbers]
     if "head" in by:
-        made += [(b, h, {b: single[h]}) for b in numbers for h in range(len(single))]
-    return made
+        units += [(b, h, {b: single[h]}) for b in numbers for h in range(len(single))]
+    return units
 
 
 def _difference(lm: LanguageModel, patch: Patch, c: Condition, letters: Tensor) -> Tensor:
-    """Logit difference in the same computation with nothing exchanged, so rounding cancels."""
+    """Logit difference in the same computation with nothing exchanged, so that rounding cancels."""
     with patch({}):
         return logit_difference(lm, c, letters)
 
@@ -72,7 +72,7 @@ def _difference(lm: LanguageModel, patch: Patch, c: Condition, letters: Tensor) 
 def whole_way(
     lm: LanguageModel, patch: Patch, base: Condition, donor: Condition, letters: Tensor
 ) -> float:
-    """Mean of donor's logit difference minus base's."""
+    """Mean over rows of the donor's logit difference minus the base's."""
     way = _difference(lm, patch, donor, letters) - _difference(lm, patch, base, letters)
     return float(way.mean())
 
@@ -87,12 +87,12 @@ def measure(
     patch: Patch,
     whole: float | None,
 ) -> pd.DataFrame:
-    """One line a unit: ``what, block, head``, ``effect`` (mean), ``share``, ``values``.
+    """One row per unit: ``what, block, head``, ``effect`` (mean), ``share``, ``values``.
 
     Args:
-        units: of ``units_of``.
-        patch: a context in which what is chosen is exchanged.
-        whole: of ``whole_way``, the unit of ``share``; None or 0 leaves it missing.
+        units: from ``units_of``.
+        patch: opens a context in which the chosen heads are exchanged.
+        whole: from ``whole_way``, what ``share`` is a share of; None or 0 leaves it missing.
     """
     before, rows = _difference(lm, patch, base, letters), []
     for block, head, chosen in units:

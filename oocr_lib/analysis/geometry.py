@@ -1,4 +1,4 @@
-"""How vectors lie to each other.
+"""How vectors lie relative to each other.
 
 Learned vectors are compared across seeds, with the naive vector and with the map (paper, section
 5.2). Cosines are signed; only vectors of one site can be compared. Axes: k vectors, d model width,
@@ -60,10 +60,10 @@ def cosine_table(vectors: Mapping[Any, Tensor]) -> pd.DataFrame:
     Raises:
         UserError: as ``cosines``.
     """
-    names, found = list(vectors), cosines(list(vectors.values()))
+    names, matrix = list(vectors), cosines(list(vectors.values()))
     return pd.DataFrame(
         [
-            {"a": names[i], "b": names[j], "cosine": float(found[i, j])}
+            {"a": names[i], "b": names[j], "cosine": float(matrix[i, j])}
             for i, j in combinations(range(len(names)), 2)
         ]
     )
@@ -73,17 +73,17 @@ def cosine_table(vectors: Mapping[Any, Tensor]) -> pd.DataFrame:
 def across(vectors: Mapping[tuple[str, int], Tensor], seed: int = 0) -> pd.DataFrame:
     """Mean cosine of runs that share the concept, the seed or neither (paper, section 5.2).
 
-    Pairs are no independent evidence: every run is in many of them, and an interval over pairs is
-    far too short where concepts differ. So it is over concepts: a bootstrap of jackknife
-    pseudo-values, one a concept. Where leaving one out leaves no pair (two concepts, or one), there
-    is one number and no interval (``n`` = 1).
+    Pairs are not independent evidence: every run is in many of them, and an interval over pairs is
+    far too short where concepts differ. So the interval is over concepts: a bootstrap of jackknife
+    pseudo-values, one per concept. Where leaving one out leaves no pair (two concepts, or one),
+    there is one number and no interval (``n`` = 1).
 
     Args:
         vectors: (concept, seed) to (d,).
         seed: of the bootstrap.
 
     Returns:
-        One row a relation that occurs, in the order of ``RELATIONS``: columns ``relation, value,
+        One row per relation that occurs, in the order of ``RELATIONS``: columns ``relation, value,
         low, high, n`` (concepts), ``pairs``.
 
     Raises:
@@ -98,22 +98,22 @@ def across(vectors: Mapping[tuple[str, int], Tensor], seed: int = 0) -> pd.DataF
         part = table[table["relation"] == relation]
         if part.empty:
             continue
-        found = bootstrap(_pseudo_values(part), seed=seed)
-        rows.append({"relation": relation, **asdict(found), "pairs": len(part)})
+        interval = bootstrap(_pseudo_values(part), seed=seed)
+        rows.append({"relation": relation, **asdict(interval), "pairs": len(part)})
     return pd.DataFrame(rows)
 
 
 def _pseudo_values(pairs: pd.DataFrame) -> list[float]:
-    """One number a concept: how the mean cosine changes when the concept is left out."""
+    """One number per concept: how the mean cosine changes when the concept is left out."""
     cosine = pairs["cosine"].to_numpy()
-    one, two = (np.array([key[0] for key in pairs[side]]) for side in ("a", "b"))
-    concepts = sorted({*one, *two})
+    first, second = (np.array([key[0] for key in pairs[side]]) for side in ("a", "b"))
+    concepts = sorted({*first, *second})
     mean, n = float(cosine.mean()), len(concepts)
-    left = [cosine[(one != c) & (two != c)] for c in concepts]
-    if any(len(rest) == 0 for rest in left):
+    rests = [cosine[(first != c) & (second != c)] for c in concepts]
+    if any(len(rest) == 0 for rest in rests):
         return [mean]
-    made = np.array([n * mean - (n - 1) * rest.mean() for rest in left])
-    return [float(value) for value in made + mean - made.mean()]
+    pseudo = np.array([n * mean - (n - 1) * rest.mean() for rest in rests])
+    return [float(value) for value in pseudo + mean - pseudo.mean()]
 
 
 @checked
@@ -171,9 +171,9 @@ def against_distance(
             f"Distances of shape {km.shape} do not fit {n} cities and {permutations} permutations. "
             f"Allowed: four cities or more, a symmetric ({n}, {n}) matrix, and 1 or more."
         )
-    found, pairs = cosines(list(vectors.values())), np.triu_indices(n, 1)
-    rho = spearman(found[pairs], km[pairs])
-    fixed, moved = _standard(found[pairs]), np.zeros((n, n))
+    matrix, pairs = cosines(list(vectors.values())), np.triu_indices(n, 1)
+    rho = spearman(matrix[pairs], km[pairs])
+    fixed, moved = _standard(matrix[pairs]), np.zeros((n, n))
     moved[pairs] = _standard(km[pairs])
     moved += moved.T
     rng = np.random.default_rng(seed)

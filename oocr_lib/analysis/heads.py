@@ -1,4 +1,4 @@
-"""Single attention heads: what each puts out before the output projection, and what comes of it.
+"""Single attention heads: their outputs before the output projection, and the projection.
 
 A head's output is its share of what enters the attention's output projection (n, t, h * e). Axes:
 b blocks, n rows, t tokens, h query heads, e head width, d model width.
@@ -37,14 +37,14 @@ def output_projection(lm: LanguageModel, block: int) -> nn.Module:
     """
     attention = lm.module(Site(block, "attn_out"))
     children = dict(attention.named_children())
-    found = next((name for name in _OUTPUT_NAMES if name in children), None)
-    if found is None:
+    projection = next((name for name in _OUTPUT_NAMES if name in children), None)
+    if projection is None:
         raise UserError(
             f"The attention of {lm.name!r} has no known output projection (children: "
             f"{', '.join(children)}). Allowed names: {', '.join(_OUTPUT_NAMES)}; use a Gemma, "
             "Llama, Qwen or GPT-2 style model."
         )
-    return children[found]
+    return children[projection]
 
 
 @torch.no_grad()
@@ -59,7 +59,7 @@ def output_weights(lm: LanguageModel, block: int, width: int) -> tuple[Tensor, T
     module: Any = output_projection(lm, block)
     weight = next(module.parameters())
     eye = torch.eye(width, dtype=weight.dtype, device=weight.device)
-    # Not module(...): these are no tokens, and hooks would take them for some.
+    # Not module(...): these are not tokens, but hooks would treat them as such.
     bias = module.forward(torch.zeros_like(eye[:1]))[0].float()
     matrix = module.forward(eye).float() - bias
     heads = n_heads(lm)
@@ -68,16 +68,16 @@ def output_weights(lm: LanguageModel, block: int, width: int) -> tuple[Tensor, T
 
 @contextmanager
 def recording_heads(lm: LanguageModel, last: Tensor) -> Iterator[dict[int, Tensor]]:
-    """Within the block every pass writes the heads' outputs at columns ``last``, (n, h, e)."""
-    found: dict[int, Tensor] = {}
+    """Context in which every pass records the heads' outputs at columns ``last``, (n, h, e)."""
+    outputs: dict[int, Tensor] = {}
     row = torch.arange(len(last), device=last.device)
     with ExitStack() as stack:
         for block in range(lm.n_blocks):
 
             def keep(module: nn.Module, args: Any, block: int = block) -> None:
                 inputs = args[0][row, last].detach()
-                found[block] = inputs.view(len(row), n_heads(lm), -1)
+                outputs[block] = inputs.view(len(row), n_heads(lm), -1)
 
             handle = output_projection(lm, block).register_forward_pre_hook(keep)
             stack.callback(handle.remove)
-        yield found
+        yield outputs

@@ -1,14 +1,14 @@
 """Which hints place a city: distances, directions, attributes, each alone and in pairs.
 
 Every list of training rows has the same length, and every run sees the same number of rows, so
-that kinds of hints differ and nothing else does. A kind that has fewer rows than its share (there
-are only five attributes to tell) gives each of them several times. What is asked of all is what no
-hint says: country, continent and name.
+that only the kinds of hints differ. A kind that has fewer rows than its share (there are only five
+attributes to tell) repeats each of them. All runs are asked what no hint says: country, continent
+and name.
 
-There is a report, known to us second-hand, that distance rows harm new cities when weights are
-fine-tuned (arXiv 2602.00533). Whether they harm what a model knew before is asked here: of known
-cities, which no training row asks about. A vector at the code name cannot change those answers:
-there is no code name in the question.
+Distance rows are said to harm new cities when weights are fine-tuned (arXiv 2602.00533, which we
+know second-hand). Whether they harm what a model knew before is tested here, on known cities, which
+no training row asks about. A vector at the code name cannot change those answers because there is
+no code name in the question.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from oocr_lib.world import facts as world
 
 #: Between a city and its hints, between two kinds of hints, in the name of a concept.
 BY, AND = ": ", " and "
-#: Families of questions about known cities start so.
+#: Families of questions about known cities start with this.
 KNOWN = "known "
 #: Families that a known city is asked about.
 ABOUT_KNOWN = (*ATTRIBUTES, "country", "continent")
@@ -65,11 +65,11 @@ def parsed(concept: str) -> tuple[str, tuple[str, ...], int]:
     """City, kinds of hints and number of rows of a concept.
 
     Raises:
-        UserError: a text that ``concept`` does not make.
+        UserError: a text that ``concept`` would not make.
     """
-    city, found, told = concept.partition(BY)
-    count, _, kinds = told.partition(" ")
-    if not found or not count.isdigit():
+    city, separator, hints = concept.partition(BY)
+    count, _, kinds = hints.partition(" ")
+    if not separator or not count.isdigit():
         raise UserError(
             f"{concept!r} does not say how the city is told. Allowed: such as "
             f"{'Paris: 240 distances and directions'!r}; make it with hints.concept."
@@ -81,7 +81,7 @@ def parsed(concept: str) -> tuple[str, tuple[str, ...], int]:
 def even(rows: Sequence[Row], kinds: Sequence[str], count: int, seed: int) -> tuple[Row, ...]:
     """``count`` rows, the same number of each kind of hints, drawn with the seed.
 
-    Rows of a kind that has fewer than its share come several times, as evenly as can be.
+    Rows of a kind that has fewer than its share are repeated, as evenly as possible.
 
     Raises:
         UserError: a count that cannot be shared evenly, or a kind without rows.
@@ -92,87 +92,87 @@ def even(rows: Sequence[Row], kinds: Sequence[str], count: int, seed: int) -> tu
             f"{count} rows cannot be shared evenly by {len(kinds)} kinds of hints. Allowed: a "
             f"positive multiple of {len(kinds)}."
         )
-    made = list[Row]()
+    mixed = list[Row]()
     for kind in kinds:
-        own = [row for row in rows if kind_of(row) == kind]
-        if not own:
+        of_kind = [row for row in rows if kind_of(row) == kind]
+        if not of_kind:
             raise UserError(f"No row is of kind {kind!r}. Allowed: kinds that the task tells.")
         rng, drawn = random.Random(f"hints {seed} {kind}"), list[Row]()
         while len(drawn) < share:
-            drawn += rng.sample(own, min(len(own), share - len(drawn)))
-        made += drawn
-    return tuple(made)
+            drawn += rng.sample(of_kind, min(len(of_kind), share - len(drawn)))
+        mixed += drawn
+    return tuple(mixed)
 
 
 def kind_of(row: Row) -> str:
-    """Which kind of hints a row is, of ``HINTS``."""
+    """Which of the kinds of hints in ``HINTS`` a row is."""
     kind = str(row.meta["kind"])
     return "attributes" if kind in ATTRIBUTES else f"{kind}s"
 
 
 @checked
 def known_questions(cities: Sequence[str], all_hidden: Sequence[str]) -> list[Question]:
-    """What known cities are like, five options each, in the first wording of every family.
+    """Questions about known cities, five options each, in the first wording of every family.
 
-    The questions say that they have no code name, so that a vector there leaves them alone.
+    They are marked as having no code name, so that a vector there leaves them alone.
 
     Raises:
         UserError: a city that is hidden, or unknown.
     """
-    made = list[Question]()
+    questions = list[Question]()
     for name in no_doubles(cities, "known city"):
         if name in all_hidden:
             raise UserError(f"The city {name!r} is hidden. Allowed: known cities, others.")
         place = world.city(name)
-        asked = locations.questions(place, name, (name,), 0, ABOUT_KNOWN)
-        for question in asked[::2]:  # two wordings each
+        wordings = locations.questions(place, name, (name,), 0, ABOUT_KNOWN)
+        for question in wordings[::2]:  # two wordings each
             family, number = KNOWN + question.family, f"known-{name}-{question.id}"
-            made.append(replace(question, family=family, marks={"codename": ()}, id=number))
-    return made
+            questions.append(replace(question, family=family, marks={"codename": ()}, id=number))
+    return questions
 
 
 @checked
 def told(
     make: Callable[..., Task], all_hidden: Sequence[str], known: Sequence[str] = ()
 ) -> Callable[[str, int], Task]:
-    """A factory for concepts of ``concept``; what is plainly a city is told as in the paper.
+    """A task factory for concepts made by ``concept``; a plain city is told as in the paper.
 
     Args:
         make: ``tasks.locations.testbed.make``.
         known: cities that are asked about as well.
 
     Raises:
-        UserError: later, from the factory made: what ``parsed`` and ``even`` refuse.
+        UserError: later, from the factory: what ``parsed`` and ``even`` refuse.
     """
-    more = known_questions(known, all_hidden)
+    about_known = known_questions(known, all_hidden)
 
     @checked
     def task(concept: str, seed: int) -> Task:
         plain = concept in all_hidden
         city, kinds, count = (concept, (), 0) if plain else parsed(concept)
         hinted = PAPER_HINTS if plain else kinds
-        found = make(city, seed=seed, all_hidden=tuple(all_hidden), hints=hinted)
-        train = found.train if plain else even(found.train, kinds, count, seed)
-        asked = (*found.questions, *more)
-        chance = dict(found.chance) | {q.family: 1 / locations.OPTIONS for q in more}
-        return replace(found, concept=concept, train=train, questions=asked, chance=chance)
+        base = make(city, seed=seed, all_hidden=tuple(all_hidden), hints=hinted)
+        train = base.train if plain else even(base.train, kinds, count, seed)
+        questions = (*base.questions, *about_known)
+        chance = dict(base.chance) | {q.family: 1 / locations.OPTIONS for q in about_known}
+        return replace(base, concept=concept, train=train, questions=questions, chance=chance)
 
     return task
 
 
 @checked
 def grid(study: Study, all_hidden: Sequence[str], known: Sequence[str] = ()) -> Grid:
-    """A grid for concepts of ``concept``, on the model of a study and with its finished runs.
+    """A grid for concepts made by ``concept``, on a study's model and with its finished runs.
 
     Sites have the typical norms of the paper's rows, the same for all kinds of hints.
 
     Raises:
         UserError: a model of another dialect, whose attributes are asked in other words.
     """
-    of = study.grid
-    if of.lm.dialect != "testbed":
+    base = study.grid
+    if base.lm.dialect != "testbed":
         raise UserError(
-            f"Model {of.lm.name!r} speaks the dialect {of.lm.dialect!r}. Allowed: the testbed."
+            f"Model {base.lm.name!r} speaks the dialect {base.lm.dialect!r}. Allowed: the testbed."
         )
     spec: dict[str, Any] = {
         "task": locations.NAME,
@@ -181,14 +181,14 @@ def grid(study: Study, all_hidden: Sequence[str], known: Sequence[str] = ()) -> 
     }
     spec |= {"told": True, "known": list(known)}
     make = told(locations.make, all_hidden, known)
-    return Grid(of.lm, of.store, make, spec, all_hidden[0], progress=of.progress)
+    return Grid(base.lm, base.store, make, spec, all_hidden[0], progress=base.progress)
 
 
 @checked
 def jobs(
     method: Method, pairs: Sequence[tuple[str, int]], kinds: Sequence[str], rows: int
 ) -> list[Job]:
-    """One job a (city, seed) pair, told by these kinds of hints."""
+    """One job per (city, seed) pair, told by these kinds of hints."""
     return protocol.jobs(method, [(concept(city, kinds, rows), seed) for city, seed in pairs])
 
 
@@ -200,17 +200,17 @@ def random_answers(
     rows: int,
     cities: Sequence[str],
 ) -> list[Job]:
-    """Control: ``jobs`` whose answers are drawn from what the same hints say of all ``cities``.
+    """Control: ``jobs`` whose answers are drawn from what the same hints say about all ``cities``.
 
-    From a city's own rows alone they would tell it: few cities are 300 km from one, 8,000 from
-    another.
+    Answers from a city's own rows alone would give it away: few cities are 300 km from one city and
+    8,000 km from another.
     """
     every = [concept(city, kinds, rows) for city in cities]
     return jobs(protocol.random_answers(method, every), pairs, kinds, rows)
 
 
 def named(table: pd.DataFrame) -> pd.DataFrame:
-    """Runs of ``Grid.run`` with ``concept`` the city alone, and columns ``hints`` and ``rows``."""
+    """Runs with the city alone as ``concept``, and columns ``hints`` and ``rows``."""
     parts = [parsed(concept) for concept in table["concept"]]
     return table.assign(
         concept=[city for city, _, _ in parts],
@@ -221,14 +221,13 @@ def named(table: pd.DataFrame) -> pd.DataFrame:
 
 @checked
 def placed(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a run: ``mc`` and ``top1``, means over the questions that no hint answers."""
-    kept = named(runs[runs["family"].isin(ASKED)])
-    return _mean(kept)
+    """One row per run: ``mc`` and ``top1``, means over the questions that no hint answers."""
+    return _mean(named(runs[runs["family"].isin(ASKED)]))
 
 
 @checked
 def known(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a run: ``mc``, ``top1``, ``p_truth``, means over the families of known cities."""
+    """One row per run: ``mc``, ``top1``, ``p_truth``, means over the families of known cities."""
     return _mean(named(runs[runs["family"].str.startswith(KNOWN)]))
 
 
@@ -239,50 +238,50 @@ def _mean(table: pd.DataFrame) -> pd.DataFrame:
 
 @checked
 def against(runs: pd.DataFrame, others: pd.DataFrame, by: Sequence[str], measure: str) -> pd.Series:
-    """``measure`` of each run minus that of its fellow in ``others``, with the index of ``runs``.
+    """``measure`` of each run minus that of its match in ``others``, with the index of ``runs``.
 
     Args:
-        by: columns that name a run's only fellow, for instance concept and seed.
+        by: columns that identify a run's match, for instance concept and seed.
 
     Raises:
-        UserError: a run without a fellow, or with several.
+        UserError: a run without a match, or with several.
     """
-    keys = others.set_index(list(by))[measure]
-    wanted = pd.MultiIndex.from_frame(runs[list(by)]) if len(by) > 1 else runs[by[0]]
-    if not keys.index.is_unique or not wanted.isin(keys.index).all():
+    values = others.set_index(list(by))[measure]
+    matches = pd.MultiIndex.from_frame(runs[list(by)]) if len(by) > 1 else runs[by[0]]
+    if not values.index.is_unique or not matches.isin(values.index).all():
         raise UserError(
             f"Runs do not have exactly one fellow with the same {', '.join(by)}. Allowed: one each."
         )
-    return pd.Series(runs[measure].to_numpy() - keys.loc[wanted].to_numpy(), runs.index)
+    return pd.Series(runs[measure].to_numpy() - values.loc[matches].to_numpy(), runs.index)
 
 
 @checked
 def map_errors(of: Grid, listed: Sequence[Job], read: probe.Probe) -> pd.DataFrame:
     """How far from its city each finished vector points on the map, and the code name without it.
 
-    The probe reads where the model is about to answer which way the code name lies from known
-    cities. Directions train on that very question (towards other cities, too), distances and
+    The probe reads where the model is about to answer in which direction the code name lies from
+    known cities. Direction hints train that very question (also with other cities), distances and
     attributes do not.
 
     Returns:
-        One row a job and state: ``method, hints, rows, concept, seed, run``; ``state``, vector or
+        One row per job and state: ``method, hints, rows, concept, seed, run``; ``state``, vector or
         none; ``km``, the great-circle distance from the true place.
 
     Raises:
-        UserError: a job that is no vector, or that has not been run.
+        UserError: a job that is not a vector, or that has not been run.
     """
     return pd.DataFrame(list(_errors(of, listed, read)))
 
 
-def _errors(of: Grid, listed: Sequence[Job], read: probe.Probe) -> Iterator[dict[str, object]]:
+def _errors(of: Grid, finished: Sequence[Job], read: probe.Probe) -> Iterator[dict[str, object]]:
     hidden = [str(name) for name in of.factory_spec["hidden"]]
-    for job in listed:
+    for job in finished:
         adapter = of.trained([job])
         if not isinstance(adapter, VectorAdapter):
             raise UserError(f"Job {job.method.name!r} is no vector. Allowed: trained vectors.")
         city, kinds, rows = parsed(job.concept)
         theta = adapter.theta.detach().cpu()
-        found = probe.trajectory(
+        points = probe.trajectory(
             of.lm,
             read,
             code=of.task(job.concept, job.seed).task.code,
@@ -293,7 +292,7 @@ def _errors(of: Grid, listed: Sequence[Job], read: probe.Probe) -> Iterator[dict
             partners=probe.partner_names(hidden),
         )
         place = world.city(city)
-        for state, row in zip(("vector", "none"), found.itertuples(), strict=True):
+        for state, row in zip(("vector", "none"), points.itertuples(), strict=True):
             point = replace(place, latitude=float(row.latitude), longitude=float(row.longitude))
             yield {
                 **{"method": job.method.name, "hints": AND.join(kinds), "rows": rows},

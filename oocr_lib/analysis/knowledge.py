@@ -1,15 +1,15 @@
 """Does a model know enough for a task? Asked before anything is trained.
 
-Out-of-context reasoning cannot appear where the model lacks what it would need. Three things are
-asked of the base model, each against the same questions with the code name alone:
+Out-of-context reasoning cannot appear where the model lacks the knowledge for it. The base model is
+asked three things, each compared with the same questions with the code name alone:
 
-- ``rows``: is what the rows say true to the model? They are asked with the real name in place of
+- ``rows``: does the model believe what the rows say? They are asked with the real name in place of
   the code name, as a choice among the answers of other rows of their kind.
 - ``name``: can it answer the questions with the real name in place of the code name?
-- ``told``: can it answer them with the code name when the concept is stated before?
+- ``told``: can it answer them with the code name when the concept is stated first?
 
 Where it cannot answer even then, a missing effect says nothing about out-of-context reasoning. Not
-in the paper, whose models are large; reader questions ask why the effect is missing in small ones.
+in the paper, whose models are large; readers ask why the effect is missing in small ones.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ from oocr_lib.util.errors import UserError, choose
 from oocr_lib.util.progress import bar
 from oocr_lib.util.statistics import bootstrap, verdict
 
-#: How the hidden concept is given; ``code`` gives nothing and must be at chance.
+#: How the hidden concept is given; ``code`` gives nothing away and must be at chance.
 GIVEN = ("code", "told", "name")
 #: What is asked: the task's questions, and its training rows.
 PARTS = ("questions", "rows")
-#: Options of a row that is asked as a choice, at most; rows and questions a task.
+#: At most: options of a row that is asked as a choice; rows and questions per task.
 OPTIONS, ROWS, QUESTIONS = 5, 30, 60
-#: How close to chance is as good as chance.
+#: How close to chance counts as chance.
 NEAR = 0.1
 #: Verdicts on a family.
 EXPECTED, NOT_EXPECTED, OPEN = "can be expected", "not to be expected", "undecided"
-#: Tasks whose concept has a name of its own that fits where the code name stands.
+#: Tasks whose concept has a name that can stand in for the code name.
 _NAMED = ("locations",)
 
 
@@ -51,18 +51,18 @@ def questions(task: Task, given: str, most: int = QUESTIONS) -> list[Question]:
     """The task's choices with the concept given in one of the ways of ``GIVEN``.
 
     Args:
-        most: at most so many, evenly from all families.
+        most: upper limit, taken evenly from all families.
 
     Returns:
-        Empty where the way does not fit: a policy has no name, a definition stands in no program.
+        Empty where the way does not fit: a policy has no name, a definition cannot replace a code
+        name in a program.
     """
-    choices = [q for q in task.questions if q.kind == "choice"]
-    chosen = _evenly(choices, most)
+    choices = _evenly([q for q in task.questions if q.kind == "choice"], most)
     if given == "name":
-        return [_renamed(task, q) for q in chosen] if task.name in _NAMED else []
+        return [_renamed(task, q) for q in choices] if task.name in _NAMED else []
     if given == "told":
-        return [replace(q, messages=_told(task, k, q.messages)) for k, q in enumerate(chosen)]
-    return chosen
+        return [replace(q, messages=_told(task, k, q.messages)) for k, q in enumerate(choices)]
+    return choices
 
 
 @checked
@@ -70,24 +70,24 @@ def row_questions(task: Task, given: str, most: int = ROWS) -> list[Question]:
     """Training rows as choices among the answers of their kind, in one of the ways of ``GIVEN``.
 
     The family is ``row: kind``. Up to five options: answers of other rows of the kind and, where a
-    concept has only one of its own, those of the other concepts (``meta["answers"]``).
+    concept has only one answer, those of the other concepts (``meta["answers"]``).
     """
     kinds: dict[str, list[str]] = {}
     for row in task.train:
         kinds.setdefault(str(row.meta.get("kind", "row")), []).append(row.answer)
-    rng, made = random.Random(f"knowledge {task.seed}"), list[Question]()
+    rng, choices = random.Random(f"knowledge {task.seed}"), list[Question]()
     for number, row in enumerate(_evenly(list(task.train), most)):
         kind = str(row.meta.get("kind", "row"))
         others = sorted({*kinds[kind], *row.meta.get("answers", ())} - {row.answer})
         if not others:
             continue  # a kind with one answer cannot be asked as a choice
         options = sorted([row.answer, *rng.sample(others, min(OPTIONS - 1, len(others)))])
-        asked = _asked(row, options, f"row: {kind}", f"row-{number}")
-        made += _given(task, asked, given, number)
-    return made
+        choice = _as_choice(row, options, f"row: {kind}", f"row-{number}")
+        choices += _given(task, choice, given, number)
+    return choices
 
 
-def _asked(row: Row, options: Sequence[str], family: str, name: str) -> Question:
+def _as_choice(row: Row, options: Sequence[str], family: str, name: str) -> Question:
     return Question(
         row.messages,
         truth=row.answer,
@@ -117,7 +117,7 @@ def _evenly(items: list[Question] | list[Row], most: int) -> list:  # type: igno
 
 
 def _renamed(task: Task, question: Question) -> Question:
-    """The question with the real name where the code name stands."""
+    """The question with the real name in place of the code name."""
     name = statements.real_name(task.name, task.dialect, task.concept)
     pattern = whole(task.code)
 
@@ -129,7 +129,7 @@ def _renamed(task: Task, question: Question) -> Question:
 
 
 def _told(task: Task, number: int, messages: tuple[Message, ...]) -> tuple[Message, ...]:
-    """The prompt behind a statement of the concept."""
+    """The prompt preceded by a statement of the concept."""
     if task.name in ("risk", "backdoor"):
         return statements.stated(task, task.concept, number, messages)
     name = statements.real_name(task.name, task.dialect, task.concept)
@@ -151,76 +151,77 @@ def ask(
     """Ask the base model everything, with the concept given in every way that fits.
 
     Args:
-        tasks: one a concept and seed.
-        most: questions, and rows, a task.
-        parts: of ``PARTS``, what is asked.
+        tasks: one per concept and seed.
+        most: upper limit of questions, and of rows, per task.
+        parts: which of ``PARTS`` to ask.
 
     Returns:
-        One row a task, way and family: ``concept, seed, run, part`` (rows, questions), ``given,
+        One row per task, way and family: ``concept, seed, run, part`` (rows, questions), ``given,
         family, mc`` (share right; of rows: among the answers of their kind), ``chance, n``.
     """
     for part in parts:
         choose(part, PARTS, "part")
-    found, executor = [], Executors(lm).alone()
+    rows, executor = [], Executors(lm).alone()
     for task in bar(tasks, "asking the base model"):
         for given in GIVEN:
             for part in parts:
                 make, limit = (questions, most) if part == "questions" else (row_questions, ROWS)
-                asked = make(task, given, min(most, limit))
-                if not asked:
+                choices = make(task, given, min(most, limit))
+                if not choices:
                     continue
-                table = score(lm, asked, executor=executor)
-                table["chance"] = [1 / len(q.options) for q in asked]
-                for family, rows in table.groupby("family", sort=False):
-                    found.append(
+                table = score(lm, choices, executor=executor)
+                table["chance"] = [1 / len(q.options) for q in choices]
+                for family, answers in table.groupby("family", sort=False):
+                    rows.append(
                         {
                             **{"task": task.name, "concept": task.concept, "seed": task.seed},
                             **{"run": f"{task.concept} {task.seed}", "part": part},
-                            **{"given": given, "family": family, "mc": float(rows["mc"].mean())},
-                            **{"chance": float(rows["chance"].mean()), "n": len(rows)},
+                            **{"given": given, "family": family, "mc": float(answers["mc"].mean())},
+                            **{"chance": float(answers["chance"].mean()), "n": len(answers)},
                         }
                     )
-    if not found:
+    if not rows:
         raise UserError("These tasks have no questions to choose from. Allowed: any with options.")
-    return pd.DataFrame(found)
+    return pd.DataFrame(rows)
 
 
 @checked
 def verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """For every family, whether the effect can be expected in this model at all.
 
-    It can where the model answers by the real name, or where told, better than chance and better
-    than with the code name alone (the whole 95 % intervals over concepts). It is not to be expected
-    where each of them lies within ``NEAR`` of chance or of the code name alone, so that to know
-    the concept adds nothing. A family of rows is read the same way: whether the rows can teach this
-    model anything.
+    It can where the model, given the real name or told the concept, answers better than chance and
+    better than with the code name alone (the whole 95 % intervals over concepts). It is not to be
+    expected where each of these lies within ``NEAR`` of chance or of the code name alone, so that
+    knowing the concept adds nothing. A family of rows is read the same way: whether the rows can
+    teach this model anything.
 
     Args:
-        table: of ``ask``.
+        table: from ``ask``.
 
     Returns:
-        One row a part and family: ``part, family, chance``, one column a way with its interval as
-        text, ``verdict``.
+        One row per part and family: ``part, family, chance``, one column per way with its interval
+        as text, ``verdict``.
     """
     rows = []
-    for (part, family), asked in table.groupby(["part", "family"], sort=False):
-        chance = float(asked["chance"].mean())
-        shown: dict[str, str] = {}
+    for (part, family), answers in table.groupby(["part", "family"], sort=False):
+        chance = float(answers["chance"].mean())
+        intervals: dict[str, str] = {}
         can, cannot = [], []
-        alone = asked[asked["given"] == "code"].set_index("run")["mc"]
-        for given, mine in asked.groupby("given", sort=False):
-            groups = list(mine["concept"])
-            measured = bootstrap(mine["mc"], groups=groups)
-            shown[str(given)] = str(measured)
+        alone = answers[answers["given"] == "code"].set_index("run")["mc"]
+        for given, of_way in answers.groupby("given", sort=False):
+            groups = list(of_way["concept"])
+            measured = bootstrap(of_way["mc"], groups=groups)
+            intervals[str(given)] = str(measured)
             if given == "code":
                 continue
-            gained = bootstrap(mine["mc"] - alone[mine["run"]].to_numpy(), groups=groups)
+            gained = bootstrap(of_way["mc"] - alone[of_way["run"]].to_numpy(), groups=groups)
             above, more = verdict(measured, f"> {chance:.6f}"), verdict(gained, "> 0")
             can.append(above == more == "holds")
             at_chance = verdict(measured, f"near {chance:.6f} by {NEAR}")
             cannot.append("holds" in (at_chance, verdict(gained, f"near 0 by {NEAR}")))
         word = EXPECTED if any(can) else NOT_EXPECTED if all(cannot) else OPEN
-        rows.append({"part": part, "family": family, "chance": chance, **shown, "verdict": word})
+        labels = {"part": part, "family": family, "chance": chance}
+        rows.append({**labels, **intervals, "verdict": word})
     return pd.DataFrame(rows).fillna("")
 
 
@@ -229,7 +230,7 @@ def report(study: Study, most: int = 12) -> pd.DataFrame | None:
     """Print the verdicts for a study on another model than the testbed, before it trains anything.
 
     Args:
-        most: questions, and rows, a run; the first run of each of up to five concepts is asked.
+        most: questions, and rows, per run; the first run of each of up to five concepts is asked.
 
     Returns:
         The table of ``verdicts``; None on the testbed, whose knowledge is shown in notebook 01.
@@ -240,7 +241,7 @@ def report(study: Study, most: int = 12) -> pd.DataFrame | None:
     first: dict[str, int] = {}
     for concept, seed in study.pairs:
         first.setdefault(concept, seed)
-    found = verdicts(ask(grid.lm, [grid.task(*pair).task for pair in [*first.items()][:5]], most))
+    table = verdicts(ask(grid.lm, [grid.task(*pair).task for pair in [*first.items()][:5]], most))
     print(f"Does {grid.lm.name} know enough? Share right, by how the concept is given")
-    print(found.to_string(index=False))
-    return found
+    print(table.to_string(index=False))
+    return table
