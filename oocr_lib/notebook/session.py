@@ -226,7 +226,7 @@ class Experiment:
             raise UserError(f"{self.notebook} recorded no metric. Call exp.metrics.add(...) first.")
         seconds = round(time.perf_counter() - self._began, 1)
         run = {"threads": self.threads, "commit": commit(), "seconds": seconds}
-        if "lm" in vars(self):  # whatever its name says, this is the model that was asked
+        if "lm" in vars(self):  # whatever its name says, this model answered
             run["model"] = self.lm.digest[:16]
         self.metrics.versions = versions() | run
         path = self.folder / FILE
@@ -293,12 +293,12 @@ def start(
     )
     store.writable_folder(exp.folder, "out_dir")
     stage.recover(exp.folder)
-    shown = shown_model(model)
-    common = {"model": shown, "preset": preset, "seed": seed}
+    model_name = shown_model(model)
+    common = {"model": model_name, "preset": preset, "seed": seed}
     exp.metrics.params = {**common, **(params or {})}
     exp.threads = set_up(seed)
     where = exp.show(exp.folder)
-    print(f"{notebook}: model {shown}, preset {preset}, seed {seed}; results go to {where}")
+    print(f"{notebook}: model {model_name}, preset {preset}, seed {seed}; results go to {where}")
     return exp
 
 
