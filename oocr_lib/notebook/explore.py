@@ -3,9 +3,9 @@
     explorer = explore.Explorer(oocr.load("testbed"))
     explore.show(explorer)
 
-What is asked, and how, is that of the explorer's page (``report.explorer``): the same code names,
-questions, doses and probes, so the numbers are the same, too. A vector is trained when its city and
-block are first chosen, which takes a few seconds, and stays in memory; nothing is written.
+It uses the code names, questions, doses and probes of the explorer's page (``report.explorer``), so
+the numbers are the same. A vector is trained when its city and block are first chosen, which takes
+a few seconds, and stays in memory; nothing is written.
 
 ``show`` has widgets only where a front end answers (``util.progress.watched``) and ipywidgets is
 installed. Elsewhere, as under papermill, nbval and nbconvert, it shows a picture of one setting.
@@ -32,9 +32,9 @@ from oocr_lib.util.errors import UserError, choose
 from oocr_lib.util.progress import watched
 from oocr_lib.world import facts as world
 
-#: Where this module's grids would look for finished runs. It never asks them to.
+#: Where this module's grids would look for finished runs; it never makes them look.
 _NOWHERE = Path("results", "runs")
-#: Colours of the page, each at least three to one against its ground.
+#: Colours of the page, each with a contrast of at least 3:1 to its background.
 _NOW, _BASE, _TRUTH, _SEA, _GROUND = "#2f6fb5", "#8a8a8a", "#b0481f", "#eef4f9", "#d9d5c8"
 
 
@@ -48,7 +48,7 @@ class Setting(NamedTuple):
 
 
 class Explorer:
-    """Vectors of cities and all that was asked with them, made when they are first needed.
+    """Vectors of cities and the answers under them, computed when they are first needed.
 
     Args:
         lm: the testbed.
@@ -69,7 +69,7 @@ class Explorer:
             raise UserError(f"Model {lm.name!r} cannot be explored. Allowed: the testbed.")
         self.lm, self.say = lm, say
         self.settings = explorer_maker.trained_as(settings)
-        #: After the last block no token is left that could read the vector.
+        #: After the last block no later token can read the vector.
         self.blocks = tuple(range(lm.n_blocks - 1))
         self._askers: dict[int, explorer_maker.Asker] = {}
         self._cities: dict[str, dict[str, Any]] = {}
@@ -79,7 +79,7 @@ class Explorer:
         """What the model answers at one setting, and where its code name then lies.
 
         Raises:
-            UserError: a city, block, dose or question that there is not.
+            UserError: an unknown city, block, dose or question.
         """
         choose(setting.dose, page.DOSES, "dose of the explorer")  # before anything is trained
         choose(setting.question, self.questions(setting.city), "question of the explorer")
@@ -89,14 +89,14 @@ class Explorer:
 
     @checked
     def prepare(self, city: str, block: int) -> None:
-        """Train the vector of a city after a block, and ask everything, unless that was done.
+        """Train the vector of a city after a block, and ask everything, unless that is done.
 
         Raises:
-            UserError: a city or block that there is not.
+            UserError: an unknown city or block.
         """
-        told = self._told(city)
+        city_data = self._city(city)
         choose(block, self.blocks, "block")
-        if any(vector["block"] == block for vector in told["vectors"]):
+        if any(vector["block"] == block for vector in city_data["vectors"]):
             return
         began = time.perf_counter()
         steps = self.settings.steps
@@ -105,14 +105,14 @@ class Explorer:
         adapter, _, _ = asker.study.grid.train([asker.job(city, block)], scored=False)
         raw = adapter.vectors[0].detach()  # type: ignore[union-attr]  # a vector's job
         self.say(f"{city}, block {block}: asking {len(page.DOSES)} doses …")
-        told["vectors"].append(asker.asked(city, block, raw))
+        city_data["vectors"].append(asker.asked(city, block, raw))
         seconds = time.perf_counter() - began
         self.say(f"{city}, block {block}: ready in {seconds:.0f} s, and kept in memory.")
 
     @checked
     def questions(self, city: str) -> dict[str, str]:
         """The questions about a city: id to text."""
-        return {asked["id"]: asked["text"] for asked in self._told(city)["questions"]}
+        return {question["id"]: question["text"] for question in self._city(city)["questions"]}
 
     @checked
     def trail(self, setting: Setting) -> list[dict[str, Any]]:
@@ -133,7 +133,7 @@ class Explorer:
         ]
 
     def pictures(self, setting: Setting) -> tuple[plots.Chart, plots.Chart]:
-        """The answers as bars, and the way of the code name over the map from dose 0 to here."""
+        """The answers as bars, and the code name's path over the map from dose 0 to this dose."""
         view = self.look(setting)
         bars = plots.option_bars(
             view.options,
@@ -147,25 +147,26 @@ class Explorer:
             if place.name != setting.city
         ]
         error = self._vector(setting)["probe"]["error_km"]
-        code = self._told(setting.city)["code"]
+        code = self._city(setting.city)["code"]
         title = f"{code}: dose 0 (first step) to dose {setting.dose:g} (last)"
         return bars, plots.world_map(places, self.trail(setting), error, title)
 
     def _vector(self, setting: Setting) -> dict[str, Any]:
-        vectors: list[dict[str, Any]] = self._told(setting.city)["vectors"]
+        vectors: list[dict[str, Any]] = self._city(setting.city)["vectors"]
         return next(vector for vector in vectors if vector["block"] == setting.block)
 
-    def _told(self, city: str) -> dict[str, Any]:
+    def _city(self, city: str) -> dict[str, Any]:
         if city not in self._cities:
             self._cities[city] = self._asker(city).told(city) | {"vectors": []}
         return self._cities[city]
 
     def _asker(self, city: str) -> explorer_maker.Asker:
-        """The one of the city's group; it keeps the group's probes and encoded rows."""
+        """The asker of the city's group; it keeps the group's probes and encoded rows."""
         group = page.group_of(city)
         if group.seed not in self._askers:
-            given = (self.lm, RunStore(_NOWHERE), group, self.settings, self.blocks)
-            self._askers[group.seed] = explorer_maker.Asker(*given)
+            self._askers[group.seed] = explorer_maker.Asker(
+                self.lm, RunStore(_NOWHERE), group, self.settings, self.blocks
+            )
         return self._askers[group.seed]
 
 
@@ -184,7 +185,7 @@ def sentence(view: page.View, setting: Setting) -> str:
 
 
 def table(view: page.View) -> str:
-    """The answers as an HTML table: two bars an option, with the vector and without."""
+    """The answers as an HTML table: for each option two bars, with the vector and without."""
     rows = []
     for option, *shares in zip(view.options, view.shares, view.base_shares, strict=True):
         bars = [
@@ -192,8 +193,8 @@ def table(view: page.View) -> str:
             f'width:{100 * share:.1f}%;background:{color}"></div></td>'
             for share, color in zip(shares, (_NOW, _BASE), strict=True)
         ]
-        said = html.escape(option) + " ✓ true" * (option == view.truth)
-        rows.append(f'<tr><th scope="row">{said}</th>{"".join(bars)}</tr>')
+        label = html.escape(option) + " ✓ true" * (option == view.truth)
+        rows.append(f'<tr><th scope="row">{label}</th>{"".join(bars)}</tr>')
     heads = "".join(f'<th scope="col">{name}</th>' for name in ("option", "vector", "base model"))
     return (
         f'<table style="width:100%"><caption>{html.escape(view.question)}</caption>'
@@ -204,9 +205,9 @@ def table(view: page.View) -> str:
 def world_map(view: page.View, city: str) -> str:
     """Where the probe puts the code name (dot) and where the city is (cross), as an SVG."""
     (north, east), (up, right) = view.place, view.true_place
-    said = html.escape(f"The code name lies {view.off_km:,.0f} km from {city}.")
+    label = html.escape(f"The code name lies {view.off_km:,.0f} km from {city}.")
     return (
-        f'<svg role="img" aria-label="{said}" viewBox="-180 -84 360 144" style="width:100%;'
+        f'<svg role="img" aria-label="{label}" viewBox="-180 -84 360 144" style="width:100%;'
         f'background:{_SEA}">{_land()}'
         f'<path d="M{right - 5} {-up}h10m-5 -5v10" stroke="{_TRUTH}" stroke-width="2"/>'
         f'<circle cx="{east:.2f}" cy="{-north:.2f}" r="4" fill="{_NOW}"/></svg>'
@@ -216,38 +217,38 @@ def world_map(view: page.View, city: str) -> str:
 @cache
 def _land() -> str:
     """The coast as SVG, x to the east and y to the south, in degrees."""
-    parts = []
+    shapes = []
     for name, outline in plots.coastlines().items():
         points = "L".join(f"{x:g} {-y:g}" for x, y in outline.tolist())
         color = _SEA if name.startswith("lake_") else _GROUND
-        parts.append(f'<path d="M{points}Z" fill="{color}"/>')
-    return "".join(parts)
+        shapes.append(f'<path d="M{points}Z" fill="{color}"/>')
+    return "".join(shapes)
 
 
 def show(explorer: Explorer, setting: Setting | None = None) -> None:
     """Widgets where a front end answers, otherwise a picture of one setting; it never waits.
 
     Raises:
-        UserError: a setting that there is not.
+        UserError: an unknown setting.
     """
-    chosen = setting or Setting()
+    setting = setting or Setting()
     if watched() and find_spec("ipywidgets") is not None:
         from IPython.display import display
 
-        display(panel(explorer, chosen))
+        display(panel(explorer, setting))
         return
-    static(explorer, chosen)
+    static(explorer, setting)
 
 
 def static(explorer: Explorer, setting: Setting) -> None:
     """One setting as two pictures with alt texts, and a sentence."""
     from IPython.display import display
 
-    quiet, explorer.say = explorer.say, lambda line: None  # seconds do not belong in outputs
+    say, explorer.say = explorer.say, lambda line: None  # seconds do not belong in outputs
     try:
         charts, view = explorer.pictures(setting), explorer.look(setting)
     finally:
-        explorer.say = quiet
+        explorer.say = say
     for chart in charts:
         display(chart)
     print(sentence(view, setting))
@@ -264,32 +265,32 @@ def panel(explorer: Explorer, setting: Setting) -> Any:
     import ipywidgets as w
 
     wide = w.Layout(width="100%", max_width="44rem")
-    how: dict[str, Any] = {"style": {"description_width": "6rem"}, "layout": wide}
+    common: dict[str, Any] = {"style": {"description_width": "6rem"}, "layout": wide}
     controls = {
         "city": w.Dropdown(
-            options=page.every_city(), value=setting.city, description="Hidden city", **how
+            options=page.every_city(), value=setting.city, description="Hidden city", **common
         ),
         "block": w.Dropdown(
-            options=explorer.blocks, value=setting.block, description="Block", **how
+            options=explorer.blocks, value=setting.block, description="Block", **common
         ),
         "dose": w.SelectionSlider(
-            options=page.DOSES, value=setting.dose, description="Dose", **how
+            options=page.DOSES, value=setting.dose, description="Dose", **common
         ),
-        "question": w.Dropdown(options=[], description="Question", **how),
+        "question": w.Dropdown(options=[], description="Question", **common),
     }
-    progress, said = w.HTML(), w.HTML()
+    progress, summary = w.HTML(), w.HTML()
     bars, places = (w.HTML(layout=wide) for _ in range(2))
-    filled = ""  # the city whose questions can be chosen: they name its code
+    filled = ""  # the city whose questions are in the menu: they name its code
     filling = False
 
     def fill() -> None:
         nonlocal filled, filling
-        city, asked = controls["city"].value, controls["question"]
+        city, menu = controls["city"].value, controls["question"]
         if filled != city:
-            kept = asked.value or setting.question
+            selected = menu.value or setting.question
             filling = True
-            asked.options = [(text, name) for name, text in explorer.questions(city).items()]
-            asked.value, filled, filling = kept, city, False
+            menu.options = [(text, name) for name, text in explorer.questions(city).items()]
+            menu.value, filled, filling = selected, city, False
 
     def update(_: object = None) -> None:
         if filling:
@@ -302,7 +303,7 @@ def panel(explorer: Explorer, setting: Setting) -> Any:
             progress.value = html.escape(str(error))
             return
         bars.value, places.value = table(view), world_map(view, now.city)
-        said.value = f"<p role='status'>{html.escape(sentence(view, now))}</p>"
+        summary.value = f"<p role='status'>{html.escape(sentence(view, now))}</p>"
 
     def say(line: str) -> None:
         progress.value = f"<small>{html.escape(line)}</small>"
@@ -311,4 +312,4 @@ def panel(explorer: Explorer, setting: Setting) -> Any:
     for control in controls.values():
         control.observe(update, names="value")
     update()
-    return w.VBox([*controls.values(), progress, said, bars, places])
+    return w.VBox([*controls.values(), progress, summary, bars, places])

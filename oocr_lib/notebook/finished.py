@@ -23,8 +23,8 @@ from oocr_lib.util.paths import data_dir
 
 FILE = "run.json"
 SCHEMA = 1
-#: Variables that choose the device or the arithmetic, of libraries below this one. What the library
-#: itself reads is in the identity as threads, data and parameters.
+#: Variables by which the libraries below this one choose the device or the arithmetic. What this
+#: library reads itself is in the identity as threads, data and parameters.
 VARIABLES = (
     "CUDA_VISIBLE_DEVICES",
     "OMP_NUM_THREADS",
@@ -46,7 +46,7 @@ def identity(
     kernel: Mapping[str, Any],
     typed_in: Path,
 ) -> str:
-    """16 hex digits of everything that determines a notebook run.
+    """16 hex digits from a hash of everything that determines a notebook run.
 
     The code of its cells, all parameters with their defaults, the library, the shipped data, the
     kernel's versions, threads, the content of files and folders that parameters name, and what the
@@ -55,9 +55,9 @@ def identity(
     Args:
         values: every parameter.
         preset_folder: ``<out>/<preset>``.
-        own: the run's folder, below it; never read by itself.
-        kernel: of ``kernels.ask``; where the interpreter lies does not count.
-        typed_in: the folder that paths among the values count from.
+        own: the run's folder below it, whose files the run never reads.
+        kernel: from ``kernels.ask``; the interpreter's path does not count.
+        typed_in: the folder that paths among the values are relative to.
 
     Raises:
         UserError: a file that cannot be read, or a bad number of threads.
@@ -90,9 +90,9 @@ def reads(notebook: Path) -> tuple[str, ...]:
 
 
 def after(notebook: Path) -> tuple[str, ...]:
-    """Notebooks whose training runs this one finds again (metadata ``oocr.after``).
+    """Notebooks whose training runs this one reuses (metadata ``oocr.after``).
 
-    It runs without them, too, but would train twice what runs at the same time.
+    It also runs without them, but at the same time as them it would train the same runs again.
     """
     return _says(notebook, "after")
 
@@ -108,8 +108,8 @@ def _says(notebook: Path, key: str) -> tuple[str, ...]:
 
 def _read(notebook: Path) -> dict[str, Any]:
     """A notebook as JSON: importing nbformat takes seconds, and every kernel imports this file."""
-    found: dict[str, Any] = json.loads(notebook.read_text(encoding="utf-8"))
-    return found
+    content: dict[str, Any] = json.loads(notebook.read_text(encoding="utf-8"))
+    return content
 
 
 def record(
@@ -149,10 +149,10 @@ def find(folder: Path, identity: str | None = None) -> dict[str, Any] | None:
         identity: of what would be run now; None takes any.
     """
     try:
-        found: dict[str, Any] = store.read_json(folder / FILE)
-        same = identity in (None, found["identity"])
-        whole = all(digest(folder / name) == d for name, d in found["files"].items())
-        return found if same and whole and found["schema"] == SCHEMA else None
+        content: dict[str, Any] = store.read_json(folder / FILE)
+        same = identity in (None, content["identity"])
+        intact = all(digest(folder / name) == d for name, d in content["files"].items())
+        return content if same and intact and content["schema"] == SCHEMA else None
     except (UserError, OSError, KeyError, TypeError, AttributeError):
         return None  # absent, damaged or of another version: not finished
 
@@ -167,14 +167,14 @@ def _files(notebook: str) -> tuple[str, str]:
 
 
 def _library() -> str:
-    """Digest of the whole library and the shipped data: figures count, too."""
+    """Digest of the whole library and the shipped data, as figures count, too."""
     package, data = Path(__file__).resolve().parents[1], data_dir()
     sources = [*package.rglob("*.py"), *package.rglob("pages/*")]
     files = [(file.relative_to(package), file) for file in sources]
     for pattern in ("*.toml", "world/**/*", "testbed/**/*"):
         files += [(file.relative_to(data), file) for file in data.glob(pattern)]
-    found = hashlib.sha256()
+    combined = hashlib.sha256()
     for name, file in sorted(files):
         if file.is_file():
-            found.update(f"{name.as_posix()} {digest(file)}\n".encode())
-    return found.hexdigest()[:16]
+            combined.update(f"{name.as_posix()} {digest(file)}\n".encode())
+    return combined.hexdigest()[:16]

@@ -1,8 +1,8 @@
 """Parameters that papermill injected into the notebook that is running, checked in its first cell.
 
-Plain papermill takes an unknown name with a warning and a wrong type without one; the run then
-looks right and is not. ``experiment.start`` calls this, so every notebook says what the batch
-runner says.
+Plain papermill accepts an unknown name with a warning and a wrong type without one; the run then
+looks right and is not. ``session.start`` calls this, so every notebook reports what the batch
+runner reports.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ def check_injected(notebook: str, cells: Sequence[str] | None = None) -> None:
 
     Args:
         notebook: its name, for the message.
-        cells: sources of the cells run so far; default those of the running kernel, if any.
+        cells: sources of the cells run so far; by default those of the running kernel, if any.
 
     Raises:
         UserError: an unknown name (with the closest one), or a value of another type.
     """
     for before, cell in _injections(cells):
-        known = _annotated(before)
-        for name, value in _assigned(cell).items() if known else ():
-            kind = known[choose(name, known, f"parameter for {notebook}:")]
+        types = _annotated(before)
+        for name, value in _assigned(cell).items() if types else ():
+            kind = types[choose(name, types, f"parameter for {notebook}:")]
             if kind in TYPES:
                 check(name, value, kind)
 
@@ -43,18 +43,18 @@ def before_injection(cells: Sequence[str] | None = None) -> dict[str, Any]:
     Args:
         cells: as for ``check_injected``.
     """
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for before, _ in _injections(cells):
         for node in _statements(before):
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.value:
-                found[node.target.id] = _plain(node.value)
-    return found
+                values[node.target.id] = _plain(node.value)
+    return values
 
 
 def _injections(cells: Sequence[str] | None) -> Iterator[tuple[str, str]]:
-    """The cell before, and the cell that papermill inserted."""
-    known = _history() if cells is None else cells
-    for before, cell in pairwise(known):
+    """Each cell that papermill inserted, with the cell before it first."""
+    sources = _history() if cells is None else cells
+    for before, cell in pairwise(sources):
         if cell.startswith(_HEADER):
             yield before, cell
 
@@ -78,11 +78,11 @@ def _annotated(source: str) -> dict[str, str]:
 
 def _assigned(source: str) -> dict[str, Any]:
     """Name to value of ``name = value`` lines with plain values."""
-    found = {}
+    values = {}
     for node in _statements(source):
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found[node.targets[0].id] = _plain(node.value)
-    return found
+            values[node.targets[0].id] = _plain(node.value)
+    return values
 
 
 def _plain(node: ast.expr) -> Any:

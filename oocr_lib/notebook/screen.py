@@ -28,15 +28,15 @@ def table(frame: pd.DataFrame | pd.Series, digits: int = 2, *, index: bool = Tru
     Columns of the library's own tables get readable names (``NAMES``).
 
     Args:
-        digits: decimals of numbers that are not whole.
+        digits: decimals of floating-point numbers.
         index: show the row names, too.
     """
-    shown = frame.to_frame() if isinstance(frame, pd.Series) else frame
-    shown = shown.rename(columns=NAMES).rename_axis(index=NAMES, columns=NAMES)
+    renamed = frame.to_frame() if isinstance(frame, pd.Series) else frame
+    renamed = renamed.rename(columns=NAMES).rename_axis(index=NAMES, columns=NAMES)
     form = {"float_format": f"{{:z.{digits}f}}".format, "na_rep": "–", "index": index}
-    text = shown.to_string(**form)
+    text = renamed.to_string(**form)
     with pd.option_context("display.max_colwidth", None):  # pandas cuts long texts in HTML
-        page = shown.to_html(border=0, **form)
+        page = renamed.to_html(border=0, **form)
     _display(text, {"text/html": page, "text/plain": text})
 
 
@@ -44,7 +44,7 @@ def figure(png: bytes, alt: str, caption: str, source: str, origin: Mapping[str,
     """Show a picture, its caption below it, and in small letters where its data lie.
 
     Args:
-        alt: the picture in words, for who cannot see it.
+        alt: the picture in words, for those who cannot see it.
         source: the file with the data.
         origin: script, data and commit; they go to the output's metadata, not to the screen.
     """
@@ -68,7 +68,7 @@ def listed(values: Mapping[str, object]) -> str:
 
 
 def escaped(text: str) -> str:
-    r"""Text as Markdown that shows it letter by letter.
+    r"""Text as Markdown that shows it literally.
 
     >>> print(escaped("3x + 2 < f_1"))
     3x \+ 2 &lt; f\_1

@@ -1,7 +1,7 @@
 """The set-up call of every notebook, and where its numbers, tables and figures go.
 
-    exp = experiment.start("03_locations", model=model, preset=preset, seed=seed, out_dir=out_dir,
-                           settings={"laptop": {"steps": 300}, "smoke": {"steps": 5}})
+    exp = session.start("03_locations", model=model, preset=preset, seed=seed, out_dir=out_dir,
+                        settings={"laptop": {"steps": 300}, "smoke": {"steps": 5}})
     ...
     exp.finish()
 
@@ -9,7 +9,7 @@ Environment variables, for runs of a committed notebook with another preset (tes
 ``OOCR_PRESET`` and ``OOCR_OUT`` override the notebook's ``preset`` and ``out_dir``;
 ``OOCR_LABEL`` names the folder of a run below its notebook's, empty for none; by default it is
 made of the parameters that differ from the notebook's defaults (``defaults``);
-``OOCR_CWD`` is the folder that typed paths count from (``paths.resolve``);
+``OOCR_CWD`` is the folder that typed paths are relative to (``paths.resolve``);
 ``OOCR_STAGE`` is where the runner wants the files until the run is finished (``stage``);
 ``OOCR_THREADS`` sets the number of CPU threads (1);
 ``OOCR_PROGRESS`` says whether to show progress bars and times (``progress``).
@@ -53,8 +53,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_-]*")
 class Experiment:
     """One notebook run; made by ``start``. Files go to ``folder``, run folders to ``runs``.
 
-    Until ``finish`` the files lie in ``draft``, so that a run that fails leaves those of the run
-    before as they were.
+    Until ``finish`` the files lie in ``draft``, so that a failed run leaves those of the run before
+    as they were.
 
     Attributes:
         notebook, model, preset, seed: as given, after the overrides.
@@ -90,8 +90,8 @@ class Experiment:
         """Where files are written now: a folder aside, and ``folder`` itself after ``finish``."""
         if self._finished:
             return self.folder
-        if runners := stage.given(self.folder):
-            return runners
+        if runner_stage := stage.given(self.folder):
+            return runner_stage
         if self._stage is None:
             self._stage = stage.Stage(self.folder, self.out / self.preset)
             weakref.finalize(self, self._stage.discard)  # also when the kernel ends
@@ -104,13 +104,13 @@ class Experiment:
 
     @cached_property
     def lm(self) -> LanguageModel:
-        """The language model, loaded when first used; what is odd about its chats is printed."""
+        """The language model, loaded when first used; notes on its chat format are printed."""
         from oocr_lib.models.language_model import load_model
 
-        found = load_model(self.model)
-        for note in found.notes:
+        model = load_model(self.model)
+        for note in model.notes:
             print(f"{Path(self.model).name}: {note}")
-        return found
+        return model
 
     @cached_property
     def runs(self) -> RunStore:
@@ -138,7 +138,7 @@ class Experiment:
 
         Args:
             figure: from ``oocr_lib.report.plots``.
-            caption: one sentence on what is to be seen; also the picture's alt text.
+            caption: one sentence on what the picture shows; also its alt text.
             data: name of the table (``table``) that was drawn; by default ``metrics.json``.
 
         Raises:
@@ -162,14 +162,14 @@ class Experiment:
     def record(
         self, table: pd.DataFrame, key: str, measures: Mapping[str, str], drawn: str = "concept"
     ) -> None:
-        """Metrics of every group of rows: means over runs with their intervals.
+        """Record metrics of every group of rows: means over runs with their intervals.
 
         Args:
-            table: one row a run and group.
-            key: ``family/method``, a row's columns in braces: ``"{task}_at_{tokens}/lora_one"``.
-                Spaces become underscores.
+            table: one row per run and group.
+            key: ``family/method``, with columns of the row in braces:
+                ``"{task}_at_{tokens}/lora_one"``. Spaces become underscores.
             measures: column to the metric's name.
-            drawn: column whose values the bootstrap draws as a whole.
+            drawn: column whose values the bootstrap draws, each with all of its rows.
 
         Raises:
             UserError: a key that no metric can have, or a run that comes twice in a group.
@@ -248,9 +248,9 @@ class Experiment:
             self._record_claim(claim.statement, check.metric, check.rule, word, interval)
 
     def finish(self) -> Path:
-        """Write ``metrics.json``, move all files into place; the last call of a notebook.
+        """Write ``metrics.json`` and move all files into place; the last call of a notebook.
 
-        Under the runner they are moved when it has seen the whole notebook end well.
+        Under the runner they are moved only when the whole notebook has ended well.
 
         Returns:
             The place of ``metrics.json``.
@@ -262,7 +262,7 @@ class Experiment:
             raise UserError(f"{self.notebook} recorded no metric. Call exp.metrics.add(...) first.")
         seconds = round(time.perf_counter() - self._began, 1)
         run = {"threads": self.threads, "commit": commit(), "seconds": seconds}
-        if "lm" in vars(self):  # whatever its name says, this is the model that was asked
+        if "lm" in vars(self):  # whatever its name says, this model answered
             run["model"] = self.lm.digest[:16]
         self.metrics.versions = versions() | run
         path = self.folder / FILE
@@ -281,7 +281,7 @@ class Experiment:
         return path
 
     def show(self, path: Path) -> str:
-        """A path for text outputs: from the repository, or else from the output folder's name."""
+        """A path for text outputs: relative to the repository, or else to ``out``'s parent."""
         for root in (paths.ROOT, self.out.parent):
             if path.is_relative_to(root):
                 return path.relative_to(root).as_posix()
@@ -298,7 +298,7 @@ def start(
     params: Mapping[str, Any] | None = None,
     settings: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Experiment:
-    """Set threads, seeds and quiet output, and make the output folder.
+    """Set threads and seeds, silence noisy output, and make the output folder.
 
     Args:
         notebook: its name without ``.ipynb``.
@@ -323,29 +323,29 @@ def start(
     if not isinstance(model, str) or not model:
         raise UserError(f"Model {model!r} is not allowed. Give 'testbed', a folder or a hub name.")
     out = paths.ROOT / Path(os.environ.get("OOCR_OUT") or out_dir or "results").expanduser()
-    given = {"model": model, "seed": seed, **(params or {})}
+    parameters = {"model": model, "seed": seed, **(params or {})}
     exp = Experiment(
-        _checked_name(notebook), model, preset, seed, out, values, _label(notebook, given)
+        _checked_name(notebook), model, preset, seed, out, values, _label(notebook, parameters)
     )
     store.writable_folder(exp.folder, "out_dir")
     stage.recover(exp.folder)
-    shown = shown_model(model)
-    common = {"model": shown, "preset": preset, "seed": seed}
+    model_name = shown_model(model)
+    common = {"model": model_name, "preset": preset, "seed": seed}
     exp.metrics.params = {**common, **(params or {})}
     exp.threads = set_up(seed)
     where = exp.show(exp.folder)
-    print(f"{notebook}: model {shown}, preset {preset}, seed {seed}; results go to {where}")
+    print(f"{notebook}: model {model_name}, preset {preset}, seed {seed}; results go to {where}")
     return exp
 
 
-def _label(notebook: str, given: Mapping[str, Any]) -> str:
-    """The run's folder below its notebook's; the runner says it, else it is what differs."""
-    for name, value in given.items():
+def _label(notebook: str, parameters: Mapping[str, Any]) -> str:
+    """The run's folder below its notebook's: set by the runner, or named by what differs."""
+    for name, value in parameters.items():
         if isinstance(value, list):
             check_doubles(name, value)
     if "OOCR_LABEL" in os.environ:
         return os.environ["OOCR_LABEL"]
-    return defaults.label(given, defaults.shipped(notebook) or before_injection())
+    return defaults.label(parameters, defaults.shipped(notebook) or before_injection())
 
 
 def _settings(preset: str, settings: Mapping[str, Mapping[str, Any]] | None) -> Settings:

@@ -3,10 +3,10 @@
     <folder>/.stage/<name>/    what an unfinished run has written so far
     <folder>/.made.json        the files of the finished run: what the next one may take away
 
-An unfinished run writes aside. When it is finished, the list of its files is written there, and
-from then on they belong to the folder: the move is not one step, so if it is cut off, whoever comes
-next goes on with it (``recover``). Without a list they go. So a failure or a kill at any moment
-leaves the earlier results, or all of the new ones.
+An unfinished run writes into a stage. When it is finished, the list of its files is written there,
+and from then on they belong to the folder: moving them takes several steps, so if it is cut off,
+the next run completes it (``recover``). A stage without a list is removed. So a failure or a kill
+at any moment leaves either the earlier results or all of the new ones.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class Stage:
     """
 
     def __init__(self, folder: Path, shared: Path, kind: str = "kernel") -> None:
-        """Make it.
+        """Make the folder.
 
         Args:
-            shared: the preset's folder, for the few files that are of all notebooks.
-            kind: "run" for a runner's, which nobody else writes while the run's folder is locked.
+            shared: the preset's folder, for the few files that belong to all notebooks.
+            kind: "run" for a runner's stage, which only the holder of the folder's lock writes.
         """
         self.folder, self._shared = folder, shared
         self.path = folder / _STAGES / f"{kind}-{secrets.token_hex(4)}"
         shared_here(self.path).mkdir(parents=True)
 
     def publish(self) -> None:
-        """Move everything into place, and take away what only the run before had made.
+        """Move everything into place, and remove what only the run before had made.
 
         Raises:
             OSError: a full disk, for instance.
@@ -66,7 +66,7 @@ class Stage:
         _move(self.path, self.folder)
 
     def discard(self) -> None:
-        """Remove it with all that it holds, unless it is complete and only the move was cut off."""
+        """Remove the stage, unless it is complete and only the move was cut off."""
         if not (self.path / LIST).is_file():
             _remove(self.path)
 
@@ -92,14 +92,14 @@ def recover(folder: Path, *, alone: bool = False) -> None:
     """
     for path in sorted((folder / _STAGES).glob("*")):
         if (path / LIST).is_file():
-            with suppress(FileNotFoundError):  # its own process goes on with it
+            with suppress(FileNotFoundError):  # its own process is moving it
                 _move(path, folder)
         elif (alone and path.name.startswith("run-")) or _old(path):
             _remove(path)
 
 
 def _move(path: Path, folder: Path) -> None:
-    """Move the files of a complete stage; what is moved already is left out."""
+    """Move the files of a complete stage, except those that were moved already."""
     content = store.read_json(path / LIST)
     if finished.FILE not in content["files"] or (path / finished.FILE).is_file():
         (folder / finished.FILE).unlink(missing_ok=True)  # meanwhile it must not look finished
@@ -119,9 +119,9 @@ def _move(path: Path, folder: Path) -> None:
 
 def _files(path: Path) -> list[str]:
     """Names of the files below, without hidden ones."""
-    found = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
+    files = [file.relative_to(path) for file in path.rglob("*") if file.is_file()]
     return sorted(
-        name.as_posix() for name in found if not any(part.startswith(".") for part in name.parts)
+        name.as_posix() for name in files if not any(part.startswith(".") for part in name.parts)
     )
 
 

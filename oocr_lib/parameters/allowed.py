@@ -19,7 +19,7 @@ from oocr_lib.parameters.cell import Parameter, inspect
 from oocr_lib.util.errors import UserError, choose
 from oocr_lib.util.paths import data_dir, resolve
 
-#: Of the parameter that every notebook has.
+#: What ``seed`` may be, a parameter of every notebook.
 _SEED = "0 to 2**32 - 1"
 
 
@@ -48,7 +48,7 @@ def _tasks(model: Path | None) -> Sequence[Any]:
 
 
 def _blocks(model: Path | None) -> Sequence[Any]:
-    """Block numbers of a model in a folder; empty for one that is not there yet."""
+    """Block numbers of a model in a folder; empty if the model is not there yet."""
     try:
         text = (model / "config.json").read_text(encoding="utf-8") if model else "{}"
         config = json.loads(text)
@@ -59,7 +59,7 @@ def _blocks(model: Path | None) -> Sequence[Any]:
         return ()
 
 
-#: Kind to the values that it allows, given the model's folder; none: known only after loading.
+#: Kind to the values that it allows, given the model's folder; empty if only loading shows them.
 KINDS: Mapping[str, Callable[[Path | None], Sequence[Any]]] = {
     "city": _cities,
     "function": _functions,
@@ -77,10 +77,10 @@ def kinds(notebook: Path) -> dict[str, str]:
     Raises:
         UserError: a kind that is not one of ``KINDS``.
     """
-    said = nbformat.read(notebook, as_version=4).metadata.get("oocr", {}).get("allowed", {})
-    for name, kind in said.items():
+    declared = nbformat.read(notebook, as_version=4).metadata.get("oocr", {}).get("allowed", {})
+    for name, kind in declared.items():
         choose(kind, KINDS, f"kind of values for {name!r} in {notebook.name}:")
-    return dict(said)
+    return dict(declared)
 
 
 def values(kind: str, model: str, typed_in: Path) -> Sequence[Any]:
@@ -95,7 +95,7 @@ def check(notebook: Path, given: Mapping[str, Any], typed_in: Path) -> None:
         given: every parameter.
 
     Raises:
-        UserError: a value that its kind does not allow, with the closest one that it does.
+        UserError: a value that its kind does not allow, with the closest one that is allowed.
     """
     seed = given.get("seed", 0)
     if isinstance(seed, int) and not 0 <= seed < 2**32:
@@ -103,21 +103,21 @@ def check(notebook: Path, given: Mapping[str, Any], typed_in: Path) -> None:
     defaults = inspect(notebook)
     for name, kind in kinds(notebook).items():
         value = given.get(name)
-        known = values(kind, str(given.get("model", "testbed")), typed_in)
-        listed = (value or [""]) if isinstance(value, list) else [value]
-        # Empty stands for all, or for none, in those notebooks whose default it is.
-        usual = name in defaults and value == defaults[name].default
-        for one in () if usual or not known else listed:
-            if one not in known:
-                raise UserError(f"Parameter {name!r} got {one!r}.{_close(one, known)}")
+        allowed = values(kind, str(given.get("model", "testbed")), typed_in)
+        items = (value or [""]) if isinstance(value, list) else [value]
+        # Where a notebook's default is empty, that stands for all values, or for none.
+        is_default = name in defaults and value == defaults[name].default
+        for item in () if is_default or not allowed else items:
+            if item not in allowed:
+                raise UserError(f"Parameter {name!r} got {item!r}.{_close(item, allowed)}")
 
 
-def _close(value: Any, known: Sequence[Any]) -> str:
-    texts = [str(one) for one in known]
+def _close(value: Any, allowed: Sequence[Any]) -> str:
+    texts = [str(other) for other in allowed]
     by_case = {text.lower(): text for text in texts}
     near = difflib.get_close_matches(str(value).lower(), by_case, n=1)
-    guess = f" Did you mean {by_case[near[0]]!r}?" if near and isinstance(known[0], str) else ""
-    return f"{guess} Allowed: {shown(known)}."
+    guess = f" Did you mean {by_case[near[0]]!r}?" if near and isinstance(allowed[0], str) else ""
+    return f"{guess} Allowed: {shown(allowed)}."
 
 
 def shown(known: Sequence[Any]) -> str:
@@ -137,13 +137,13 @@ def _folder(model: str, typed_in: Path) -> Path | None:
 
 
 def describe(notebook: Path, known: Mapping[str, Parameter], typed_in: Path) -> Iterator[str]:
-    """One line a parameter: name, type, default, what is allowed, and what it is."""
-    said = kinds(notebook)
+    """One line per parameter: name, type, default, meaning, and what is allowed."""
+    declared = kinds(notebook)
     rows = []
     for name, parameter in known.items():
         allowed = _SEED if name == "seed" else ""
-        if name in said:
-            allowed = shown(values(said[name], "testbed", typed_in))
+        if name in declared:
+            allowed = shown(values(declared[name], "testbed", typed_in))
         rows.append((name, parameter.type, json.dumps(parameter.default), allowed, parameter.help))
     widths = [max(len(row[column]) for row in rows) for column in range(3)]
     for name, kind, default, allowed, text in rows:

@@ -1,7 +1,7 @@
 """A notebook's parameters: found in its parameters cell, read from text, shown in a summary.
 
-papermill takes an unknown name with a warning and guesses types, so a typo gives a wrong run that
-looks right. Here both are errors before anything starts.
+papermill only warns of an unknown name, and guesses types, so a typo gives a wrong run that looks
+right. Here both are errors before anything starts.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ def inspect(notebook: Path) -> dict[str, Parameter]:
     import nbformat  # not above: it takes seconds, and every kernel imports this file
 
     try:
-        read = nbformat.read(notebook, as_version=4)
-        nbformat.validate(read)
+        content = nbformat.read(notebook, as_version=4)
+        nbformat.validate(content)
     except Exception as error:  # whatever the JSON and nbformat raise for a bad file
         reason = str(error).strip().splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"Cannot read the notebook {str(notebook)!r}: {reason}.") from error
-    sources = [c.source for c in read.cells if "parameters" in c.metadata.get("tags", ())]
+    sources = [c.source for c in content.cells if "parameters" in c.metadata.get("tags", ())]
     return read_cell(notebook.name, sources[0] if sources else "")
 
 
@@ -66,11 +66,11 @@ def read_cell(notebook: str, source: str) -> dict[str, Parameter]:
     from papermill.translators import PythonTranslator
 
     logging.getLogger("papermill").setLevel(logging.ERROR)
-    found = PythonTranslator.inspect({"source": source})
-    if not found:
+    entries = PythonTranslator.inspect({"source": source})
+    if not entries:
         raise UserError(f"{notebook} has no cell tagged 'parameters' with assignments.")
     parameters = {}
-    for entry in found:
+    for entry in entries:
         name, kind = entry.name, entry.inferred_type_name.replace(" ", "")
         choose(kind, TYPES, f"type of the parameter {name!r} in {notebook}:")
         try:
@@ -91,7 +91,7 @@ def parse(name: str, text: str, kind: str) -> Any:
     """``text`` as a value of type ``kind`` (one of ``TYPES``); lists as ``1,2,3`` or ``[1, 2, 3]``.
 
     Raises:
-        UserError: the text does not read as that type.
+        UserError: the text cannot be read as that type.
     """
     try:
         value = _value(text.strip(), kind)
@@ -103,10 +103,10 @@ def parse(name: str, text: str, kind: str) -> Any:
 
 
 def check_doubles(name: str, values: list[Any]) -> list[Any]:
-    """``values`` if none is there twice: it would count as two measurements.
+    """``values`` if each is there once: one given twice would count as two measurements.
 
     Raises:
-        UserError: naming the first that is.
+        UserError: one is there twice; the message names the first.
     """
     for i, value in enumerate(values):
         if value in values[:i]:
@@ -117,7 +117,7 @@ def check_doubles(name: str, values: list[Any]) -> list[Any]:
 
 
 def check(name: str, value: Any, kind: str) -> Any:
-    """``value``, of a YAML file for instance, if it is of type ``kind`` (one of ``TYPES``).
+    """``value``, from a YAML file for instance, if it is of type ``kind`` (one of ``TYPES``).
 
     Raises:
         UserError: it is not.
@@ -150,17 +150,17 @@ def summary(
     lines.append("|---|---|---|")
     for name, parameter in parameters.items():
         value = values.get(name, parameter.default)
-        shown = f"`{json.dumps(value, ensure_ascii=False)}`"
+        text = f"`{json.dumps(value, ensure_ascii=False)}`"
         if value != parameter.default:
             default = json.dumps(parameter.default, ensure_ascii=False)
-            shown = f"**{shown}** (default `{default}`)"
-        cells = (f"`{name}`", shown, parameter.help)
+            text = f"**{text}** (default `{default}`)"
+        cells = (f"`{name}`", text, parameter.help)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join([*lines, *(["", note] if note else [])])
 
 
 def _value(text: str, kind: str) -> Any:
-    """``text`` as ``kind``; raises ValueError if it does not read as that."""
+    """``text`` as ``kind``; raises ValueError if it cannot be read as that."""
     if kind.startswith("list["):
         if text.startswith("[") != text.endswith("]"):
             raise ValueError(text)

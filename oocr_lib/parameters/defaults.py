@@ -1,11 +1,11 @@
-"""What a run changes of a notebook's defaults, and the folder that it gets for it.
+"""What a run changes in a notebook's defaults, and the folder that it gets for that.
 
     <out>/<preset>/<notebook>/                     the defaults: the reference results
     <out>/<preset>/<notebook>/<name=value,...>/    anything else, named by what differs
 
 So exploration never replaces reference results, however the values were given: to the runner, to
-papermill, or by changing the parameters cell in Jupyter. Because of the last, the defaults are
-those of the last commit; a copy without git has those of the file.
+papermill, or by changing the parameters cell in Jupyter. Because of the last way, the defaults are
+those of the last commit; in a copy without git, those of the file.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from oocr_lib.parameters import cell as parameters, values as batch_grid
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import ROOT
 
-#: They have folders of their own.
+#: Parameters that choose a folder above the run's.
 ASIDE = ("preset", "out_dir")
 
 
 @cache
 def shipped(notebook: str) -> Mapping[str, Any]:
-    """Default values of a notebook of this repository by name; empty if there is none so called."""
-    place = f"notebooks/{notebook}.ipynb"
-    for text in (_committed(place), _there(place)):
+    """Default values of a notebook of this repository by name; empty for an unknown notebook."""
+    path = f"notebooks/{notebook}.ipynb"
+    for text in (_committed(path), _there(path)):
         try:
             cells = json.loads(text)["cells"]
             tagged = [c for c in cells if "parameters" in c["metadata"].get("tags", ())]
-            found = parameters.read_cell(notebook, "".join(tagged[0]["source"]))
-            return {name: one.default for name, one in found.items()}
+            declared = parameters.read_cell(notebook, "".join(tagged[0]["source"]))
+            return {name: parameter.default for name, parameter in declared.items()}
         except (ValueError, KeyError, IndexError, UserError):  # none, or damaged
             continue
     return {}
@@ -42,7 +42,7 @@ def shipped(notebook: str) -> Mapping[str, Any]:
 def changed(values: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
     """The values that differ from the defaults, in the order of the defaults.
 
-    What has no default is left out, and so is what has a folder of its own.
+    Values without a default are left out, and so are those of ``ASIDE``.
     """
     return {
         name: values[name]
@@ -61,10 +61,10 @@ def _committed(place: str) -> str:
     """A file of the repository as it was last committed; "" where git does not know it."""
     command = ["git", "-C", str(ROOT), "show", f"HEAD:./{place}"]
     try:
-        done = subprocess.run(command, capture_output=True, check=True)
+        process = subprocess.run(command, capture_output=True, check=True)
     except (OSError, subprocess.CalledProcessError):
         return ""
-    return done.stdout.decode(errors="replace")
+    return process.stdout.decode(errors="replace")
 
 
 def _there(place: str) -> str:

@@ -1,7 +1,7 @@
-"""Whether a folder can hold a model, as far as that shows without loading it.
+"""Whether a folder can hold a model, as far as can be told without loading it.
 
-A notebook would find out half a minute later, in its first cells. What only loading shows (a shape,
-a missing tensor, a tokenizer that cuts otherwise) is left to ``models.checkpoint``.
+A notebook would find out half a minute later, in its first cells. What only loading shows (a wrong
+shape, a missing tensor, a tokenizer that splits differently) is left to ``models.checkpoint``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def refuse(folder: Path, name: str) -> None:
         name: as it was typed.
 
     Raises:
-        UserError: no config, one that says no model type, or weights that are missing or cut off.
+        UserError: no config, one without a model type, or weights that are missing or cut off.
     """
     problem = _config(folder / CONFIG) or _weights(folder)
     if problem:
@@ -47,7 +47,7 @@ def _config(file: Path) -> str:
 
 
 def _weights(folder: Path) -> str:
-    """What is wrong with the files of weights; empty if nothing is."""
+    """What is wrong with the weight files; empty if nothing is."""
     names = [WEIGHTS]
     if (folder / INDEX).is_file():
         index = _read(folder / INDEX)

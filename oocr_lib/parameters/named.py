@@ -6,7 +6,7 @@
                    weights, a .gguf file, or a hub name
     any other      a file or folder if there is a slash in it and it exists
 
-Paths count from where the command was typed (``paths.resolve``). Nothing here loads torch.
+Paths are relative to where the command was typed (``paths.resolve``). Nothing here loads torch.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from oocr_lib.util.errors import UserError
 from oocr_lib.util.paths import data_dir, resolve
 
 FILES = ("data", "rules")
-#: Whose letters the file of notebook 02 holds.
+#: Parameter that says whose letters the file of notebook 02 holds.
 POLICY = "data_policy"
 MODEL = "model"
 _HUB_NAME = re.compile(r"[A-Za-z0-9][\w.-]*(/[\w.-]+)?")
 _OFFLINE = ("1", "on", "yes", "true")
-#: Hub models that were there when asked: the runs of a sweep ask once.
+#: Hub models that could be reached: all runs of a sweep ask only once.
 _ANSWERED: set[str] = set()
 
 
 def check(values: Mapping[str, Any], typed_in: Path) -> None:
-    """Check what a run's parameters name, as far as it can be done without loading anything.
+    """Check what a run's parameters name, as far as possible without loading anything.
 
     Raises:
         UserError: a file or model that is not there or cannot be read.
@@ -53,39 +53,39 @@ def check(values: Mapping[str, Any], typed_in: Path) -> None:
         from oocr_lib.tasks.risk import paper
 
         where = resolve(data, typed_in) if data and policy else data
-        paper.read(str(where), policy)  # the error would be the notebook's, half a minute later
+        paper.read(str(where), policy)  # or the notebook fails half a minute later
     if isinstance(values.get(MODEL), str):
         _check_model(values[MODEL], typed_in)
 
 
 def contents(values: Mapping[str, Any], typed_in: Path) -> dict[str, str]:
-    """Digest (or hub commit) of everything that parameters name, by what they say."""
-    found = {}
+    """Digest (or hub commit) of everything that parameters name, by the parameter's text."""
+    digests = {}
     for name, text in _texts(values):
         if name == MODEL and (commit := _hub_commit(text)) and not _folder(text, typed_in):
-            found[text] = commit
+            digests[text] = commit
             continue
         path = _folder(text, typed_in) if name == MODEL else resolve(text, typed_in)
         if path and (name in (*FILES, MODEL) or "/" in text or os.sep in text):
             try:
                 if path.is_file():
-                    found[text] = file_digest.of_file(path)
+                    digests[text] = file_digest.of_file(path)
                 elif path.is_dir():
-                    found[text] = file_digest.of_folder(path)
+                    digests[text] = file_digest.of_folder(path)
             except OSError as error:
                 raise UserError(
                     f"Parameter {name!r} names {text!r}, which cannot be read: {error.strerror}."
                 ) from error
-    return found
+    return digests
 
 
 def shown_model(model: str) -> str:
-    """A model's name for outputs, which get committed: of an absolute path the last part only."""
+    """A model's name for outputs, which get committed: only the last part of an absolute path."""
     return Path(model).name if Path(model).is_absolute() else model
 
 
 def _texts(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Parameter and text, for texts and lists of texts; nothing that is too long for a path."""
+    """Parameter and text, for texts and lists of texts that are not too long for a path."""
     for name, value in values.items():
         for text in value if isinstance(value, list) else [value]:
             if isinstance(text, str) and 0 < len(text) < 1000 and "\0" not in text:
@@ -143,7 +143,7 @@ def _hub_commit(model: str) -> str:
     from huggingface_hub import try_to_load_from_cache
 
     try:
-        found = try_to_load_from_cache(model, "config.json")
-    except ValueError:  # not a name that the hub has
+        file = try_to_load_from_cache(model, "config.json")
+    except ValueError:  # not a valid name on the hub
         return ""
-    return Path(found).parent.name if isinstance(found, str) else ""
+    return Path(file).parent.name if isinstance(file, str) else ""

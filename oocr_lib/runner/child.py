@@ -32,20 +32,20 @@ class Children:
         """Run one notebook to its end.
 
         Args:
-            name: in the progress.
+            name: for the progress.
             folder: where the notebook lies, and Jupyter would run it.
-            order: what ``batch_worker`` reads.
+            order: the job that ``worker`` reads.
             extra: environment variables.
 
         Returns:
-            What is reported as wrong, or an empty text; and the number of the code cell that was
+            The reported problem, empty if there is none; and the number of the code cell that was
             started last, 0 if none was.
         """
         problem, cell = "", 0
         with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as stderr:
             child = self._start(folder, extra, stderr)
             assert child.stdin is not None and child.stdout is not None
-            # Standard input stays open: the child ends when it closes, so also when we are killed.
+            # Standard input stays open: the child ends when it closes, also if we are killed.
             with suppress(BrokenPipeError):  # ended already; its exit code says why
                 child.stdin.write(json.dumps(order) + "\n")
                 child.stdin.flush()
@@ -67,7 +67,7 @@ class Children:
         """Interrupt all children, then kill those that do not end."""
         self.stopped = True
         for child in list(self._children):
-            if os.name == "nt":  # Windows has no signal for another process to interrupt itself
+            if os.name == "nt":  # Windows has no signal that interrupts another process
                 child.terminate()
             else:
                 child.send_signal(signal.SIGINT)
@@ -102,5 +102,5 @@ def _close(pipe: IO[str]) -> None:
 def _ending(code: int, stderr: str) -> str:
     """One line for a child process that ended without saying why."""
     lines = [line for line in stderr.splitlines() if line.strip()]
-    how = f"signal {-code}" if code < 0 else f"exit code {code}"
-    return f"the process ended with {how}" + (f": {lines[-1].strip()}" if lines else "")
+    ending = f"signal {-code}" if code < 0 else f"exit code {code}"
+    return f"the process ended with {ending}" + (f": {lines[-1].strip()}" if lines else "")

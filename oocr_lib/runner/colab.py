@@ -1,4 +1,4 @@
-"""What a hosted notebook (Colab, Binder) needs: links to open it, and a set-up that spares torch.
+"""What a hosted notebook (Colab, Binder) needs: links to open it, and a set-up that keeps torch.
 
 The repository's public address stands once, in pyproject.toml: ``repository`` below
 ``[tool.oocr]``, with ``tag`` for a release. While it is empty, no notebook has links or a set-up
@@ -51,20 +51,20 @@ def address(root: Path = ROOT) -> tuple[str, str, str]:
     All are empty while no address is set.
 
     Raises:
-        UserError: an address that is none.
+        UserError: the address is not one of a GitHub repository.
     """
     text = (root / "pyproject.toml").read_text(encoding="utf-8")
     setting = tomllib.loads(text).get("tool", {}).get("oocr", {})
-    given = setting.get("repository", "")
-    if not given:
+    repository = setting.get("repository", "")
+    if not repository:
         return "", "", ""
-    found = _ADDRESS.fullmatch(given)
-    if found is None:
+    match = _ADDRESS.fullmatch(repository)
+    if match is None:
         raise UserError(
-            f"pyproject.toml has the repository {given!r}. Allowed: "
+            f"pyproject.toml has the repository {repository!r}. Allowed: "
             "https://github.com/owner/name, or nothing."
         )
-    return given, found[1], setting.get("tag") or BRANCH
+    return repository, match[1], setting.get("tag") or BRANCH
 
 
 def links(notebook: str, root: Path = ROOT) -> str:
@@ -81,28 +81,28 @@ def links(notebook: str, root: Path = ROOT) -> str:
 
 def setup_source(root: Path = ROOT) -> str:
     """Source of the set-up cell, the same in every notebook; empty while there is no address."""
-    place, _, tag = address(root)
-    return _SETUP.format(address=place, tag=tag) if place else ""
+    url, _, tag = address(root)
+    return _SETUP.format(address=url, tag=tag) if url else ""
 
 
 def install(root: Path = ROOT) -> None:
-    """Install what the library needs beside the torch that is there, which is never touched.
+    """Install what the library needs, except torch: the installed one is never touched.
 
     Raises:
         UserError: torch is too old, or pip fails.
     """
     project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needed = {re.split(r"[<>=~!\[ ]", text)[0]: text for text in project["dependencies"]}
-    wanted, there = needed.pop("torch"), version("torch").split("+")[0]
-    least = wanted.partition(">=")[2]
-    if _numbers(there) < _numbers(least):
-        raise UserError(f"torch {there} is too old. Allowed: {least} or newer; it is not changed.")
+    torch_requirement, torch = needed.pop("torch"), version("torch").split("+")[0]
+    least = torch_requirement.partition(">=")[2]
+    if _numbers(torch) < _numbers(least):
+        raise UserError(f"torch {torch} is too old. Allowed: {least} or newer; it is not changed.")
     with tempfile.TemporaryDirectory() as folder:
-        pinned = Path(folder) / "constraints.txt"
-        pinned.write_text(f"torch=={version('torch')}\n", encoding="utf-8")
-        command = [sys.executable, "-m", "pip", "install", "-q", "-c", str(pinned)]
-        done = subprocess.run([*command, *needed.values()], check=False)
-    if done.returncode:
+        constraints = Path(folder) / "constraints.txt"
+        constraints.write_text(f"torch=={version('torch')}\n", encoding="utf-8")
+        command = [sys.executable, "-m", "pip", "install", "-q", "-c", str(constraints)]
+        process = subprocess.run([*command, *needed.values()], check=False)
+    if process.returncode:
         raise UserError("pip could not install what is missing; its own message stands above.")
 
 
@@ -116,15 +116,17 @@ def write(name: str, notebook: NotebookNode, root: Path = ROOT) -> None:
     title, _, rest = _LINKS.sub("", first.source).partition("\n")
     line = f"\n\n{links(name, root)}" if links(name, root) else ""
     first.source = f"{title}{line}{chr(10) + rest if rest else ''}"
-    kept = [cell for cell in notebook.cells if TAG not in cell.metadata.get("tags", ())]
-    own = []
+    cells = [cell for cell in notebook.cells if TAG not in cell.metadata.get("tags", ())]
+    setup = []
     if source := setup_source(root):
         cell = nbformat.v4.new_code_cell(source, metadata={"tags": [TAG]})
         cell.id = "cell-setup"
-        own.append(cell)
-    notebook.cells = [kept[0], *own, *kept[1:]]
-    ran = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
-    for count, code in enumerate(ran, 1):
+        setup.append(cell)
+    notebook.cells = [cells[0], *setup, *cells[1:]]
+    code_cells = [
+        cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()
+    ]
+    for count, code in enumerate(code_cells, 1):
         code.execution_count = count
         for output in code.outputs:
             if "execution_count" in output:
@@ -132,7 +134,7 @@ def write(name: str, notebook: NotebookNode, root: Path = ROOT) -> None:
 
 
 def cite(root: Path = ROOT) -> bool:
-    """Write the address into CITATION.cff, or take it out; whether that changed anything."""
+    """Write the address into CITATION.cff, or take it out; return whether anything changed."""
     file, place = root / "CITATION.cff", address(root)[0]
     before = file.read_text(encoding="utf-8")
     text = _CITED.sub("", before)

@@ -1,4 +1,4 @@
-"""Is this machine ready? One line a thing: ``ok``, or what to do.
+"""Is this machine ready? One line per check: ``ok``, or what to do.
 
     python -m oocr_lib.runner.doctor
 
@@ -44,60 +44,61 @@ class Finding:
 
 def python() -> Finding:
     """The interpreter's version."""
-    found = f"{platform.python_version()} ({platform.system()}, {platform.machine()})"
+    description = f"{platform.python_version()} ({platform.system()}, {platform.machine()})"
     fits = (3, 11) <= sys.version_info[:2] < (3, 14)
-    return Finding("Python", found, "" if fits else "Use Python 3.11, 3.12 or 3.13.")
+    return Finding("Python", description, "" if fits else "Use Python 3.11, 3.12 or 3.13.")
 
 
 def packages() -> Finding:
-    """Every package that a reader needs, in a version that is new enough."""
+    """Whether every package that a reader needs is there, in a version that fits."""
     try:
-        listed = [Requirement(text) for text in requires("oocr-lib") or []]
+        requirements = [Requirement(text) for text in requires("oocr-lib") or []]
     except PackageNotFoundError:  # run from a checkout that was put on the search path
         return Finding(
             "packages", "oocr-lib is not installed", "Run pip install -e . in the repository."
         )
-    needed = [one for one in listed if one.marker is None or one.marker.evaluate({"extra": ""})]
-    wrong = []
-    for one in needed:
+    needed = [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
+    problems = []
+    for requirement in needed:
         try:
-            there = version(one.name)
+            installed = version(requirement.name)
         except PackageNotFoundError:
-            wrong.append(f"{one.name} is missing")
+            problems.append(f"{requirement.name} is missing")
             continue
-        if not one.specifier.contains(there.split("+")[0], prereleases=True):
-            wrong.append(f"{one.name} {there} is not {one.specifier}")
+        if not requirement.specifier.contains(installed.split("+")[0], prereleases=True):
+            problems.append(f"{requirement.name} {installed} is not {requirement.specifier}")
     torch, transformers = version("torch"), version("transformers")
-    found = f"{len(needed)} there, torch {torch}, transformers {transformers}"
-    if wrong:
-        return Finding("packages", "; ".join(wrong), "Run pip install -e . in the repository.")
-    return Finding("packages", found)
+    summary = f"{len(needed)} there, torch {torch}, transformers {transformers}"
+    if problems:
+        return Finding("packages", "; ".join(problems), "Run pip install -e . in the repository.")
+    return Finding("packages", summary)
 
 
 def threads() -> Finding:
-    """How many CPU threads a run takes, of how many cores, and how busy these are."""
+    """How many CPU threads a run takes, how many cores there are, and how busy they are."""
     try:
-        taken = machine.threads()
+        count = machine.threads()
     except UserError as error:
         return Finding("threads", f"OOCR_THREADS is {os.environ['OOCR_THREADS']!r}", str(error))
     cores, load = os.cpu_count() or 1, psutil.getloadavg()[0]
     alone = "" if os.environ.get(machine.THREADS) else ", all for a real model that runs alone"
-    found = f"{taken} a run (OOCR_THREADS){alone}; {cores} cores, load {load:.1f}"
-    return Finding("threads", found)
+    return Finding(
+        "threads", f"{count} a run (OOCR_THREADS){alone}; {cores} cores, load {load:.1f}"
+    )
 
 
 def memory() -> Finding:
     """Memory that is free now."""
-    free, whole = (
+    free, total = (
         number / 2**30
         for number in (psutil.virtual_memory().available, psutil.virtual_memory().total)
     )
     to_do = f"Close other programs: a run takes up to {MEMORY:.0f} GiB." if free < MEMORY else ""
-    return Finding("memory", f"{free:.1f} of {whole:.1f} GiB free", to_do)
+    return Finding("memory", f"{free:.1f} of {total:.1f} GiB free", to_do)
 
 
 def disk(out: Path) -> Finding:
-    """Room where results go."""
+    """Free space where results go."""
     place = next(folder for folder in (out, *out.parents) if folder.exists())
     free = shutil.disk_usage(place).free / 2**30
     to_do = "" if free >= DISK else f"Make room: {DISK:.0f} GiB are needed, or give another --out."
@@ -119,16 +120,16 @@ def accelerator() -> Finding:
     import torch
 
     if torch.cuda.is_available():
-        free, whole = torch.cuda.mem_get_info()
+        free, total = torch.cuda.mem_get_info()
         name = torch.cuda.get_device_name()
-        return Finding("GPU", f"{name}, {free / 2**30:.0f} of {whole / 2**30:.0f} GiB free")
+        return Finding("GPU", f"{name}, {free / 2**30:.0f} of {total / 2**30:.0f} GiB free")
     if torch.backends.mps.is_available():
         return Finding("GPU", "Apple's, used where device='mps' is asked for")
     return Finding("GPU", "none; the testbed needs none")
 
 
 def testbed() -> Finding:
-    """Whether the shipped checkpoint is complete and as it was made."""
+    """Whether the shipped checkpoint is complete and unchanged."""
     try:
         count, wrong = file_digest.compare(paths.data_dir() / "testbed")
     except UserError as error:
@@ -142,15 +143,15 @@ def testbed() -> Finding:
 def kernel() -> Finding:
     """Whether notebooks can be run with this Python."""
     try:
-        found = kernels.ask(kernels.Kernel(), Path.cwd())
+        versions = kernels.ask(kernels.Kernel(), Path.cwd())
     except UserError as error:
         return Finding("kernel", str(error).rstrip("."), "Run pip install ipykernel.")
-    return Finding("kernel", f"Python {found['python']}, this environment")
+    return Finding("kernel", f"Python {versions['python']}, this environment")
 
 
 def examine(out: Path) -> Iterator[Finding]:
     """All findings, the quick ones first."""
-    looks: Sequence[Callable[[], Finding]] = (
+    checks: Sequence[Callable[[], Finding]] = (
         python,
         packages,
         threads,
@@ -161,12 +162,12 @@ def examine(out: Path) -> Iterator[Finding]:
         kernel,
         accelerator,
     )
-    for look in looks:
-        yield look()
+    for check in checks:
+        yield check()
 
 
 def main(out: Path = Path("results")) -> int:
-    """Print the findings; 0 if nothing is to do, else 1."""
+    """Print the findings; return 0 if there is nothing to do, else 1."""
     code = 0
     for finding in examine(out.resolve()):
         print(finding, flush=True)

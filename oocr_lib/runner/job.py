@@ -1,4 +1,4 @@
-"""One notebook run of ``oocr_lib.runner.batch``: its child process, and the check of what came out.
+"""One notebook run of ``oocr_lib.runner.batch``: its child process, and the check of its result.
 
 All files of the run are written aside (``stage``) and appear together when it is complete.
 """
@@ -29,7 +29,7 @@ from oocr_lib.util import files as store
 from oocr_lib.util.errors import UserError
 
 #: Beside the run's files while it runs: the notebook so far, and what the kernel says of itself.
-_PARTIAL, _SAID = ".partial.ipynb", ".kernel.json"
+_PARTIAL, _KERNEL_FILE = ".partial.ipynb", ".kernel.json"
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Job:
         label: folder of a run that is not the default one; empty for the notebook's own folder.
         kernel: what runs it.
         note: one line if that is not the kernel that the notebook names.
-        typed_in: the folder that paths among the values count from.
+        typed_in: the folder that paths among the values are relative to.
     """
 
     source: Path
@@ -70,7 +70,7 @@ class Job:
 
     @property
     def folder(self) -> Path:
-        """Where the run's files go, as in ``experiment``."""
+        """Where the run's files go, as in ``session``."""
         return self.notebook_folder / self.label
 
     def like(self, values: Mapping[str, Any], label: str) -> Job:
@@ -93,9 +93,9 @@ class Job:
 
     def identity(self) -> str:
         """The identity of what would be run now; see ``finished.identity``."""
-        own = self.folder.relative_to(self.preset_folder).as_posix()
+        run_folder = self.folder.relative_to(self.preset_folder).as_posix()
         return finished.identity(
-            self.source, self.all_values, self.preset_folder, own,
+            self.source, self.all_values, self.preset_folder, run_folder,
             kernel=self.kernel_versions() | {"spec": [self.kernel.name, dict(self.kernel.env)]},
             typed_in=self.typed_in,
         )  # fmt: skip
@@ -164,14 +164,14 @@ class Worker:
         return outcome
 
     def stop(self) -> None:
-        """Interrupt what runs."""
+        """Interrupt all running notebooks."""
         self._children.stop()
 
     @contextmanager
     def _alone(self, job: Job) -> Iterator[None]:
-        """Hold the run's folder; another batch on it waits, and finds the finished run.
+        """Hold the run's folder; another batch that wants it waits, and finds the finished run.
 
-        The lock is the operating system's, so it goes with a killed process.
+        The lock is the operating system's, so it ends with a killed process.
         """
         lock = FileLock(job.folder / ".lock")
         while True:
@@ -189,20 +189,20 @@ class Worker:
 
     def _fresh(self, job: Job, identity: str, start: float) -> Outcome:
         """Run a job that is not finished; record it when it is."""
-        for left in job.folder.glob(".*.tmp.*"):  # of a killed run; we hold the folder
-            left.unlink(missing_ok=True)
+        for leftover in job.folder.glob(".*.tmp.*"):  # of a killed run; we hold the folder
+            leftover.unlink(missing_ok=True)
         staged = Stage(job.folder, job.preset_folder, "run")
         self._progress.cell(job.title, 0, 0)
         try:
             problem, cell = self._execute(job, staged.path)
             if problem and not cell and not self._children.stopped:
-                problem, cell = self._execute(job, staged.path)  # ports collide, busy machine
+                problem, cell = self._execute(job, staged.path)  # a port collision, a busy machine
             notebook = _read(staged.path / _PARTIAL)
             if not problem:
                 problem = notebook_checks.unfinished(notebook) if notebook else "no output"
             if notebook and problem:
                 _mark(notebook, cell)
-            kernel = _record(staged.path / _SAID)
+            kernel = _record(staged.path / _KERNEL_FILE)
             if not problem and not (staged.path / FILE).is_file():
                 problem = f"all cells ran, but none wrote {FILE}"
             if not problem and kernel != job.kernel_versions():
@@ -212,8 +212,7 @@ class Worker:
                 _write(job, notebook, problem, job.failed_output)
             else:
                 _write(job, notebook, "", staged.path / job.output.name)
-                about = (identity, job.name, job.all_values, seconds, kernel)
-                finished.record(staged.path, *about)
+                finished.record(staged.path, identity, job.name, job.all_values, seconds, kernel)
                 staged.publish()
                 job.failed_output.unlink(missing_ok=True)
         finally:
@@ -222,7 +221,7 @@ class Worker:
         return Outcome(job.title, problem, time.monotonic() - start, target)
 
     def _execute(self, job: Job, place: Path) -> tuple[str, int]:
-        """Run the child process; what it reports as wrong, and the cell started last (0: none)."""
+        """Run the child process; return the problem it reports, and the cell started last or 0."""
         order = {
             "input": job.source.name,
             "output": str(place / _PARTIAL),
@@ -230,10 +229,10 @@ class Worker:
             "cell_timeout": self._cell_timeout,
             "kernel": asdict(job.kernel),
         }
-        # The output folder is no parameter here: its path would stand in the executed notebook.
+        # The output folder is not a parameter: its path would stand in the executed notebook.
         extra = {"OOCR_OUT": str(job.out), "OOCR_LABEL": job.label, "OOCR_PROGRESS": "0"}
         extra |= {"OOCR_CWD": str(job.typed_in), stage.VARIABLE: str(place)}
-        extra |= {kernel_record.VARIABLE: str(place / _SAID)}
+        extra |= {kernel_record.VARIABLE: str(place / _KERNEL_FILE)}
         return self._children.run(job.title, job.source.parent, order, extra)
 
 
@@ -244,26 +243,26 @@ def _read(path: Path) -> NotebookNode | None:
         return None
 
 
-def _record(said: Path) -> dict[str, Any]:
+def _record(file: Path) -> dict[str, Any]:
     """What the kernel wrote of itself; empty if it wrote nothing."""
     try:
-        found: dict[str, Any] = json.loads(said.read_text(encoding="utf-8"))
-        return found
+        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        return record
     except (OSError, ValueError):  # ended before its first cell
         return {}
 
 
-def _mark(notebook: NotebookNode, ended: int) -> None:
+def _mark(notebook: NotebookNode, last_cell: int) -> None:
     """Mark each code cell as run or not; after a dead kernel papermill stamps the rest as run.
 
     Args:
-        ended: number of the code cell in which the run ended, from 1; 0 if none was started.
+        last_cell: number of the code cell in which the run ended, from 1; 0 if none was started.
     """
     for number, cell in enumerate(notebook_checks.code_cells(notebook), 1):
-        about = cell.metadata.setdefault("papermill", {})
-        if number >= ended:
-            about["status"] = "failed" if number == ended else "pending"
-            about["exception"] = number == ended
+        metadata = cell.metadata.setdefault("papermill", {})
+        if number >= last_cell:
+            metadata["status"] = "failed" if number == last_cell else "pending"
+            metadata["exception"] = number == last_cell
 
 
 def _write(job: Job, notebook: NotebookNode | None, problem: str, target: Path) -> None:
@@ -282,8 +281,8 @@ def _finished(job: Job, notebook: NotebookNode, problem: str) -> NotebookNode:
         text = f"**This run failed.** {problem}"
         note = nbformat.v4.new_markdown_cell(text, metadata={"tags": ["run-failed"]})
         notebook.cells.insert(0, note)
-    about = notebook.metadata.get("papermill", {})
-    about["input_path"] = about["output_path"] = f"{job.name}.ipynb"
-    about["exception"] = bool(problem)
+    metadata = notebook.metadata.get("papermill", {})
+    metadata["input_path"] = metadata["output_path"] = f"{job.name}.ipynb"
+    metadata["exception"] = bool(problem)
     notebook.metadata["kernelspec"] = nbformat.from_dict(job.kernel.metadata())
     return notebook

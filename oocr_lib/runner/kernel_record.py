@@ -1,4 +1,4 @@
-"""Which interpreter this is and which packages it has; said by a kernel before its first cell.
+"""Which interpreter this is and which packages it has; a kernel writes it before its first cell.
 
 The runner starts this inside the kernel (``write``), and before that in the same interpreter
 (``python -m oocr_lib.runner.kernel_record``), to know what a run depends on. It also runs in
@@ -34,7 +34,7 @@ VARIABLE = "OOCR_KERNEL_RECORD"
 def record() -> dict[str, Any]:
     """The interpreter's path and version, the packages' versions, and what it computes on.
 
-    Nothing is imported for it.
+    No package is imported for it.
     """
     packages = {}
     for package in PACKAGES:
@@ -54,19 +54,19 @@ def record() -> dict[str, Any]:
 
 
 def _gpus() -> list[str]:
-    """Models of the graphics cards that Linux shows; other systems are told by the machine."""
-    found = []
+    """Models of the NVIDIA cards that Linux lists; other systems differ by ``machine`` alone."""
+    models = []
     for file in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         try:
             lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             continue
-        found += [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model:")]
-    return found
+        models += [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model:")]
+    return models
 
 
 def write() -> None:
-    """Write the record where the runner waits for it; a kernel started otherwise writes nothing."""
+    """Write the record where the runner expects it; a kernel started otherwise writes nothing."""
     path = os.environ.get(VARIABLE)
     if path:
         with open(path, "w", encoding="utf-8") as file:

@@ -1,8 +1,8 @@
 """The kernel that a notebook run gets: the interpreter that the command was called with.
 
 A notebook names a kernel, ``python3`` for instance, and Jupyter looks it up in the user's folders,
-where it may be any interpreter. A run must not depend on that, so the runner writes a spec of its
-own, in a folder that comes first. Another installed kernel is used only when asked for by name.
+where it may be any interpreter. A run must not depend on that, so the runner writes its own spec
+into a folder that Jupyter searches first. Another kernel is used only when asked for by name.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def wished(notebook: Path) -> str:
     """The kernel that a notebook names; ``python3`` if it names none.
 
     Raises:
-        UserError: a notebook of another language.
+        UserError: the notebook is in another language.
     """
     metadata = json.loads(notebook.read_text(encoding="utf-8")).get("metadata", {})
     spec = metadata.get("kernelspec") or {}
@@ -73,8 +73,8 @@ def kernel_for(notebook: Path, asked: str | None = None) -> tuple[Kernel, str]:
         asked: the name given with ``--kernel``, if any.
 
     Raises:
-        UserError: a kernel that is not installed or of another language, be it the one asked for
-            or, where none is, the one that the notebook names.
+        UserError: the kernel that is asked for, or else the one that the notebook names, is not
+            installed, or is of another language.
     """
     wish = wished(notebook)
     if asked is None and wish != NATIVE and wish not in _installed():
@@ -92,34 +92,34 @@ def kernel_for(notebook: Path, asked: str | None = None) -> tuple[Kernel, str]:
 
 def environment(extra: Mapping[str, str]) -> dict[str, str]:
     """The environment of a notebook's process: the same library, data and text encoding as here."""
-    made = {k: v for k, v in os.environ.items() if k != "OOCR_PRESET"}
-    # The same library here and there, also in a checkout that was not installed.
+    variables = {k: v for k, v in os.environ.items() if k != "OOCR_PRESET"}
+    # The kernel gets the library that runs here, even from a checkout that is not installed.
     search = [str(ROOT), os.environ.get("PYTHONPATH", "")]
-    made["PYTHONPATH"] = os.pathsep.join(filter(None, search))
-    made["PYTHONUTF8"] = "1"
-    if made.get("OOCR_DATA"):  # the kernel works in another folder
-        made["OOCR_DATA"] = str(data_dir())
-    return made | dict(extra)
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, search))
+    variables["PYTHONUTF8"] = "1"
+    if variables.get("OOCR_DATA"):  # the kernel works in another folder
+        variables["OOCR_DATA"] = str(data_dir())
+    return variables | dict(extra)
 
 
 def ask(kernel: Kernel, folder: Path) -> dict[str, Any]:
     """What the kernel's interpreter says of itself when started in ``folder``.
 
     Raises:
-        UserError: it does not start, or is no Python that can say so.
+        UserError: it does not start, or is not a Python that can report this.
     """
     env = environment(kernel.env)
     relevant = ("PATH", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", *kernel.env)
-    found = _ask(kernel.argv[0], folder, tuple((k, env[k]) for k in relevant if k in env))
-    made: dict[str, Any] = json.loads(found)
-    return made
+    answer = _ask(kernel.argv[0], folder, tuple((k, env[k]) for k in relevant if k in env))
+    record: dict[str, Any] = json.loads(answer)
+    return record
 
 
 @contextmanager
 def private_spec(kernel: Kernel) -> Iterator[dict[str, str]]:
     """Yield the environment in which Jupyter finds this kernel under its name, before any other.
 
-    IPython's folder is private, too: start-up files of the user are no part of a notebook.
+    IPython's folder is private, too, so that the user's start-up files are not run.
     """
     argv = [*kernel.argv, f"--IPKernelApp.exec_lines={_RECORD}"]
     spec = {"argv": argv, "display_name": kernel.display_name, "language": "python"}
@@ -135,33 +135,33 @@ def private_spec(kernel: Kernel) -> Iterator[dict[str, str]]:
 
 @cache
 def _ask(interpreter: str, folder: Path, variables: tuple[tuple[str, str], ...]) -> str:
-    """The answer as JSON; once a process for each interpreter and search path."""
+    """The answer as JSON; a process asks each interpreter and search path only once."""
     if interpreter in ("python", "python3", f"python3.{sys.version_info[1]}"):
         interpreter = sys.executable  # as Jupyter does
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             [interpreter, "-m", "oocr_lib.runner.kernel_record"],
             cwd=folder, env=environment({}) | dict(variables), stdin=subprocess.DEVNULL,
             capture_output=True, encoding="utf-8", errors="replace", timeout=_ASK_SECONDS,
         )  # fmt: skip
-        json.loads(done.stdout)
+        json.loads(process.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired) as error:
         raise UserError(
             f"The interpreter {interpreter!r} does not say its versions "
             f"({type(error).__name__}). Allowed: kernels of ipykernel with a Python that starts."
         ) from error
-    return done.stdout
+    return process.stdout
 
 
 def _known(name: str) -> Kernel:
-    """The installed kernel called ``name``, if it is one of Python."""
-    found = _installed()
-    if name not in found:
+    """The installed Python kernel called ``name``; raises UserError if there is none."""
+    specs = _installed()
+    if name not in specs:
         choose(name, _names(), "kernel")
-    spec = found[name]
+    spec = specs[name]
     if str(spec.get("language", "")).lower() != "python" or not spec.get("argv"):
         raise UserError(f"Kernel {name!r} is of {spec.get('language')}. Allowed: Python kernels.")
-    # The spec's own folder is not ours: resolve what points there now.
+    # Our copy of the spec lies elsewhere: fill in the path of the spec's own folder now.
     argv = [a.replace("{resource_dir}", str(spec["resource_dir"])) for a in spec["argv"]]
     return Kernel(name, str(spec.get("display_name") or name), tuple(argv), spec.get("env") or {})
 
@@ -174,8 +174,8 @@ def _installed() -> dict[str, dict[str, Any]]:
     """The specs that Jupyter finds here, by name."""
     from jupyter_client.kernelspec import KernelSpecManager
 
-    found = KernelSpecManager().get_all_specs()
+    specs = KernelSpecManager().get_all_specs()
     return {
         name: {**entry["spec"], "resource_dir": entry["resource_dir"]}
-        for name, entry in found.items()
+        for name, entry in specs.items()
     }

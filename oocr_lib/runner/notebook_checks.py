@@ -1,11 +1,11 @@
-"""Whether a notebook's run went through to its end, and what of it is committed.
+"""Whether a notebook ran to its end, and what of the run is committed.
 
-papermill's exit code and metadata prove neither: after a dead kernel cells that never ran are
-stamped "completed", and ``sys.exit(0)`` in a cell ends a run with success. What counts is that
-every code cell carries an execution count.
+papermill's exit code and metadata do not prove that it did: after a dead kernel, cells that never
+ran are stamped "completed", and ``sys.exit(0)`` in a cell ends a run with success. What counts is
+that every code cell carries an execution count.
 
-Code that only prepares or only draws is folded (``folds``), so that a reader sees claim, examples
-and results first.
+Code that only prepares or only draws is folded (``folds``), so that a reader first sees the claim,
+examples and results.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from nbformat import NotebookNode
 
 #: How a folded cell is marked: for the site, and (``jupyter.source_hidden``) for JupyterLab.
 FOLDED = "hide-input"
-#: Calls that settings may hold; whatever else is called is work.
+#: Calls that settings may contain; all other calls are work.
 SETTINGS = ("presets.", "dict.fromkeys")
 #: Tags of cells that a run adds and a committed notebook does not have.
 RUN_TAGS = ("injected-parameters", "parameter-summary", "papermill-error-cell-tag", "run-failed")
@@ -48,7 +48,7 @@ def unfinished(notebook: NotebookNode) -> str:
 
 
 def cleaned(notebook: NotebookNode) -> NotebookNode:
-    """A copy fit to be committed: no traces of the run, cells counted from 1."""
+    """A copy that can be committed: no traces of the run, cells counted from 1."""
     copy: NotebookNode = nbformat.from_dict(json.loads(json.dumps(notebook)))
     copy.cells = [cell for cell in copy.cells if not set(tags(cell)) & set(RUN_TAGS)]
     for cell in copy.cells:
@@ -62,7 +62,7 @@ def cleaned(notebook: NotebookNode) -> NotebookNode:
                 output.execution_count = count
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
-    if "oocr" in notebook.metadata:  # what the notebook reads of others
+    if "oocr" in notebook.metadata:  # what the notebook declares about itself
         metadata["oocr"] = notebook.metadata["oocr"]
     copy.metadata = nbformat.from_dict(metadata)
     return copy
@@ -89,17 +89,17 @@ def _prepares(statement: ast.stmt) -> bool:
 
 
 def calls(body: list[ast.stmt]) -> list[str]:
-    """What is called anywhere in these statements: ``exp.figure``, ``print``."""
+    """Everything that is called in these statements: ``exp.figure``, ``print``."""
     nodes = (node for statement in body for node in ast.walk(statement))
     return [ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)]
 
 
 def _mark(cell: NotebookNode, folded: bool) -> None:
     """Mark a cell as folded or not, and leave no empty metadata."""
-    kept = [tag for tag in tags(cell) if tag != FOLDED] + [FOLDED] * folded
-    shown = {k: v for k, v in cell.metadata.get("jupyter", {}).items() if k != "source_hidden"}
-    shown |= {"source_hidden": True} if folded else {}
-    for key, value in (("tags", kept), ("jupyter", shown)):
+    cell_tags = [tag for tag in tags(cell) if tag != FOLDED] + [FOLDED] * folded
+    jupyter = {k: v for k, v in cell.metadata.get("jupyter", {}).items() if k != "source_hidden"}
+    jupyter |= {"source_hidden": True} if folded else {}
+    for key, value in (("tags", cell_tags), ("jupyter", jupyter)):
         cell.metadata.pop(key, None)
         if value:
             cell.metadata[key] = value

@@ -1,4 +1,4 @@
-"""Progress of notebook runs: a bar each on a terminal, a line now and then elsewhere."""
+"""Progress of notebook runs: one bar each on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -28,17 +28,17 @@ class Progress:
         self._left = len(names)
         self._total = len(names)
         self._parallel = parallel
-        self._took: list[float] = []
+        self._durations: list[float] = []
         self._terminal = sys.stderr.isatty()
         self._lock = threading.Lock()
         self._running: dict[str, tuple[float, int, int]] = {}  # start, cell, cells
         self._bars: dict[str, tqdm[None]] = {}
-        self._said: dict[str, float] = {}
+        self._said_at: dict[str, float] = {}
         self._stop = threading.Event()
         self._ticker = threading.Thread(target=self._tick, daemon=True)
 
     def __enter__(self) -> Progress:
-        """Start to tick, so that time moves on during long cells."""
+        """Start ticking, so that the time moves on during long cells."""
         self._ticker.start()
         return self
 
@@ -48,7 +48,7 @@ class Progress:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        """Stop ticking and close what is open."""
+        """Stop ticking and close the bars."""
         self._stop.set()
         self._ticker.join()
         for bar in self._bars.values():
@@ -60,11 +60,11 @@ class Progress:
             start = self._running.get(name, (time.monotonic(), 0, 0))[0]
             self._running[name] = (start, number, total)
             if self._terminal and name not in self._bars and total:
-                form = "{desc} {bar:24} cell {n_fmt} of {total_fmt}, {elapsed}"
+                bar_format = "{desc} {bar:24} cell {n_fmt} of {total_fmt}, {elapsed}"
                 label = f"{name:<{self._width}}"
                 width, height = shutil.get_terminal_size()  # 80 by 24 where a terminal says 0
-                look = {"bar_format": form, "ncols": width, "nrows": height, "leave": False}
-                self._bars[name] = tqdm(total=total, desc=label, **look)
+                layout = {"bar_format": bar_format, "ncols": width, "nrows": height, "leave": False}
+                self._bars[name] = tqdm(total=total, desc=label, **layout)
             if name in self._bars:
                 self._bars[name].n = number
                 self._bars[name].refresh()
@@ -74,7 +74,7 @@ class Progress:
     def waits(self, name: str) -> None:
         """Another batch runs the same notebook."""
         with self._lock:
-            if name not in self._said:
+            if name not in self._said_at:
                 self._say(name, "waits for another batch that runs it")
 
     def done(self, name: str, problem: str, *, reused: bool = False) -> None:
@@ -86,18 +86,18 @@ class Progress:
             self._left -= 1
             seconds = time.monotonic() - start
             took = clock(seconds)
-            ended = f"failed after {took}: {problem}" if problem else f"ran in {took}"
+            result = f"failed after {took}: {problem}" if problem else f"ran in {took}"
             if reused:
-                ended = "finished before"
+                result = "finished before"
             else:
-                self._took.append(seconds)
-            self._say(name, f"{ended} ({self._total - self._left} of {self._total}{self._rest()})")
+                self._durations.append(seconds)
+            self._say(name, f"{result} ({self._total - self._left} of {self._total}{self._rest()})")
 
     def _rest(self) -> str:
-        """About how long it will take, from what has run: a mean run times those left."""
-        if not self._took or not self._left:
+        """About how long the rest will take: the mean time of a run times the runs left."""
+        if not self._durations or not self._left:
             return ""
-        mean = sum(self._took) / len(self._took)
+        mean = sum(self._durations) / len(self._durations)
         return f", about {clock(mean * self._left / self._parallel)} left"
 
     def _tick(self) -> None:
@@ -111,9 +111,9 @@ class Progress:
                         self._say(name, f"cell {cell} of {cells}, {took}")
 
     def _quiet_for(self, name: str) -> float:
-        return time.monotonic() - self._said.get(name, 0.0)
+        return time.monotonic() - self._said_at.get(name, 0.0)
 
     def _say(self, name: str, text: str) -> None:
-        self._said[name] = time.monotonic()
+        self._said_at[name] = time.monotonic()
         tqdm.write(f"{name:<{self._width}}  {text}", file=sys.stderr)
         sys.stderr.flush()

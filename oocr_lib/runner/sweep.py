@@ -1,6 +1,6 @@
-"""What a sweep found: all metrics in one table, their means over seeds, a page, a plot.
+"""The results of a sweep: all metrics in one table, their means over seeds, a page, a plot.
 
-    <out>/<preset>/<notebook>/sweep.csv     one row a run and metric, of all calls so far
+    <out>/<preset>/<notebook>/sweep.csv     one row per run and metric, of all calls so far
     <out>/<preset>/<notebook>/summary.csv   means over seeds (``sweep_summary``)
     <out>/<preset>/<notebook>/sweep.html    the runs side by side (``sweep_page``)
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 FILE = "sweep.csv"
 SUFFIXES = (".csv", ".parquet")
 _MEASURED = ("family", "method", "measure", "value", "low", "high", "n")
-#: Of every notebook; no axis of a plot.
+#: Parameters of every notebook that cannot be an axis of a plot.
 _ASIDE = ("out_dir",)
 
 
@@ -66,46 +66,46 @@ def _no_table(path: Path, error: OSError) -> UserError:
 
 
 def table(folders: Sequence[Path]) -> pd.DataFrame:
-    """The metrics of finished runs, one row a run and metric.
+    """The metrics of finished runs, one row per run and metric.
 
     Args:
-        folders: of the runs; those that are not finished are left out.
+        folders: of the runs; unfinished ones are left out.
 
     Raises:
         UserError: no finished run.
     """
     rows: list[dict[str, Any]] = []
-    known: dict[str, set[str]] = {}
+    distinct: dict[str, set[str]] = {}
     for folder in folders:
         record = finished.find(folder)
         if record is None:
             continue
         values = {k: v for k, v in record["values"].items() if k not in _ASIDE}
         for name, value in values.items():
-            known.setdefault(name, set()).add(str(value))
-        for key, found in metrics.load(folder / metrics.FILE).values.items():
-            named = dict(zip(_MEASURED, key.split("/"), strict=False))
-            rows.append({**values, **named, **asdict(found), "folder": folder.name})
+            distinct.setdefault(name, set()).add(str(value))
+        for key, interval in metrics.load(folder / metrics.FILE).values.items():
+            key_parts = dict(zip(_MEASURED, key.split("/"), strict=False))
+            rows.append({**values, **key_parts, **asdict(interval), "folder": folder.name})
     if not rows:
         raise UserError(f"None of {len(folders)} runs is finished. Run the sweep first.")
-    varied = [name for name, several in known.items() if len(several) > 1]
-    same = [name for name in known if name not in varied]
-    made = pd.DataFrame(rows)
-    return made[[*varied, *_MEASURED, *same, "folder"]].reset_index(drop=True)
+    varied = [name for name, several in distinct.items() if len(several) > 1]
+    same = [name for name in distinct if name not in varied]
+    frame = pd.DataFrame(rows)
+    return frame[[*varied, *_MEASURED, *same, "folder"]].reset_index(drop=True)
 
 
 def folders(notebook_folder: Path) -> list[Path]:
-    """Labelled run folders in ``<out>/<preset>/<notebook>``, in order of their names."""
+    """Labelled run folders in ``<out>/<preset>/<notebook>``, sorted by name."""
     return sorted(path.parent for path in notebook_folder.glob(f"*/{finished.FILE}"))
 
 
 def write_tables(jobs: Sequence[Job], wanted: Path | None) -> Iterator[str]:
-    """Write ``sweep.csv`` for each notebook with labelled runs, and ``wanted`` over all; say so.
+    """Write ``sweep.csv`` for each notebook with labelled runs, and ``wanted`` for all; say so.
 
-    ``sweep.csv`` is of all calls: it has every finished run of that notebook and preset with other
-    parameters than the defaults, and the default run if this sweep or one before had it. Runs that
-    would not come out the same today, of an older library for instance, are left out and counted.
-    For two runs or more there are also means over seeds, and a page.
+    ``sweep.csv`` covers all calls: every finished run of that notebook and preset with parameters
+    other than the defaults, and the default run if this or an earlier sweep had it. Runs that would
+    not come out the same today, as after a change of the library, are left out and counted. For two
+    runs or more there are also means over seeds, and a page.
 
     Args:
         jobs: those that ran or were finished before.
@@ -117,55 +117,60 @@ def write_tables(jobs: Sequence[Job], wanted: Path | None) -> Iterator[str]:
     by_notebook: dict[Path, list[Job]] = {}
     for job in jobs:
         by_notebook.setdefault(job.notebook_folder, []).append(job)
-    for folder, own in by_notebook.items():
-        if any(job.label for job in own):
-            yield from _write_all(folder, own)
+    for folder, notebook_jobs in by_notebook.items():
+        if any(job.label for job in notebook_jobs):
+            yield from _write_all(folder, notebook_jobs)
     if wanted is not None:
         yield from _write([job.folder for job in jobs], wanted, must=True)
 
 
 def _write_all(folder: Path, jobs: Sequence[Job]) -> Iterator[str]:
-    """``sweep.csv`` of one notebook."""
-    found = {path for path in folders(folder) if finished.find(path)}
+    """Write ``sweep.csv`` of one notebook, and the comparison of its runs."""
+    complete = {path for path in folders(folder) if finished.find(path)}
     if (folder in {job.folder for job in jobs} or _had(folder)) and finished.find(folder):
-        found.add(folder)
-    known = {job.folder: job for job in jobs}
-    good = [path for path in sorted(found) if path in known or _current(path, jobs[0])]
-    yield from _write(good, folder / FILE)
-    yield from _compare(folder, good, [job.folder for job in jobs])
-    if len(good) < len(found):
+        complete.add(folder)
+    called = {job.folder: job for job in jobs}
+    runs = [path for path in sorted(complete) if path in called or _current(path, jobs[0])]
+    yield from _write(runs, folder / FILE)
+    yield from _compare(folder, runs, [job.folder for job in jobs])
+    if len(runs) < len(complete):
         yield (
-            f"{len(found) - len(good)} runs in {folder.name}/ are left out of it: the library, the "
-            "notebook or their data changed since."
+            f"{len(complete) - len(runs)} runs in {folder.name}/ are left out of it: the library, "
+            "the notebook or their data changed since."
         )
 
 
-def _compare(folder: Path, runs: Sequence[Path], own: Sequence[Path]) -> Iterator[str]:
-    """``summary.csv`` and ``sweep.html`` over all runs; the settings of this call on the screen."""
+def _compare(folder: Path, runs: Sequence[Path], call: Sequence[Path]) -> Iterator[str]:
+    """Write ``summary.csv`` and ``sweep.html`` of all runs; yield the means for this call.
+
+    Args:
+        call: folders of the runs of this call.
+    """
     if len(runs) < 2:
         return
-    made = table(runs)
-    summed, claimed = sweep_summary.summary(made), _claimed(runs)
+    frame = table(runs)
+    summed, claimed = sweep_summary.summary(frame), _claimed(runs)
     try:
         with store.atomic_path(folder / sweep_summary.FILE) as aside:
             summed.to_csv(aside, index=False)
         with store.atomic_path(folder / sweep_page.FILE) as aside:
-            aside.write_text(sweep_page.to_html(made, folder, claimed), encoding="utf-8")
+            aside.write_text(sweep_page.to_html(frame, folder, claimed), encoding="utf-8")
     except OSError as error:
         yield f"No page {sweep_page.FILE}: {error}"
         return
-    if len(own) > 1 and not (mine := made[made["folder"].isin([path.name for path in own])]).empty:
-        names = [name for name in sweep_summary.varied(made) if name != sweep_summary.SEED]
-        asked = mine.assign(**{name: sweep_summary.plain(mine[name]) for name in names})
-        shown = summed.merge(asked[names].drop_duplicates()) if names else summed
-        yield from sweep_summary.on_screen(shown, claimed)
+    mine = frame[frame["folder"].isin([path.name for path in call])]
+    if len(call) > 1 and not mine.empty:
+        names = [name for name in sweep_summary.varied(frame) if name != sweep_summary.SEED]
+        settings = mine.assign(**{name: sweep_summary.plain(mine[name]) for name in names})
+        rows = summed.merge(settings[names].drop_duplicates()) if names else summed
+        yield from sweep_summary.on_screen(rows, claimed)
     page, here = folder / sweep_page.FILE, Path.cwd()
     shown_page = page.relative_to(here) if page.is_relative_to(here) else page
     yield f"The runs side by side: {shown_page}; all means: {sweep_summary.FILE} beside it"
 
 
 def _claimed(runs: Sequence[Path]) -> list[str]:
-    """Metrics that claims of these runs are about."""
+    """The metrics that claims of these runs use."""
     claims = [claim for run in runs for claim in metrics.load(run / metrics.FILE).claims]
     return list(dict.fromkeys(claim["metric"] for claim in claims if claim.get("metric")))
 
@@ -174,7 +179,7 @@ def _had(folder: Path) -> bool:
     """Whether the last table has the default run."""
     try:
         return folder.name in set(pd.read_csv(folder / FILE)["folder"])
-    except (OSError, ValueError, KeyError):  # none, or not ours
+    except (OSError, ValueError, KeyError):  # no table, or not ours
         return False
 
 
@@ -182,25 +187,28 @@ def _current(folder: Path, job: Job) -> bool:
     """Whether a finished run would give the same today; ``job`` is any job of that notebook."""
     record = finished.find(folder)
     label = folder.relative_to(job.notebook_folder).as_posix()
-    same = job.like(record["values"], "" if label == "." else label) if record else None
+    job_today = job.like(record["values"], "" if label == "." else label) if record else None
     try:
-        return same is not None and finished.find(folder, same.identity()) is not None
+        return job_today is not None and finished.find(folder, job_today.identity()) is not None
     except UserError:  # data that is gone
         return False
 
 
 def _write(runs: Sequence[Path], path: Path, *, must: bool = False) -> Iterator[str]:
-    """One table; an error is reported, and raised if the user asked for this very file."""
+    """Write one table; a failed write is raised if the user named the file, else reported."""
     try:
-        made = table(runs)
+        frame = table(runs)
         with store.atomic_path(path) as aside:
-            made.to_parquet(aside) if path.suffix == ".parquet" else made.to_csv(aside, index=False)
+            if path.suffix == ".parquet":
+                frame.to_parquet(aside)
+            else:
+                frame.to_csv(aside, index=False)
     except (UserError, OSError) as error:
         if must and isinstance(error, OSError):
             raise _no_table(path, error) from error
         yield f"No table {path.name}: {error}"
         return
-    count = made["folder"].nunique()
+    count = frame["folder"].nunique()
     yield f"Table of {count} run{'s' * (count > 1)}: {path.name} in {path.parent.name}/"
 
 
@@ -214,10 +222,10 @@ def plot(
     """Draw one metric over a parameter: lines with bands over numbers, points over names.
 
     Args:
-        source: a table of ``table``, a ``sweep.csv``, or the notebook's folder with runs below.
+        source: a table from ``table``, a ``sweep.csv``, or the notebook's folder with runs below.
         metric: ``family/measure`` for all methods, or ``family/method/measure``.
         x: any parameter. Other parameters that differ between the runs are averaged over.
-        by: a column whose values are lines.
+        by: a column; each of its values is a line.
         chance: a level to mark.
 
     Raises:
@@ -225,17 +233,17 @@ def plot(
     """
     from oocr_lib.report.plots.by_parameter import by_parameter
 
-    made = source if isinstance(source, pd.DataFrame) else _read(Path(source))
-    rows = _rows(made, metric, x, by)
+    frame = source if isinstance(source, pd.DataFrame) else _read(Path(source))
+    rows = _rows(frame, metric, x, by)
     texts = not pd.api.types.is_numeric_dtype(rows[x]) or pd.api.types.is_bool_dtype(rows[x])
     order = sweep_summary.in_order(rows[x])
-    drawn = _means(rows, x, by)
-    drawn = drawn.sort_values("x", key=lambda c: c.map(order.index), kind="stable")
+    means = _means(rows, x, by)
+    means = means.sort_values("x", key=lambda c: c.map(order.index), kind="stable")
     if texts:
-        drawn["x"] = drawn["x"].map(lambda value: str(value) or "(empty)")
-    others = [n for n in sweep_summary.varied(made) if n not in (x, by)]
+        means["x"] = means["x"].map(lambda value: str(value) or "(empty)")
+    others = [n for n in sweep_summary.varied(frame) if n not in (x, by)]
     over = " and ".join(f"{name}s" if name == sweep_summary.SEED else name for name in others)
-    return by_parameter(drawn, f"{metric} by {x}", x, metric, chance, over or "runs")
+    return by_parameter(means, f"{metric} by {x}", x, metric, chance, over or "runs")
 
 
 def _read(path: Path) -> pd.DataFrame:
@@ -251,30 +259,30 @@ def _read(path: Path) -> pd.DataFrame:
     return table(folders(path))
 
 
-def _rows(made: pd.DataFrame, metric: str, x: str, by: str) -> pd.DataFrame:
+def _rows(frame: pd.DataFrame, metric: str, x: str, by: str) -> pd.DataFrame:
     """Rows of one metric, with values of ``x`` and ``by`` that can be compared.
 
     Raises:
         UserError: an unknown metric or column, or no table of a sweep.
     """
-    if missing := {*_MEASURED, "folder"} - set(made.columns):
+    if missing := {*_MEASURED, "folder"} - set(frame.columns):
         raise UserError(
             f"The table has no column {min(missing)!r}. Allowed: a table of "
             f"oocr_lib.runner.sweep.table, or a {FILE}."
         )
-    keys = made["family"] + "/" + made["measure"]
+    keys = frame["family"] + "/" + frame["measure"]
     if metric.count("/") == 2:
-        keys = sweep_summary.metric_keys(made)
-    rows = made[keys == choose(metric, list(dict.fromkeys(keys)), "metric of the sweep")]
+        keys = sweep_summary.metric_keys(frame)
+    rows = frame[keys == choose(metric, list(dict.fromkeys(keys)), "metric of the sweep")]
     for column in (x, by):
-        choose(column, list(made.columns), "column of the sweep")
+        choose(column, list(frame.columns), "column of the sweep")
     return rows.assign(**{name: sweep_summary.plain(rows[name]) for name in {x, by}})
 
 
 def _means(rows: pd.DataFrame, x: str, by: str) -> pd.DataFrame:
     """Columns method (the line), x, value, low, high, n."""
-    drawn = []
-    for (line, at), part in rows.groupby([by, x], sort=False):
-        found = bootstrap(part["value"])
-        drawn.append({"method": str(line), "x": at, **asdict(found)})
-    return pd.DataFrame(drawn)
+    means = []
+    for (line, at), group in rows.groupby([by, x], sort=False):
+        interval = bootstrap(group["value"])
+        means.append({"method": str(line), "x": at, **asdict(interval)})
+    return pd.DataFrame(means)

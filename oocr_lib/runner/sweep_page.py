@@ -2,8 +2,8 @@
 
     <out>/<preset>/<notebook>/sweep.html
 
-It needs nothing but itself and the pictures beside it: links are relative, the one script is its
-own and only sorts the table of runs. All text is escaped.
+It needs only the pictures beside it: links are relative, and its one script, in the page itself,
+only sorts the table of runs. All text is escaped.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _MOST = 12
 
 
 def to_html(made: pd.DataFrame, folder: Path, claimed: Sequence[str]) -> str:
-    """The page.
+    """The page as HTML.
 
     Args:
-        made: of ``sweep.table``.
-        folder: of the notebook, where the page will be.
+        made: from ``sweep.table``.
+        folder: the notebook's, where the page will be.
         claimed: ``family/method/measure`` of the metrics that claims use; others are in the tables.
     """
     names, runs = varied(made), _runs(made, folder)
@@ -47,33 +47,33 @@ def to_html(made: pd.DataFrame, folder: Path, claimed: Sequence[str]) -> str:
     )
 
 
-def _runs(made: pd.DataFrame, folder: Path) -> dict[str, dict[str, Any]]:
-    """By name of the run's folder: its values, title and place; the seeds of a setting in a row."""
-    names = sorted(varied(made), key=lambda name: name == sweep_summary.SEED)
-    once = made.drop_duplicates("folder")
+def _runs(table: pd.DataFrame, folder: Path) -> dict[str, dict[str, Any]]:
+    """Values, title and place of each run by its folder's name; a setting's seeds come in a row."""
+    names = sorted(varied(table), key=lambda name: name == sweep_summary.SEED)
+    rows = table.drop_duplicates("folder")
     for name in reversed(names):
-        place = {value: i for i, value in enumerate(in_order(plain(once[name])))}
-        once = once.assign(_order=plain(once[name]).map(place)).sort_values("_order", kind="stable")
-    found = {}
-    for row in once.to_dict("records"):
+        order = {value: i for i, value in enumerate(in_order(plain(rows[name])))}
+        rows = rows.assign(_order=plain(rows[name]).map(order)).sort_values("_order", kind="stable")
+    runs = {}
+    for row in rows.to_dict("records"):
         label = str(row["folder"])
         values = {name: row[name] for name in names}
-        own = label == folder.name  # the run with the defaults
-        found[label] = {
+        is_default = label == folder.name  # the run with the defaults
+        runs[label] = {
             "values": values,
             "title": ", ".join(f"{k} = {v}" for k, v in values.items()) or label,
-            "path": folder if own else folder / label,
-            "link": "." if own else f"./{quote(label)}",
+            "path": folder if is_default else folder / label,
+            "link": "." if is_default else f"./{quote(label)}",
             "notebook": quote(f"{folder.name}.ipynb"),
         }
-    return found
+    return runs
 
 
-def _means(made: pd.DataFrame, claimed: Sequence[str]) -> dict[str, Any]:
-    """The means over seeds of what the claims are about."""
-    rows = sweep_summary.claims_only(sweep_summary.summary(made), claimed)
-    names = [name for name in varied(made) if name != sweep_summary.SEED]
-    shown = [
+def _means(table: pd.DataFrame, claimed: Sequence[str]) -> dict[str, Any]:
+    """The means over seeds of the metrics that claims use."""
+    rows = sweep_summary.claims_only(sweep_summary.summary(table), claimed)
+    names = [name for name in varied(table) if name != sweep_summary.SEED]
+    means = [
         {
             "values": [getattr(row, name) for name in names],
             "metric": key,
@@ -82,11 +82,11 @@ def _means(made: pd.DataFrame, claimed: Sequence[str]) -> dict[str, Any]:
         }
         for row, key in zip(rows.head(60).itertuples(), metric_keys(rows), strict=False)
     ]
-    return {"heads": [*names, "metric", "mean [95 % interval]", "n"], "rows": shown}
+    return {"heads": [*names, "metric", "mean [95 % interval]", "n"], "rows": means}
 
 
 def _figures(runs: dict[str, dict[str, Any]]) -> dict[str, list[tuple[Any, Any]]]:
-    """By name: every run, and its picture or None."""
+    """By the picture's name: every run, with its picture or None."""
     files = {path.name for run in runs.values() for path in run["path"].glob("*.png")}
     return {
         Path(name).stem: [(run, _picture(run, name)) for run in runs.values()]
@@ -95,26 +95,26 @@ def _figures(runs: dict[str, dict[str, Any]]) -> dict[str, list[tuple[Any, Any]]
 
 
 def _picture(run: dict[str, Any], name: str) -> dict[str, Any] | None:
-    """Where a picture is, its size, and what it says of itself (``plots.png``)."""
+    """A picture's link, its size, and the description in its metadata (``plots.png``)."""
     from PIL import Image
 
     path = run["path"] / name
     if not path.is_file():
         return None
-    found = {"link": f"{run['link']}/{quote(name)}", "text": path.stem, "width": 0, "height": 0}
+    picture = {"link": f"{run['link']}/{quote(name)}", "text": path.stem, "width": 0, "height": 0}
     try:
         with Image.open(path) as image:
             text = str(image.info.get("Description", path.stem))
-            return found | {"text": text, "width": image.width, "height": image.height}
-    except OSError:  # no picture, whatever its name says
-        return found
+            return picture | {"text": text, "width": image.width, "height": image.height}
+    except OSError:  # not a picture, whatever its name says
+        return picture
 
 
 def _table(
-    made: pd.DataFrame, runs: dict[str, dict[str, Any]], claimed: Sequence[str]
+    table: pd.DataFrame, runs: dict[str, dict[str, Any]], claimed: Sequence[str]
 ) -> dict[str, Any]:
-    """The columns of the table of runs, and each run's numbers that the claims are about."""
-    rows = sweep_summary.claims_only(made, claimed)
+    """The columns of the table of runs, and each run's values of the metrics that claims use."""
+    rows = sweep_summary.claims_only(table, claimed)
     rows = rows.assign(key=metric_keys(rows))
     keys = list(dict.fromkeys(rows["key"]))[:_MOST]
     values = {(r.folder, r.key): r.value for r in rows.itertuples()}
@@ -122,8 +122,8 @@ def _table(
     return {"heads": [*next(iter(runs.values()))["values"], *keys, "run"], "numbers": numbers}
 
 
-def _same(made: pd.DataFrame) -> dict[str, Any]:
+def _same(table: pd.DataFrame) -> dict[str, Any]:
     """Parameters that all runs share."""
-    columns = list(made.columns)
-    shared = [name for name in columns[columns.index("n") + 1 :] if name != "folder"]
-    return {name: made[name].iloc[0] for name in shared}
+    columns = list(table.columns)
+    names = [name for name in columns[columns.index("n") + 1 :] if name != "folder"]
+    return {name: table[name].iloc[0] for name in names}

@@ -28,41 +28,41 @@ def varied(made: pd.DataFrame) -> list[str]:
 
 
 def plain(column: pd.Series) -> pd.Series:
-    """The column with text for what cannot be compared (lists) or is empty."""
+    """The column with text in place of lists, which cannot be compared, and of missing values."""
     return column.map(lambda v: str(v) if isinstance(v, list) else v).fillna("")
 
 
 def in_order(values: Iterable[Any]) -> list[Any]:
-    """Each value once: numbers by size, before texts."""
-    once = dict.fromkeys(values)
+    """Each value once: numbers by size, then texts."""
+    unique = dict.fromkeys(values)
     number = (int, float)
-    return sorted(once, key=lambda v: (0, v, "") if isinstance(v, number) else (1, 0, str(v)))
+    return sorted(unique, key=lambda v: (0, v, "") if isinstance(v, number) else (1, 0, str(v)))
 
 
 def summary(made: pd.DataFrame) -> pd.DataFrame:
     """Means over seeds.
 
     Args:
-        made: a table of ``sweep.table``.
+        made: from ``sweep.table``.
 
     Returns:
-        One row a setting and metric: the varied parameters but the seed, ``family, method,
+        One row per setting and metric: the varied parameters but the seed, ``family, method,
         measure``, ``value`` (the mean), ``low`` and ``high`` (95 % bootstrap over seeds, empty for
         one run) and ``n`` (runs).
     """
     names = [name for name in varied(made) if name != SEED]
     rows = made.assign(**{name: plain(made[name]) for name in names})
-    found = []
-    for key, part in rows.groupby([*names, *_KEY], sort=False):
-        mean = bootstrap(part["value"])
+    means = []
+    for key, group in rows.groupby([*names, *_KEY], sort=False):
+        mean = bootstrap(group["value"])
         alone = mean.n == 1
-        ends = {"low": math.nan if alone else mean.low, "high": math.nan if alone else mean.high}
-        about = dict(zip([*names, *_KEY], key, strict=True))
-        found.append({**about, "value": mean.value, **ends, "n": mean.n})
-    summed = pd.DataFrame(found)
+        bounds = {"low": math.nan if alone else mean.low, "high": math.nan if alone else mean.high}
+        setting = dict(zip([*names, *_KEY], key, strict=True))
+        means.append({**setting, "value": mean.value, **bounds, "n": mean.n})
+    summed = pd.DataFrame(means)
     for name in reversed(names):  # stable: by the first parameter, then the second, ...
-        place = {value: i for i, value in enumerate(in_order(summed[name]))}
-        summed = summed.sort_values(name, key=lambda c, p=place: c.map(p), kind="stable")
+        position = {value: i for i, value in enumerate(in_order(summed[name]))}
+        summed = summed.sort_values(name, key=lambda c, p=position: c.map(p), kind="stable")
     return summed.reset_index(drop=True)
 
 
@@ -79,18 +79,18 @@ def interval(row: Any) -> str:
 
 
 def on_screen(summed: pd.DataFrame, claimed: Sequence[str]) -> list[str]:
-    """The summary as lines of text: metrics that claims use, and no more than fit.
+    """The summary as lines of text: the metrics that claims use, and no more than fit.
 
     Args:
         claimed: ``family/method/measure`` of the metrics to show; empty for all.
     """
     rows = claims_only(summed, claimed)
     names = [name for name in rows.columns if name not in (*_KEY, "value", "low", "high", "n")]
-    shown = pd.DataFrame({name: rows[name].map(str) for name in names})
-    shown["metric"] = metric_keys(rows)
-    shown["mean [95 %]"] = [interval(row) for row in rows.itertuples()]
-    shown["n"] = rows["n"].map(str)
-    head, *lines = shown.head(_MOST).to_string(index=False, justify="left").splitlines()
+    table = pd.DataFrame({name: rows[name].map(str) for name in names})
+    table["metric"] = metric_keys(rows)
+    table["mean [95 %]"] = [interval(row) for row in rows.itertuples()]
+    table["n"] = rows["n"].map(str)
+    head, *lines = table.head(_MOST).to_string(index=False, justify="left").splitlines()
     left = len(summed) - len(lines)
     noun = "row is" if left == 1 else "rows are"
     more = [f"{left} more {noun} in {FILE}."] if left else []
@@ -98,6 +98,6 @@ def on_screen(summed: pd.DataFrame, claimed: Sequence[str]) -> list[str]:
 
 
 def claims_only(rows: pd.DataFrame, claimed: Sequence[str]) -> pd.DataFrame:
-    """Rows of these metrics; all rows if there are none of them."""
-    kept = rows[metric_keys(rows).isin(list(claimed))]
-    return rows if kept.empty else kept
+    """Rows of these metrics; all rows if there are none."""
+    claimed_rows = rows[metric_keys(rows).isin(list(claimed))]
+    return rows if claimed_rows.empty else claimed_rows

@@ -1,9 +1,9 @@
-"""Which wheels another system needs, and fetching them: pip on this one, markers for that one.
+"""Find and fetch the wheels of another system: with pip on this one, and markers for that one.
 
 ``pip download --platform`` picks wheels of another system, but judges the conditions in their
 metadata (``; sys_platform == "win32"``) by the system that it runs on: on Linux it would leave out
-what only Windows needs. So every wheel's requirements are followed here, with the markers of the
-system that is asked for, and pip is asked for one wheel each. The versions are the constraints'.
+what only Windows needs. So this module follows every wheel's requirements itself, with the markers
+of the other system, and asks pip only for single wheels. The constraints fix the versions.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from packaging.utils import canonicalize_name
 from oocr_lib.util import file_digest
 from oocr_lib.util.errors import UserError
 
-#: Bytes of wheels that one system may take; the CPU build of everything is about a third of it.
+#: Bytes that the wheels of one system may take; a CPU build takes about a third of it.
 LIMIT = 1_500_000_000
-#: Wheels above this many bytes are fetched alone, so that a broken line costs one of them.
+#: Wheels above this many bytes are fetched alone, so that a lost connection costs only one.
 _LARGE = 50_000_000
 _GROUP = 12
 #: "3.11" alone is 3.11.0 to pip, which some packages no longer support.
@@ -44,7 +44,7 @@ class System:
 
     Attributes:
         platforms: tags of its wheels, the best first.
-        markers: what its Python says of itself (PEP 508).
+        markers: what its Python reports of itself (PEP 508).
     """
 
     platforms: tuple[str, ...]
@@ -102,11 +102,11 @@ class Wheel:
 
 
 def environment(system: str, python: str, extra: str = "") -> dict[str, str]:
-    """Every marker of PEP 508 as a Python on another system has it."""
-    own = {"platform_release": "", "platform_version": "", "extra": extra}
-    own |= {"implementation_name": "cpython", "platform_python_implementation": "CPython"}
-    own |= {"python_version": python, "python_full_version": f"{python}.{_PATCH}"}
-    return own | {"implementation_version": f"{python}.{_PATCH}"} | SYSTEMS[system].markers
+    """Every marker of PEP 508 with its value on another system's Python."""
+    markers = {"platform_release": "", "platform_version": "", "extra": extra}
+    markers |= {"implementation_name": "cpython", "platform_python_implementation": "CPython"}
+    markers |= {"python_version": python, "python_full_version": f"{python}.{_PATCH}"}
+    return markers | {"implementation_version": f"{python}.{_PATCH}"} | SYSTEMS[system].markers
 
 
 def resolve(
@@ -116,48 +116,51 @@ def resolve(
     constraints: Path,
     ask: Callable[[Sequence[str]], list[Wheel]] | None = None,
 ) -> list[Wheel]:
-    """Every wheel that the requirements need on a system, in the order of the names.
+    """Every wheel that the requirements need on a system, sorted by name.
 
     Args:
-        ask: the wheels for a list of requirements, without what those need; pip, if not given.
+        ask: returns the wheels for a list of requirements, without what those need in turn; by
+            default pip is asked.
 
     Raises:
         UserError: the index cannot be reached, has no such wheel, or two packages need different
             versions.
     """
-    asked = ask or (lambda lines: _ask_pip(lines, system, python, constraints))
+    lookup = ask or (lambda lines: _ask_pip(lines, system, python, constraints))
     todo = [Requirement(text) for text in requirements]
-    found: dict[str, Wheel] = {}
+    wheels: dict[str, Wheel] = {}
     followed = set[tuple[str, str]]()
     while todo:
-        new = {str(_bare(one)) for one in todo if canonicalize_name(one.name) not in found}
-        if new:
-            found |= {wheel.name: wheel for wheel in asked(sorted(new))}
-        following: list[Requirement] = []
-        for one in todo:
-            wheel = found[canonicalize_name(one.name)]
-            if not one.specifier.contains(wheel.version, prereleases=True):
+        unresolved = {
+            str(_bare(need)) for need in todo if canonicalize_name(need.name) not in wheels
+        }
+        if unresolved:
+            wheels |= {wheel.name: wheel for wheel in lookup(sorted(unresolved))}
+        next_round: list[Requirement] = []
+        for need in todo:
+            wheel = wheels[canonicalize_name(need.name)]
+            if not need.specifier.contains(wheel.version, prereleases=True):
                 raise UserError(
-                    f"{system}: {wheel.name} {wheel.version} does not fit {str(one)!r}. Allowed: "
+                    f"{system}: {wheel.name} {wheel.version} does not fit {str(need)!r}. Allowed: "
                     "versions that fit together; see constraints.txt."
                 )
-            for extra in ("", *sorted(one.extras)):
+            for extra in ("", *sorted(need.extras)):
                 if (wheel.name, extra) not in followed:
                     followed.add((wheel.name, extra))
                     here = environment(system, python, extra)
                     needs = [Requirement(text) for text in wheel.needs]
-                    following += [n for n in needs if not n.marker or n.marker.evaluate(here)]
-        todo = following
-    return sorted(found.values(), key=lambda wheel: wheel.name)
+                    next_round += [n for n in needs if not n.marker or n.marker.evaluate(here)]
+        todo = next_round
+    return sorted(wheels.values(), key=lambda wheel: wheel.name)
 
 
 def _bare(requirement: Requirement) -> Requirement:
-    """Name and versions only: the marker was judged, and extras are followed here."""
+    """Name and versions only: the marker was judged before, and ``resolve`` follows extras."""
     return Requirement(f"{requirement.name}{requirement.specifier}")
 
 
 def options(system: str, python: str) -> list[str]:
-    """What tells pip the system and the Python of the wheels."""
+    """Pip's options for the wheels of a system and its Python."""
     tags = [part for tag in SYSTEMS[system].platforms for part in ("--platform", tag)]
     return ["--only-binary=:all:", "--no-deps", "--python-version", f"{python}.{_PATCH}", *tags]
 
@@ -165,19 +168,19 @@ def options(system: str, python: str) -> list[str]:
 def _ask_pip(
     requirements: Sequence[str], system: str, python: str, constraints: Path
 ) -> list[Wheel]:
-    """What pip would take, from its report: nothing but metadata is downloaded."""
+    """The wheels that pip would take, from its report; only metadata is downloaded."""
     with tempfile.TemporaryDirectory() as aside:
-        listed = Path(aside, "requirements.txt")
-        listed.write_text("\n".join(requirements) + "\n", encoding="utf-8")
-        report = Path(aside, "report.json")
-        told = ["install", "--dry-run", "--ignore-installed", "--target", str(Path(aside, "none"))]
-        told += [*options(system, python), "-c", str(constraints), "-r", str(listed)]
-        pip([*told, "--report", str(report), "-q"], f"what {system} needs")
+        needs = Path(aside, "requirements.txt")
+        needs.write_text("\n".join(requirements) + "\n", encoding="utf-8")
+        report, target = Path(aside, "report.json"), Path(aside, "none")
+        arguments = ["install", "--dry-run", "--ignore-installed", "--target", str(target)]
+        arguments += [*options(system, python), "-c", str(constraints), "-r", str(needs)]
+        pip([*arguments, "--report", str(report), "-q"], f"what {system} needs")
         items = json.loads(report.read_text(encoding="utf-8"))["install"]
     addresses = [str(item["download_info"]["url"]) for item in items]
     with ThreadPoolExecutor(8) as pool:
         sizes = list(pool.map(_size, addresses))
-    return [_wheel(*one) for one in zip(items, addresses, sizes, strict=True)]
+    return [_wheel(*row) for row in zip(items, addresses, sizes, strict=True)]
 
 
 def _wheel(item: dict[str, Any], address: str, size: int | None) -> Wheel:
@@ -204,19 +207,19 @@ def _size(address: str) -> int | None:
 
 
 def refuse_large(wheels: Sequence[Wheel], system: str) -> None:
-    """Check that a system's wheels are no CUDA build and at most ``LIMIT`` bytes.
+    """Check that a system's wheels are not a CUDA build and take at most ``LIMIT`` bytes.
 
     Raises:
-        UserError: they are; nothing was downloaded.
+        UserError: they are, or take more; nothing was downloaded.
     """
     size = sum(wheel.size or 0 for wheel in wheels)
     cuda = [wheel.name for wheel in wheels if wheel.name.startswith("nvidia-")]
     if not cuda and size <= LIMIT:
         return
-    what = f"are {size / 1e9:.1f} GB"
-    what += f" with {len(cuda)} of CUDA, such as {cuda[0]}" if cuda else ""
+    excess = f"are {size / 1e9:.1f} GB"
+    excess += f" with {len(cuda)} of CUDA, such as {cuda[0]}" if cuda else ""
     raise UserError(
-        f"The wheels for {system} {what}. Allowed: {LIMIT / 1e9:.1f} GB. Let pip find the CPU "
+        f"The wheels for {system} {excess}. Allowed: {LIMIT / 1e9:.1f} GB. Let pip find the CPU "
         "build of PyTorch (PIP_INDEX_URL or pip's own settings; PyTorch's page names the index), "
         "or take them all with --large; nothing was downloaded."
     )
@@ -225,18 +228,17 @@ def refuse_large(wheels: Sequence[Wheel], system: str) -> None:
 def download(
     wheels: Sequence[Wheel], system: str, python: str, folder: Path
 ) -> Iterator[list[Wheel]]:
-    """Fetch the wheels that are not in a folder yet; yields what was done after each step.
+    """Fetch the wheels that are not in a folder yet; first yield those that are, then each group.
 
     Raises:
-        UserError: the index cannot be reached, there is no room, or a file is not the one that was
-            listed.
+        UserError: the index cannot be reached, there is no room, or a file is not the listed one.
     """
-    here = [wheel for wheel in wheels if wheel.is_in(folder)]
-    yield here
-    for group in _groups([wheel for wheel in wheels if wheel not in here]):
+    complete = [wheel for wheel in wheels if wheel.is_in(folder)]
+    yield complete
+    for group in _groups([wheel for wheel in wheels if wheel not in complete]):
         with tempfile.TemporaryDirectory(prefix=".unfinished-", dir=folder.parent) as aside:
-            asked = [f"{wheel.name}=={wheel.version}" for wheel in group]
-            pip(["download", *options(system, python), "-q", "-d", aside, *asked], asked[0])
+            pins = [f"{wheel.name}=={wheel.version}" for wheel in group]
+            pip(["download", *options(system, python), "-q", "-d", aside, *pins], pins[0])
             for wheel in group:
                 if not wheel.is_in(Path(aside)):
                     raise UserError(
@@ -258,23 +260,24 @@ def pip(arguments: Sequence[str], what: str) -> None:
     """Run pip with the reader's own settings: index, proxy, certificates.
 
     Raises:
-        UserError: it failed; its first error as one line.
+        UserError: it failed; the message has its first error as one line.
     """
     command = [sys.executable, *_PIP, *arguments]
-    ran = subprocess.run(
+    process = subprocess.run(
         command, capture_output=True, text=True, encoding="utf-8", errors="replace"
     )
-    if ran.returncode == 0:
+    if process.returncode == 0:
         return
-    lines = (ran.stderr or ran.stdout).splitlines()
+    lines = (process.stderr or process.stdout).splitlines()
     errors = [line for line in lines if "ERROR" in line or "No module named pip" in line]
-    told = (errors or lines or [f"pip ended with {ran.returncode}"])[0].removeprefix("ERROR: ")
-    # Nobody answers: pip's last word is then that it knows no version at all.
+    messages = errors or lines or [f"pip ended with {process.returncode}"]
+    reason = messages[0].removeprefix("ERROR: ")
+    # When the index does not answer, pip only ends by saying that it knows no version at all.
     if any("Connection" in line or "retry" in line.lower() for line in lines):
-        told = "the package index does not answer, so there may be no network"
-    elif "No space left" in ran.stderr:
-        told = "no space left on the disk"
+        reason = "the package index does not answer, so there may be no network"
+    elif "No space left" in process.stderr:
+        reason = "no space left on the disk"
     raise UserError(
-        f"Cannot fetch {what}: {told[:300].rstrip('.')}. Run it again when that is mended; what is "
-        "complete is kept."
+        f"Cannot fetch {what}: {reason[:300].rstrip('.')}. Run it again when that is mended; what "
+        "is complete is kept."
     )

@@ -33,7 +33,7 @@ def run(job: dict[str, Any], channel: TextIO) -> int:
     last = {"cell": 0, "of": 0}
 
     class Engine(NBClientEngine):
-        """papermill's own engine, and a report before each code cell."""
+        """papermill's own engine, with a report before each code cell."""
 
         @classmethod
         def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **kwargs: Any) -> Any:
@@ -67,15 +67,15 @@ def run(job: dict[str, Any], channel: TextIO) -> int:
 def _reporting(nb_man: Any, last: dict[str, int], channel: TextIO) -> Callable[..., None]:
     """``nb_man.cell_start`` with a report of the code cell's number first."""
     start = nb_man.cell_start
-    code = [
+    code_indices = [
         index
         for index, cell in enumerate(nb_man.nb.cells)
         if cell.cell_type == "code" and cell.source.strip()
     ]
 
     def reporting(cell: Any, cell_index: int, **kwargs: Any) -> None:
-        if cell_index in code:
-            last.update(cell=code.index(cell_index) + 1, of=len(code))
+        if cell_index in code_indices:
+            last.update(cell=code_indices.index(cell_index) + 1, of=len(code_indices))
             _report(channel, last)
         start(cell, cell_index, **kwargs)
 
@@ -97,7 +97,7 @@ def _report(channel: TextIO, content: dict[str, Any]) -> None:
 def _end_with_parent() -> None:
     """End this process when standard input closes: then the batch is gone, killed for instance.
 
-    The kernel sees its own parent go, and ends as well.
+    The kernel notices that its own parent is gone, and ends as well.
     """
 
     def watch() -> None:
