@@ -86,12 +86,12 @@ def plan(options: argparse.Namespace) -> list[Job]:
             f"--cell-timeout {options.cell_timeout} is not allowed. Give seconds, 1 to {_LONGEST}."
         )
     machine.threads()
-    out = options.out.expanduser()
+    if not options.out:
+        raise UserError("--out is empty. Give a folder; the current one is '.'.")
+    out = Path(options.out).expanduser()
     blocked = next((p for p in (out, *out.parents) if p.exists()), out)
     if blocked.exists() and not blocked.is_dir():
-        raise UserError(f"--out {str(options.out)!r}: {blocked.name!r} is a file. Give a folder.")
-    if options.out == Path():
-        raise UserError("--out is empty. Give a folder; '.' is written as './'.")
+        raise UserError(f"--out {options.out!r}: {blocked.name!r} is a file. Give a folder.")
     texts, grid = batch_grid.assignments(options.parameters), batch_grid.read_grid(options.grid)
     changed = texts or grid or options.label is not None
     if options.in_place and (changed or options.preset != "laptop"):
@@ -133,7 +133,7 @@ def _jobs(
                 f"--label {options.label!r} names one run, but {', '.join(varied)} has several "
                 "values. Leave it out: each run of a sweep gets a name."
             )
-    out, preset = options.out.expanduser().resolve(), {"preset": options.preset}
+    out, preset = Path(options.out).expanduser().resolve(), {"preset": options.preset}
     in_file = {name: parameter.default for name, parameter in declared.items()}
     shipped = {name: v for name, v in defaults.shipped(path.stem).items() if name in declared}
     jobs = []
@@ -286,7 +286,7 @@ def read_arguments(
     add("--table", type=Path, metavar="FILE", help="also write the sweep's metrics (csv, parquet)")
     add("--rerun", action="store_true", help="run again what is finished")
     add("--preset", default="laptop", help=", ".join(PRESETS) + " (default: laptop)")
-    add("--out", type=Path, default=Path("results"), help="output folder (default: results)")
+    add("--out", default="results", help="output folder (default: results)")
     add("-j", dest="jobs", type=int, default=1, help="notebooks at a time (default: 1)")
     add("--cell-timeout", type=int, metavar="SECONDS", help="a longer cell fails the run")
     add("--describe", action="store_true", help="list the parameters and run nothing")

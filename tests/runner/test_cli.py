@@ -112,7 +112,9 @@ def test_reproduce_refuses_before_the_quickstart(calls: list[list[str]]) -> None
 @pytest.mark.parametrize(
     "arguments",
     [("doctor", "--out", ""), ("demo", "--out", ""), ("reproduce", "--out", ""),
-     ("claims", "--results", ""), ("claims", "--out", "")],
+     ("claims", "--results", ""), ("claims", "--out", ""), ("claims", "--claims", ""),
+     ("fetch", "--wheel", ""), ("bundle", "--systems", ""), ("bundle", "--python", ""),
+     ("bundle", "--check", "")],
 )  # fmt: skip
 def test_an_empty_path_is_not_the_current_folder(
     calls: list[list[str]], arguments: tuple[str, ...]
