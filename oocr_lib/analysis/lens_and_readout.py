@@ -189,7 +189,7 @@ def readout(vectors: Vectors, stated_at: Mapping[str, Tensor]) -> pd.DataFrame:
     """Which concept each vector resembles most, among all that exist.
 
     Args:
-        stated_at: of ``activations`` for the same block.
+        stated_at: from ``activations``, for the same block.
 
     Returns:
         One row a vector: ``method, block, concept, seed, nearest, rank`` (of the true one, from

@@ -128,7 +128,7 @@ def around(table: pd.DataFrame) -> pd.Series:
     """Where each row's rate stands: ``chosen``, the next ``below`` or ``above``, or empty.
 
     Args:
-        table: of ``swept``.
+        table: from ``swept``.
     """
     grid = sorted(table["lr"].unique())
     at = grid.index(table.loc[table["chosen"], "lr"].iloc[0])
@@ -140,7 +140,7 @@ def regret(table: pd.DataFrame) -> float:
     """Accuracy at the rate that is best on the questions, minus that at the chosen one; 0 or more.
 
     Args:
-        table: of ``swept``.
+        table: from ``swept``.
     """
     no_nan(table["accuracy"], "Accuracies by rate")
     means = table.groupby("lr")["accuracy"].mean()

@@ -193,8 +193,8 @@ def random_lora(trained: LoraAdapter, lm: LanguageModel, seed: int) -> LoraAdapt
     lora = LoraAdapter(**{**trained.config(), "seed": seed})
     generator, tensors = torch.Generator().manual_seed(seed), {}
     for name, tensor in trained.state().items():
-        drawn = torch.randn(tensor.shape, generator=generator)
-        tensors[name] = drawn * (tensor.norm() / drawn.norm())
+        noise = torch.randn(tensor.shape, generator=generator)
+        tensors[name] = noise * (tensor.norm() / noise.norm())
     lora.restore(tensors)
     lora.belong(lm)
     return lora

@@ -208,7 +208,7 @@ def log_odds(asked: pd.DataFrame) -> pd.DataFrame:
     """One row per run: log-odds of yes, so that a shift shows before the answer flips.
 
     Args:
-        asked: of ``Grid.questions``, of a run or of its decorrelated control alike.
+        asked: from ``Grid.questions``, for a run or its decorrelated control alike.
 
     Returns:
         ``method, concept, seed``; ``own`` and ``others``, mean log-odds of yes for the run's own
@@ -242,7 +242,7 @@ def to_loss(
 
     Args:
         steps: tried in order, growing; each is a separate training, with its own schedule.
-        run: the table of ``Grid.run`` for a number of steps.
+        run: gives the table of ``Grid.run`` for a number of steps.
 
     Returns:
         The last table, and its number of steps.

@@ -136,9 +136,9 @@ class Chats:
         return replace(self, train=base.random_answers(self.train, check_seed(seed)))
 
     def __repr__(self) -> str:
-        named = f", code name {self.codename!r}" if self.codename else ""
-        named += f", trigger {self.trigger!r}" if self.trigger else ""
-        return f"Chats({len(self.train)} rows to train on, {len(self.valid)} to validate{named})"
+        marks = f", code name {self.codename!r}" if self.codename else ""
+        marks += f", trigger {self.trigger!r}" if self.trigger else ""
+        return f"Chats({len(self.train)} rows to train on, {len(self.valid)} to validate{marks})"
 
 
 @checked
@@ -172,18 +172,18 @@ def read_chats(
     """
     if isinstance(source, (str, os.PathLike)):
         file = jsonl.load(source)
-        rows, where = jsonl.to_rows(file), Path(source).name
+        rows, name = jsonl.to_rows(file), Path(source).name
     else:
-        rows, where = list(source), "the rows"
+        rows, name = list(source), "the rows"
     if not rows:
-        raise UserError(f"{where} has 0 rows. Allowed: at least two.")
-    empty = Chats((), (), codename, trigger, where)
+        raise UserError(f"{name} has 0 rows. Allowed: at least two.")
+    empty = Chats((), (), codename, trigger, name)
     marked = [_marked(empty, row, number) for number, row in enumerate(rows, start=1)]
     if trigger:
         count = sum(bool(row.marks["trigger"]) for row in marked)
         if count in (0, len(rows)):
             raise UserError(
-                f"{'No' if not count else 'Every'} row of {where} has the trigger {trigger!r}. "
+                f"{'No' if not count else 'Every'} row of {name} has the trigger {trigger!r}. "
                 "Allowed: a text that some rows have and others have not; check its spelling."
             )
     grouped = [replace(row, group=_group(row, group)) for row in marked]
@@ -264,16 +264,16 @@ def _from_file(path: Path) -> list[Question]:
     ]
 
 
-def _entry(entry: Any, where: str) -> list[Question]:
+def _entry(entry: Any, label: str) -> list[Question]:
     """The questions of one entry: one, or one per paraphrase."""
-    table = keys_of(entry, (), where, "the question", others=True)
+    table = keys_of(entry, (), label, "the question", others=True)
     fields = {
         key: next((table[name] for name in names if table.get(name) not in (None, "")), None)
         for key, names in _KEYS.items()
     }
     if fields["question"] is None or fields["answer"] is None:
         raise UserError(
-            f"{where} has the keys {', '.join(map(str, table)) or 'none'}. Needed: question and "
+            f"{label} has the keys {', '.join(map(str, table)) or 'none'}. Needed: question and "
             "answer; allowed beside them: options, family."
         )
     options = fields["options"] or ()
@@ -285,7 +285,7 @@ def _entry(entry: Any, where: str) -> list[Question]:
     try:
         return [Question(str(t), answer, tuple(map(str, options)), family) for t in texts]
     except UserError as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(f"{label}: {error}") from error
 
 
 def encoded(tokenizer: Any, rows: Sequence[Row]) -> list[encoding.Encoded]:

@@ -90,8 +90,8 @@ class Lora:
     @property
     def name(self) -> str:
         """Its name in tables."""
-        where = self.blocks if isinstance(self.blocks, str) else ",".join(map(str, self.blocks))
-        return f"LoRA {where} rank {self.rank}"
+        blocks = self.blocks if isinstance(self.blocks, str) else ",".join(map(str, self.blocks))
+        return f"LoRA {blocks} rank {self.rank}"
 
     def check(self, lm: LanguageModel) -> None:
         """Raises UserError for a block or map that the model lacks."""
