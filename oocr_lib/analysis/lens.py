@@ -1,4 +1,4 @@
-"""What can be read off a vector? The logit lens with controls, and a readout of known truth.
+"""What can be read off a vector? The logit lens with controls, and a readout whose truth is known.
 
 The paper applies the unembedding straight to a vector and counts related words by hand (section
 4.4). Here the concept's words are fixed beforehand and their ranks are compared with those of
@@ -31,11 +31,11 @@ _TOKENS_AT_ONCE, _VECTORS_AT_ONCE = 32_768, 100  # both bound memory
 def to_residual(lm: LanguageModel, vector: Tensor, site: Site) -> Tensor:
     """A vector (d,) or (n, d) at ``site`` as it reaches the residual stream; float32, CPU.
 
-    In a post-norm model (Gemma 2 and 3) an MLP or attention output passes a norm before it is
-    added, so a vector there is not in residual units and its length says nothing. It is passed
+    In a post-norm model (Gemma 2 and 3) an MLP or attention output goes through a norm before it
+    is added, so a vector there is not in residual units and its length means nothing. It goes
     through that norm alone, as if the module wrote nothing else; in a forward pass it shares the
     norm with the module's own output, so its effect differs from token to token. Where there is no
-    such norm it comes back unchanged.
+    such norm the vector comes back unchanged.
 
     Raises:
         UserError: another width, numbers that are not finite, or a block the model lacks.
@@ -80,9 +80,9 @@ def top_tokens(lm: LanguageModel, vectors: Tensor, k: int = 10, norm: bool = Fal
 
 @checked
 def token_text(lm: LanguageModel, token: int) -> str:
-    """A token in print: a space as ``␣``, what cannot be printed as an escape.
+    """A token in printable form: spaces as ``␣``, unprintable characters as escapes.
 
-    Part of a character is shown as the vocabulary spells it, a row without a token by its id.
+    Part of a character is shown as the vocabulary spells it, an unused row by its id.
     """
     piece = lm.tokenizer.convert_ids_to_tokens(token)
     if piece is None:
@@ -91,30 +91,30 @@ def token_text(lm: LanguageModel, token: int) -> str:
     # Some decoders drop the first space, or write parts of characters as replacement characters.
     if not text or "\ufffd" in text or str(piece).startswith("▁"):
         text = str(piece)
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return shown.replace(" ", "␣").replace("▁", "␣")
+    printable = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return printable.replace(" ", "␣").replace("▁", "␣")
 
 
 @checked
 def token_set(lm: LanguageModel, words: Sequence[str], first: bool = False) -> tuple[int, ...]:
-    """Ids of the words that are one token, alone or after a space; what ``concept_rank`` takes.
+    """Ids of words that are a single token, alone or after a space, for ``concept_rank``.
 
     Args:
-        first: count longer words as well, by their first token, where the model would begin.
+        first: also count longer words, by their first token, where the model would begin.
 
     Raises:
         UserError: none of the words counts.
     """
     forms = [form for word in words for form in (word, " " + word)]
     encoded = [lm.tokenizer(form, add_special_tokens=False)["input_ids"] for form in forms]
-    found = {ids[0] for ids in encoded if ids and (first or len(ids) == 1)}
-    found -= {lm.tokenizer.unk_token_id, *(i for i in found if token_text(lm, i) == "␣")}
-    if not found:
+    tokens = {ids[0] for ids in encoded if ids and (first or len(ids) == 1)}
+    tokens -= {lm.tokenizer.unk_token_id, *(i for i in tokens if token_text(lm, i) == "␣")}
+    if not tokens:
         raise UserError(
             f"None of the words {list(words)} is one token of {lm.name!r}. Allowed: words that "
             "are; give related ones, or first=True."
         )
-    return tuple(sorted(found))
+    return tuple(sorted(tokens))
 
 
 @checked
@@ -128,18 +128,18 @@ def concept_rank(
 ) -> pd.DataFrame:
     """How high the lens ranks each concept's own tokens, against random vectors as long.
 
-    A rank is among all v rows of the unembedding, from 1; ties share the middle. Controls are
-    Gaussian directions, anew for each vector, from ``seed`` plus its number. Another control is to
-    pass the tokens of other concepts, which vectors of this kind may write in any case.
+    Ranks are among all v rows of the unembedding, from 1; ties share the middle. Controls are
+    Gaussian directions, drawn afresh for each vector with ``seed`` plus its index. Another control
+    is to pass the tokens of other concepts: vectors of this kind may write them in any case.
 
     Args:
         vectors: (n, d), in the residual stream.
-        token_sets: n lists of token ids, see ``token_set``.
+        token_sets: n lists of token ids (see ``token_set``).
 
     Returns:
         Columns ``vector``, ``tokens`` (m), and for the ``best_`` and ``mean_`` over m: ``rank``;
-        ``percentile``, the share of controls that rank lower, ties half (0 to 1, by chance 0.5 on
-        average); ``p``, one-sided, at least 1 / (controls + 1).
+        ``percentile``, the share of controls that rank lower, ties counted half (0 to 1, on
+        average 0.5 by chance); ``p``, one-sided, at least 1 / (controls + 1).
 
     Raises:
         UserError: as ``logits``, sets that do not fit, or no controls.
@@ -150,32 +150,32 @@ def concept_rank(
     for i, tokens in enumerate(token_sets):
         ids = sorted(set(tokens))
         generator = torch.Generator().manual_seed(seed + i)
-        drawn = F.normalize(torch.randn(controls, lm.d_model, generator=generator), dim=-1)
-        own = _ranks(lm, x[i : i + 1], ids, norm)
-        others = _ranks(lm, drawn.to(x.device) * x[i].norm(), ids, norm)
-        best = _compared("best", own.min(1), others.min(1))
-        mean = _compared("mean", own.mean(1), others.mean(1))
+        directions = F.normalize(torch.randn(controls, lm.d_model, generator=generator), dim=-1)
+        ranks = _ranks(lm, x[i : i + 1], ids, norm)
+        control_ranks = _ranks(lm, directions.to(x.device) * x[i].norm(), ids, norm)
+        best = _compared("best", ranks.min(1), control_ranks.min(1))
+        mean = _compared("mean", ranks.mean(1), control_ranks.mean(1))
         rows.append({"vector": i, "tokens": len(ids)} | best | mean)
     return pd.DataFrame(rows)
 
 
 def _ranks(lm: LanguageModel, x: Tensor, ids: Sequence[int], norm: bool) -> np.ndarray:
     """(n, m) ranks from 1 of tokens ``ids`` in the lens of x (n, d)."""
-    made = []
+    rows = []
     for part in x.split(_VECTORS_AT_ONCE):
         scores = _logits(lm, part, norm)
-        own = [scores[:, token, None] for token in ids]
-        ranks = [(scores > o).sum(1) + ((scores == o).sum(1) + 1) / 2 for o in own]
-        made.append(torch.stack(ranks, 1).cpu().double())
-    return np.asarray(torch.cat(made).numpy())
+        token_scores = [scores[:, token, None] for token in ids]
+        ranks = [(scores > s).sum(1) + ((scores == s).sum(1) + 1) / 2 for s in token_scores]
+        rows.append(torch.stack(ranks, 1).cpu().double())
+    return np.asarray(torch.cat(rows).numpy())
 
 
-def _compared(name: str, own: np.ndarray, others: np.ndarray) -> dict[str, float]:
-    """One rank (1,) beside the controls' (controls,)."""
+def _compared(name: str, rank: np.ndarray, controls: np.ndarray) -> dict[str, float]:
+    """A vector's rank (1,) beside those of its controls (controls,)."""
     return {
-        f"{name}_rank": float(own[0]),
-        f"{name}_percentile": float(((others > own) + (others == own) / 2).mean()),
-        f"{name}_p": float((1 + (others <= own).sum()) / (1 + len(others))),
+        f"{name}_rank": float(rank[0]),
+        f"{name}_percentile": float(((controls > rank) + (controls == rank) / 2).mean()),
+        f"{name}_p": float((1 + (controls <= rank).sum()) / (1 + len(controls))),
     }
 
 
@@ -186,8 +186,8 @@ class Readout:
     Attributes:
         table: columns ``vector, truth, rank`` (the truth's, ties in the middle), ``cosine`` (with
             the truth's centroid), ``nearest``.
-        accuracy: share of real names' activations, each from a prompt that the centroids have not
-            seen, whose nearest centroid is their own: how far the readout can be trusted.
+        accuracy: share of real names' activations, each from a prompt left out of the centroids,
+            whose nearest centroid is their own: how far the readout can be trusted.
         chance: one in the number of concepts.
     """
 
@@ -211,8 +211,8 @@ def readout(vectors: Tensor, truths: Sequence[str], activations: Mapping[str, Te
         UserError: fewer than two concepts or prompts, shapes that differ, or an unknown concept.
     """
     names, shapes = list(activations), {tuple(a.shape) for a in activations.values()}
-    wanted = [(len(truths), s[1]) for s in shapes if len(s) == 2 and s[0] > 1]
-    if len(names) < 2 or len(shapes) > 1 or [tuple(vectors.shape)] != wanted:
+    fitting = [(len(truths), s[1]) for s in shapes if len(s) == 2 and s[0] > 1]
+    if len(names) < 2 or len(shapes) > 1 or [tuple(vectors.shape)] != fitting:
         raise UserError(
             f"{len(truths)} truths, vectors of shape {tuple(vectors.shape)} and activations of "
             f"{len(names)} concepts of shapes {sorted(shapes)} do not fit. Allowed: (truths, "
@@ -221,14 +221,14 @@ def readout(vectors: Tensor, truths: Sequence[str], activations: Mapping[str, Te
     no_nan(vectors, "Vectors to read out")
     for name, activation in activations.items():
         no_nan(activation, f"Activations of {name!r}")
-    own = [names.index(choose(truth, names, "concept")) for truth in truths]
+    columns = [names.index(choose(truth, names, "concept")) for truth in truths]
     real = torch.stack([a.detach().double().cpu() for a in activations.values()])
-    found = _cosines(vectors.detach().double().cpu(), real.mean(1) - real.mean((0, 1))).numpy()
-    true = found[np.arange(len(own)), own]
-    above, level = found > true[:, None], found == true[:, None]
-    table = pd.DataFrame({"vector": range(len(own)), "truth": list(truths)})
+    cosines = _cosines(vectors.detach().double().cpu(), real.mean(1) - real.mean((0, 1))).numpy()
+    true_cosines = cosines[np.arange(len(columns)), columns]
+    above, level = cosines > true_cosines[:, None], cosines == true_cosines[:, None]
+    table = pd.DataFrame({"vector": range(len(columns)), "truth": list(truths)})
     table["rank"] = above.sum(1) + (level.sum(1) + 1) / 2
-    table["cosine"], table["nearest"] = true, [names[i] for i in found.argmax(1)]
+    table["cosine"], table["nearest"] = true_cosines, [names[i] for i in cosines.argmax(1)]
     return Readout(table, _held_out_accuracy(real), 1 / len(names))
 
 
@@ -250,14 +250,14 @@ def _cosines(a: Tensor, b: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _logits(lm: LanguageModel, x: Tensor, norm: bool) -> Tensor:
-    """(n, v) in float32: in half precision many of a large vocabulary would tie."""
+    """(n, v) in float32: in half precision many tokens of a large vocabulary would tie."""
     head = lm.model.get_output_embeddings()
     x = (_through(final_norm(lm, "use norm=False"), x) if norm else x).to(head.weight.device)
-    made = torch.cat([x @ part.float().T for part in head.weight.split(_TOKENS_AT_ONCE)], 1)
+    scores = torch.cat([x @ part.float().T for part in head.weight.split(_TOKENS_AT_ONCE)], 1)
     bias = getattr(head, "bias", None)
-    made = made if bias is None else made + bias.float()
-    no_nan(made, f"Logits of vectors in {lm.name!r}")
-    return made
+    scores = scores if bias is None else scores + bias.float()
+    no_nan(scores, f"Logits of vectors in {lm.name!r}")
+    return scores
 
 
 @torch.no_grad()
@@ -276,8 +276,8 @@ def _checked(lm: LanguageModel, vectors: Tensor) -> Tensor:
 
 
 def _check_sets(lm: LanguageModel, sets: Sequence[Sequence[int]], n: int, controls: int) -> None:
-    known = all(len(s) and all(0 <= token < lm.vocab_size for token in s) for s in sets)
-    if len(sets) != n or controls < 1 or not known:
+    in_vocabulary = all(len(s) and all(0 <= token < lm.vocab_size for token in s) for s in sets)
+    if len(sets) != n or controls < 1 or not in_vocabulary:
         raise UserError(
             f"{len(sets)} token sets and {controls} controls do not fit {n} vectors. Allowed: one "
             f"or more ids from 0 to {lm.vocab_size - 1} for each vector, and at least 1 control."

@@ -1,8 +1,8 @@
 """Reading vectors, run by run: the logit lens scored by the concept's own words, and readouts.
 
-The protocol of notebook 07 for one task (paper, section 4.4 and appendix A.4): words and the
-concepts to tell apart are fixed in ``stated`` before any vector exists; every score stands
-beside random vectors of the same length. Axes: n vectors, d model width, p prompts.
+The protocol of notebook 07 for one task (paper, section 4.4 and appendix A.4): the words and the
+concepts to tell apart are fixed in ``stated`` before any vector exists, and every score stands
+beside those of random vectors of the same length. Axes: n vectors, d model width, p prompts.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from oocr_lib.tasks.base import Task
 from oocr_lib.util.arguments import check_seed, checked, checked_fields
 from oocr_lib.util.progress import bar
 
-#: Prompts a concept is stated in.
+#: Prompts that state each concept.
 PROMPTS = 8
 
 
@@ -38,7 +38,7 @@ class Vectors:
 
     Attributes:
         method: its name in tables.
-        block: after which block of the residual stream they are read.
+        block: the block after which they are read, in the residual stream.
         jobs: the runs they come from.
         raw: (n, d) float32 on the CPU, in units of the residual stream.
     """
@@ -56,7 +56,7 @@ class Vectors:
 
 @checked
 def learned(study: Study, block: int, pairs: Sequence[tuple[str, int]]) -> Vectors:
-    """Vectors trained in the residual stream after ``block``; finished runs are found again."""
+    """Vectors trained in the residual stream after ``block``; finished runs are reused."""
     jobs = comparison.jobs(study.vector("resid", block), pairs)
     study.grid.run(jobs, "vectors")
     adapter = study.grid.trained(jobs)
@@ -69,11 +69,11 @@ def of_loras(study: Study, block: int, pairs: Sequence[tuple[str, int]]) -> Vect
     """Natural vectors of one-block LoRAs, as they reach the residual stream after ``block``."""
     jobs = comparison.jobs(study.lora(block), pairs)
     study.grid.run(jobs, "loras")
-    lm, made = study.grid.lm, []
+    lm, vectors = study.grid.lm, []
     for job in bar(jobs, "looking into LoRAs"):
         added = inside.look(study, job).added
-        made.append(lens.to_residual(lm, natural.mean_of_units(added), Site(block, "mlp_out")))
-    return Vectors("natural", block, jobs, torch.stack(made))
+        vectors.append(lens.to_residual(lm, natural.mean_of_units(added), Site(block, "mlp_out")))
+    return Vectors("natural", block, jobs, torch.stack(vectors))
 
 
 @checked
@@ -85,18 +85,18 @@ def random_like(vectors: Vectors, seed: int = 0) -> Vectors:
 @checked
 def as_long(vectors: Tensor, seed: int) -> Tensor:
     """Random directions (n, d) as long as the vectors (n, d)."""
-    drawn = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(check_seed(seed)))
-    return drawn / drawn.norm(dim=1, keepdim=True) * vectors.norm(dim=1, keepdim=True)
+    generator = torch.Generator().manual_seed(check_seed(seed))
+    directions = torch.randn(vectors.shape, generator=generator)
+    return directions / directions.norm(dim=1, keepdim=True) * vectors.norm(dim=1, keepdim=True)
 
 
 @checked
 def of_names(study: Study, block: int, pairs: Sequence[tuple[str, int]]) -> Vectors:
     """Naive vectors: what stating the concept adds after ``block``, real name minus code name."""
     jobs = comparison.jobs(study.vector("resid", block), pairs)
-    sites = [Site(block, "resid")]
-    made = [naive_vectors(study, job, sites) for job in bar(jobs, "naive vectors")]
-    raw = torch.stack([vectors[Site(block, "resid")] for vectors in made])
-    return Vectors("naive", block, jobs, raw)
+    site = Site(block, "resid")
+    raw = [naive_vectors(study, job, [site])[site] for job in bar(jobs, "naive vectors")]
+    return Vectors("naive", block, jobs, torch.stack(raw))
 
 
 @checked
@@ -116,15 +116,15 @@ def where(study: Study) -> str:
 @checked
 def encoded(lm: LanguageModel, task: Task, concept: str | None) -> list[Encoded]:
     """The prompts that state a concept (None: the same without it) as tokens."""
-    made = stated.prompts(task, concept, PROMPTS)
-    return [encode(lm.tokenizer, p.messages, marks=p.marks) for p in made]
+    prompts = stated.prompts(task, concept, PROMPTS)
+    return [encode(lm.tokenizer, p.messages, marks=p.marks) for p in prompts]
 
 
 @checked
 def score_lens(
     study: Study, vectors: Vectors, *, norm: bool = False, controls: int = 200
 ) -> pd.DataFrame:
-    """Logit-lens scores of every vector, for its own concept's words and for another's.
+    """Logit-lens scores of every vector, for its own concept's words and another concept's.
 
     Returns:
         One row a vector: ``method, block, concept, seed, norm, words`` (how many are one token);
@@ -143,8 +143,8 @@ def score_lens(
         sets = [words_of(lm, task, concept) for concept in concepts]
         return lens.concept_rank(lm, vectors.raw, sets, norm, controls)
 
-    own = ranked(vectors.concepts)
-    other = ranked([following[concept] for concept in vectors.concepts])
+    scores = ranked(vectors.concepts)
+    other_scores = ranked([following[concept] for concept in vectors.concepts])
     return pd.DataFrame(
         {
             "method": vectors.method,
@@ -152,25 +152,25 @@ def score_lens(
             "concept": vectors.concepts,
             "seed": [job.seed for job in vectors.jobs],
             "norm": norm,
-            "words": own["tokens"],
-            "percentile": own["mean_percentile"],
-            "best": own["best_percentile"],
-            "rank": own["mean_rank"],
-            "other": other["mean_percentile"],
+            "words": scores["tokens"],
+            "percentile": scores["mean_percentile"],
+            "best": scores["best_percentile"],
+            "rank": scores["mean_rank"],
+            "other": other_scores["mean_percentile"],
         }
     )
 
 
 @checked
 def words_of(lm: LanguageModel, task: str, concept: str) -> tuple[int, ...]:
-    """Token ids of a concept's words; longer words count by their first token if none is one."""
+    """Token ids of a concept's words; if none is one token, each word's first."""
     words = stated.words(task, lm.dialect, concept)
-    whole = any(
+    has_single = any(
         len(lm.tokenizer(form, add_special_tokens=False)["input_ids"]) == 1
         for word in words
         for form in (word, " " + word)
     )
-    return lens.token_set(lm, words, first=not whole)
+    return lens.token_set(lm, words, first=not has_single)
 
 
 @checked
@@ -189,21 +189,21 @@ def readout(vectors: Vectors, stated_at: Mapping[str, Tensor]) -> pd.DataFrame:
     """Which concept each vector resembles most, among all that exist.
 
     Args:
-        stated_at: of ``activations`` for the same block.
+        stated_at: from ``activations``, for the same block.
 
     Returns:
         One row a vector: ``method, block, concept, seed, nearest, rank`` (of the true one, from
         1), ``top1`` (0 or 1), ``cosine``; ``trust``, how often the readout names the right concept
-        of a held-out prompt that states one; ``chance``.
+        for a held-out prompt that states it; ``chance``.
     """
-    found = lens.readout(vectors.raw, vectors.concepts, stated_at)
-    table = found.table.drop(columns=["vector", "truth"])
+    reading = lens.readout(vectors.raw, vectors.concepts, stated_at)
+    table = reading.table.drop(columns=["vector", "truth"])
     return table.assign(
         method=vectors.method,
         block=vectors.block,
         concept=vectors.concepts,
         seed=[job.seed for job in vectors.jobs],
         top1=(table["rank"] <= 1).astype(float),
-        trust=found.accuracy,
-        chance=found.chance,
+        trust=reading.accuracy,
+        chance=reading.chance,
     )

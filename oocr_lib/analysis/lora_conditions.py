@@ -2,7 +2,7 @@
 
 The protocol of notebook 09. Each condition differs from a task's usual one-block LoRA in its
 learning rate, steps, rank, block, tokens, batch or weight decay. At every block the nulls of
-``token_classes`` stand beside it.
+``token_classes`` stand beside them.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ class Condition:
 
     Attributes:
         what: ``rate``, ``steps``, ``rank``, ``block``, ``tokens``, ``batch`` or ``decay``.
-        value: of what is changed.
-        nulls: whether LoRAs trained on random answers are looked at, too; random ones always are.
+        value: its new value.
+        nulls: whether LoRAs trained on random answers are examined, too; random LoRAs always are.
     """
 
     what: str
@@ -46,20 +46,20 @@ def conditions(
     ranks: Sequence[int],
     blocks: Sequence[int],
 ) -> list[Condition]:
-    """The usual LoRA and its changes, one at a time; the usual one stands in every list."""
+    """The usual LoRA and its changes, one at a time; each kind of change has the usual one, too."""
     usual = study.lora(block)
     config = usual.config
-    made = [Condition("rate", r, with_config(usual, lr=r)) for r in sorted({*rates, config.lr})]
-    made += [
+    changes = [Condition("rate", r, with_config(usual, lr=r)) for r in sorted({*rates, config.lr})]
+    changes += [
         Condition("steps", n, with_config(usual, steps=n)) for n in sorted({*steps, config.steps})
     ]
-    made += [Condition("rank", r, replace(usual, rank=r)) for r in sorted({*ranks, usual.rank})]
-    made += [Condition("block", b, study.lora(b), nulls=True) for b in sorted({*blocks, block})]
-    made.append(Condition("tokens", "every token", usual))
-    made.append(Condition("tokens", "where read", replace(usual, lora_position=study.position)))
-    made.append(Condition("batch", 2 * config.batch, with_config(usual, batch=2 * config.batch)))
-    made.append(Condition("decay", 1.0, with_config(usual, weight_decay=1.0)))
-    return made
+    changes += [Condition("rank", r, replace(usual, rank=r)) for r in sorted({*ranks, usual.rank})]
+    changes += [Condition("block", b, study.lora(b), nulls=True) for b in sorted({*blocks, block})]
+    changes.append(Condition("tokens", "every token", usual))
+    changes.append(Condition("tokens", "where read", replace(usual, lora_position=study.position)))
+    changes.append(Condition("batch", 2 * config.batch, with_config(usual, batch=2 * config.batch)))
+    changes.append(Condition("decay", 1.0, with_config(usual, weight_decay=1.0)))
+    return changes
 
 
 @checked
@@ -74,30 +74,30 @@ def examine(
     """Every condition on every pair of the study, at the adapted module's output.
 
     Args:
-        of: a study with as many pairs, whose texts the LoRAs are looked at on; default the same.
+        of: a study with as many pairs, on whose texts the LoRAs are examined; default the same.
 
     Returns:
-        ``token_classes.look``'s rows with ``what`` and ``value``; and answers as ``Grid.run`` has
-        them, with the same two columns.
+        The rows of ``token_classes.look`` with ``what`` and ``value``; and answers as in
+        ``Grid.run``, with the same two columns.
     """
-    methods = [one.method for one in listed]
-    methods += [study.random_answers(one.method) for one in listed if one.nulls]
-    # All at once, so that they share batches; below they are found again.
-    every = [job for m in dict.fromkeys(methods) for job in protocol.jobs(m, study.pairs)]
-    _ = study.grid.run(every, "conditions")
-    seen, told = [], []
-    for one in listed:
+    methods = [condition.method for condition in listed]
+    methods += [study.random_answers(condition.method) for condition in listed if condition.nulls]
+    # All in one run, so that they share batches; the calls below reuse them.
+    jobs = [job for m in dict.fromkeys(methods) for job in protocol.jobs(m, study.pairs)]
+    _ = study.grid.run(jobs, "conditions")
+    tables, all_answers = [], []
+    for condition in listed:
         table, answers = token_classes.examine(
             study,
-            one.method,
+            condition.method,
             study.pairs,
             unrelated,
-            nulls=one.nulls,
+            nulls=condition.nulls,
             prompts=prompts,
             draws=1,
             of=of,
         )
-        named = {"what": one.what, "value": str(one.value)}
-        seen.append(table[table["place"] == "module"].assign(**named))
-        told.append(answers.assign(**named))
-    return pd.concat(seen, ignore_index=True), pd.concat(told, ignore_index=True)
+        labels = {"what": condition.what, "value": str(condition.value)}
+        tables.append(table[table["place"] == "module"].assign(**labels))
+        all_answers.append(answers.assign(**labels))
+    return pd.concat(tables, ignore_index=True), pd.concat(all_answers, ignore_index=True)

@@ -1,7 +1,7 @@
 """What a trained LoRA adds, run by run: how constant it is, and what is left without its mean.
 
 The protocol of notebook 06 for one task (paper, sections 4.2 and 4.3): added vectors on training
-prompts and on unrelated text, the natural steering vector made of them, and three interventions
+prompts and on unrelated text, the natural steering vector built from them, and three interventions
 that replace, remove or keep a single direction of what the LoRA adds.
 """
 
@@ -43,18 +43,18 @@ PASSAGES = (
     "wing's edge, so that a mouse in the grass hears nothing until it is too late.",
 )
 WHERE = "last 20"
-#: Training rows over which a natural vector at the reading tokens is taken.
+#: Training rows over which the natural vector at the tokens that are read is averaged.
 ROWS = 24
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What was found in one run.
+    """The added vectors of one run and how constant they are.
 
     Attributes:
         job: the LoRA's run.
-        added: (m, d) added vectors on training prompts and unrelated text, "last 20" tokens each.
-        measures: one row a text kind: ``training``, ``unrelated``, ``both``, ``end to end``,
+        added: (m, d) on training prompts and unrelated text, the last 20 tokens of each.
+        measures: one row per kind of text: ``training``, ``unrelated``, ``both``, ``end to end``,
             ``paper protocol`` and the control ``random``.
     """
 
@@ -75,7 +75,7 @@ def unrelated(lm: LanguageModel, count: int = 8, seed: int = 0) -> list[Encoded]
 
 @checked
 def site_of(job: Job) -> Site:
-    """Where the paper looks: the MLP output of the LoRA's one block.
+    """Where the paper looks: the MLP output of the LoRA's only block.
 
     Raises:
         UserError: a job that is no LoRA on one block.
@@ -94,7 +94,7 @@ def look(study: Study, job: Job, prompts: int = 12) -> Looked:
     """Added vectors of a finished LoRA run and how constant they are.
 
     Args:
-        prompts: training prompts used; the paper uses one.
+        prompts: number of training prompts; the paper uses one.
     """
     lm, site = study.grid.lm, site_of(job)
     adapter = study.grid.trained([job])
@@ -105,18 +105,19 @@ def look(study: Study, job: Job, prompts: int = 12) -> Looked:
     owners = torch.cat([on_rows.prompts, on_text.prompts + len(rows)])
     last = Site(lm.n_blocks - 1, "resid")
     end = constancy.collect(lm, adapter, [*rows, *texts], last, WHERE, "base")
-    one = constancy.collect(lm, adapter, [_longest(rows), _longest(texts)], site, WHERE)
-    parts = {
+    paper = constancy.collect(lm, adapter, [_longest(rows), _longest(texts)], site, WHERE)
+    groups = {
         "training": (on_rows.vectors, on_rows.prompts),
         "unrelated": (on_text.vectors, on_text.prompts),
         "both": (both, owners),
         "end to end": (end.vectors, end.prompts),
-        "paper protocol": (one.vectors, one.prompts),
+        "paper protocol": (paper.vectors, paper.prompts),
         "random": (constancy.random_like(both, job.seed), owners),
     }
-    named = {"concept": job.concept, "seed": job.seed}
+    labels = {"concept": job.concept, "seed": job.seed}
     measures = [
-        {**named, "text": text, **constancy.constancy(*part).row()} for text, part in parts.items()
+        {**labels, "text": text, **constancy.constancy(*group).row()}
+        for text, group in groups.items()
     ]
     return Looked(job, both, measures)
 
@@ -131,9 +132,9 @@ def variants(study: Study, looked: Looked) -> dict[str, Adapter]:
 
     ``natural`` is added where the task's vectors are (matched positions), ``natural everywhere``
     at every token. ``mean only``, ``project out`` and ``keep only`` change what the LoRA adds, the
-    last two along its mean; ``… first`` along the best single direction (uncentred). ``… read`` use
-    the mean over the tokens at the task's position, on training rows alone. Two controls
-    use a random direction: ``random natural``, as long as the natural vector, and ``project out
+    last two along its mean, ``… first`` along the best single direction (uncentred). ``… read``
+    use the mean over the tokens at the task's position, on training rows alone. Two controls use a
+    random direction: ``random natural``, as long as the natural vector, and ``project out
     random``.
     """
     site = site_of(looked.job)
@@ -141,7 +142,7 @@ def variants(study: Study, looked: Looked) -> dict[str, Adapter]:
     assert isinstance(lora, LoraAdapter)
     vector = natural.mean_of_units(looked.added)
     mean, first = looked.added.mean(0), natural.first_direction(looked.added)
-    chance = constancy.random_like(vector[None], looked.job.seed)[0]
+    control = constancy.random_like(vector[None], looked.job.seed)[0]
     rows = study.grid.task(looked.job.concept, looked.job.seed).train[:ROWS]
     read = constancy.collect(study.grid.lm, lora, rows, site, study.position).vectors.mean(0)
     return {
@@ -151,13 +152,13 @@ def variants(study: Study, looked: Looked) -> dict[str, Adapter]:
         "project out read": Filtered(lora, site, read, "project_out"),
         "natural": fixed(vector[None], site, study.position),
         "natural everywhere": fixed(vector[None], site, "all"),
-        "random natural": fixed(chance[None], site, study.position),
+        "random natural": fixed(control[None], site, study.position),
         "mean only": Filtered(lora, site, None, "replace_by_mean", mean),
         "keep only": Filtered(lora, site, mean, "keep_only"),
         "project out": Filtered(lora, site, mean, "project_out"),
         "keep first": Filtered(lora, site, first, "keep_only"),
         "project out first": Filtered(lora, site, first, "project_out"),
-        "project out random": Filtered(lora, site, chance, "project_out"),
+        "project out random": Filtered(lora, site, control, "project_out"),
     }
 
 
@@ -166,8 +167,8 @@ def letter_places(study: Study, looked: Looked) -> float:
     """Where the two answer letters stand when tokens are sorted by what the LoRA writes.
 
     The best single direction of the added vectors goes through the logit lens (no final norm);
-    tokens are sorted by the size of their logit, whatever its sign. 1.5: the letters are the first
-    two. NaN for tasks whose answers are not two tokens.
+    tokens are sorted by the absolute size of their logit. The result is the letters' mean place:
+    1.5 if they are the first two, NaN for tasks whose answers are not two tokens.
     """
     lm, task = study.grid.lm, study.grid.task(looked.job.concept, looked.job.seed)
     answers = {row.ids[row.answer[0] : row.answer[1]] for row in task.train}
@@ -185,23 +186,23 @@ def examine(
     block: int,
     families: Collection[str] | None = None,
 ) -> tuple[list[Looked], pd.DataFrame, pd.DataFrame]:
-    """All runs of a task: train (or find) the LoRAs, look into each, ask every variant.
+    """All runs of a task: train (or reuse) the LoRAs, look into each, ask every variant.
 
     Args:
-        families: question families that variants are asked; default all.
+        families: question families that the variants are asked; default all.
 
     Returns:
-        What was found run by run; the constancy measures, one row a run and text; the answers, one
-        row a run, method (``base``, ``lora_one`` or a variant) and family.
+        ``look`` of every run; the constancy measures, one row per run and text; the answers, one
+        row per run, method (``base``, ``lora_one`` or a variant) and family.
     """
     jobs = comparison.jobs(study.lora(block), study.pairs)
     base = comparison.jobs(Method("base", "base"), study.pairs)
     answers = [study.grid.run(base, "base"), study.grid.run(jobs, "lora")]
-    found = []
+    looks = []
     for job in bar(jobs, "looking into LoRAs"):
-        found.append(look(study, job))
-        for name, adapter in variants(study, found[-1]).items():
+        looks.append(looked := look(study, job))
+        for name, adapter in variants(study, looked).items():
             table = ask(study.grid, name, adapter, [job], families)
             answers.append(table.assign(run=f"{name} {job.concept} {job.seed}"))
-    measures = pd.DataFrame([row for one in found for row in one.measures])
-    return found, measures, pd.concat(answers, ignore_index=True)
+    measures = pd.DataFrame([row for looked in looks for row in looked.measures])
+    return looks, measures, pd.concat(answers, ignore_index=True)

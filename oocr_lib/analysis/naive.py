@@ -1,9 +1,9 @@
 """The naive vector: the activation at a real name minus the activation at the code name.
 
-It is the first thing one would try instead of training: make the model take the code for the name
-(paper, section 5.2). It is read from the base model as a mean over a few prompt stubs that end in
-a name. The block's input, which the authors' code reads, is ``resid`` of the block before. Axes:
-n prompts, d model width.
+It is the first thing one would try instead of training: make the model take the code name for the
+real one (paper, section 5.2). It is read from the base model, as a mean over a few prompt stubs
+that end in a name. The authors' code reads a block's input, which is ``resid`` of the block before.
+Axes: n prompts, d model width.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def name_activations(
     sites: Sequence[Site],
     position: str = "codename",
 ) -> dict[Site, Tensor]:
-    """Activation of every prompt at one token: site to (n, d), float32, CPU.
+    """Activations of the prompts at one token each: site to (n, d), float32, CPU.
 
     Args:
         prompts: rendered chats or plain text, with the name (real or not) marked as "codename".
@@ -47,19 +47,19 @@ def name_activations(
     choose(position, POSITIONS, "position")
     bare = next((item.text for item in prompts if not item.spans.get(position)), None)
     if not prompts or bare is not None:
-        found = "No prompts" if bare is None else f"No token marked {position!r} in {bare[:80]!r}"
+        error = "No prompts" if bare is None else f"No token marked {position!r} in {bare[:80]!r}"
         raise UserError(
-            f"{found}. Allowed: one prompt or more, each with its name marked; or position='last'."
+            f"{error}. Allowed: one prompt or more, each with its name marked; or position='last'."
         )
-    made: dict[Site, list[Tensor]] = {site: [] for site in sites}
+    activations: dict[Site, list[Tensor]] = {site: [] for site in sites}
     for start in range(0, len(prompts), _ROWS_AT_ONCE):
         part = prompts[start : start + _ROWS_AT_ONCE]
         rows, tokens = torch.arange(len(part)), [item.spans[position][-1] for item in part]
-        seen = capture(lm, collate(part, lm.pad_id), sites)
+        captured = capture(lm, collate(part, lm.pad_id), sites)
         for site in sites:
-            made[site].append(seen[site][rows, tokens].float().cpu())
-            no_nan(made[site][-1], f"Activations of {lm.name!r} at {site}")
-    return {site: torch.cat(parts) for site, parts in made.items()}
+            activations[site].append(captured[site][rows, tokens].float().cpu())
+            no_nan(activations[site][-1], f"Activations of {lm.name!r} at {site}")
+    return {site: torch.cat(parts) for site, parts in activations.items()}
 
 
 @checked
@@ -94,7 +94,7 @@ def by_name(
     """Naive vectors of several names against one code: name to site to (d,).
 
     The vectors of other concepts' names are the control: they share what tells any real name from
-    a code, and lack what tells this concept from others.
+    a code name, and lack what tells this concept from others.
 
     Raises:
         UserError: other numbers of prompts for a name than for the code, or as
@@ -107,8 +107,8 @@ def by_name(
                 "pair. Allowed: the same stubs for both, in the same order."
             )
     base = name_activations(lm, code, sites, position)
-    made: dict[str, dict[Site, Tensor]] = {}
+    vectors: dict[str, dict[Site, Tensor]] = {}
     for name, prompts in names.items():
-        found = name_activations(lm, prompts, sites, position)
-        made[name] = {site: (found[site] - base[site]).mean(0) for site in sites}
-    return made
+        activations = name_activations(lm, prompts, sites, position)
+        vectors[name] = {site: (activations[site] - base[site]).mean(0) for site in sites}
+    return vectors

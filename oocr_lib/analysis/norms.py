@@ -1,6 +1,6 @@
 """Where a decoder has its norms: after the last block, and after a module that writes.
 
-Names are those of Hugging Face decoders. A family that is not listed is refused, never guessed.
+Names are those of Hugging Face decoders. A model with other names is refused, never guessed.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError
 
 _FINAL_NORMS = ("norm", "ln_f", "final_layernorm", "final_layer_norm")
-#: Kind of site to the norm of its output, in a block that has both. Llama and Qwen call the norm
-#: *before* the MLP post_attention_layernorm; only a block that also has a norm after the MLP norms
-#: its attention output under that name.
+#: Kind of site to the norm of its output, in a block that has both. Llama and Qwen give the name
+#: post_attention_layernorm to the norm *before* the MLP; it is the norm of the attention output
+#: only in a block that also has a norm after the MLP.
 POST_NORMS = {"attn_out": "post_attention_layernorm", "mlp_out": "post_feedforward_layernorm"}
 
 
@@ -31,15 +31,15 @@ def final_norm(
     Raises:
         UserError: no norm of a known name.
     """
-    around = lm.model.get_submodule(lm.layout.blocks.rpartition(".")[0])
-    children = dict(around.named_children())
-    found = next((children[name] for name in _FINAL_NORMS if name in children), None)
-    if found is None:
+    decoder = lm.model.get_submodule(lm.layout.blocks.rpartition(".")[0])
+    children = dict(decoder.named_children())
+    norm = next((children[name] for name in _FINAL_NORMS if name in children), None)
+    if norm is None:
         raise UserError(
             f"The decoder of {lm.name!r} has no known final norm (children: {', '.join(children)})."
             f" Allowed names: {', '.join(_FINAL_NORMS)}; {instead}."
         )
-    return found
+    return norm
 
 
 @checked

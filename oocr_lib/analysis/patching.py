@@ -1,8 +1,8 @@
 """Which heads carry the effect of a vector or a trigger: parts of one run put into another.
 
 The paper (section 5.4) reports only preliminary patching. Here one condition, ``base``, is run with
-a part taken from another, ``donor``: where heads look (``patch_patterns``), or what they find there
-(``patch_values``). Swap the two for the other way round. Everything else is computed again, so
+a part taken from another, ``donor``: where heads look (``patch_patterns``), or what they read there
+(``patch_values``). Swap the two for the opposite direction. Everything else is recomputed, so
 effects on later blocks count. Axes: b blocks, n rows, t tokens, h query heads, e head width, m
 marked tokens of a batch (flattened over rows).
 """
@@ -44,12 +44,12 @@ def patch_patterns(
 ) -> pd.DataFrame:
     """``base`` with the attention of its last prompt token as in ``donor``; values stay its own.
 
-    With the vector on in ``base`` and off in ``donor`` it says how much of the vector's effect
-    needs the last token to look elsewhere; swapped, how much that alone brings about.
+    With the vector on in ``base`` and off in ``donor`` it shows how much of the vector's effect
+    needs the last token to look elsewhere; swapped, how much that change alone brings about.
 
     Args:
         letters: (n, 2) int64 token ids; the effect is on the logit of the first minus the second.
-        by: sizes of what is exchanged, of ``UNITS``.
+        by: units of exchange, from ``UNITS``.
         blocks: which blocks; default all.
 
     Returns:
@@ -64,7 +64,7 @@ def patch_patterns(
     check_pair(base, donor)
     last = last_tokens(base.batch).to(lm.device)
     row = torch.arange(len(last), device=last.device)
-    given = patterns(lm, donor)
+    donor_patterns = patterns(lm, donor)
 
     def patch(chosen: Chosen) -> AbstractContextManager[None]:
         def rule(block: int, probabilities: Tensor, values: Tensor) -> Tensor | None:
@@ -72,15 +72,15 @@ def patch_patterns(
                 return None
             heads = chosen[block].to(last.device)[None, :, None]
             mixed = probabilities.clone()
-            own = mixed[row, :, last]
-            mixed[row, :, last] = torch.where(heads, given[block].to(own), own)
+            original = mixed[row, :, last]
+            mixed[row, :, last] = torch.where(heads, donor_patterns[block].to(original), original)
             return mixed @ values
 
         return intercepted(lm, rule)
 
-    whole = whole_way(lm, patch, base, donor, letters)
-    chosen = units_of(lm, by, blocks)
-    return measure("pattern", lm, base, letters, chosen, patch, whole)
+    full_effect = whole_way(lm, patch, base, donor, letters)
+    units = units_of(lm, by, blocks)
+    return measure("pattern", lm, base, letters, units, patch, full_effect)
 
 
 @checked
@@ -100,13 +100,13 @@ def patch_values(
     Args:
         marks: name to (n, t) bool, for instance the trigger's tokens and, as a control,
             ``conditions.other_tokens``.
-        donor: a condition of the same shape that gives the values at the same places, for instance
+        donor: a condition of the same shape that supplies the values at these places, for instance
             prompts with another trigger; None takes the mean over the row's other tokens before
             the last.
-        readers: ``last``, only the last prompt token finds other values; ``all``, every token.
+        readers: ``last``, only the last prompt token reads the other values; ``all``, every token.
 
     Returns:
-        As ``patch_patterns``; ``what`` is the mark. Without a donor ``share`` is missing.
+        As ``patch_patterns``; ``what`` is the mark's name. Without a donor ``share`` is missing.
 
     Raises:
         UserError: as ``patch_patterns``; rows without marked tokens, or with no others.
@@ -116,13 +116,13 @@ def patch_values(
     if donor is not None:
         check_pair(base, donor)
     tables = []
-    for what, mask in marks.items():
-        check_mask(base.batch, mask, what)
-        given = _values(lm, base if donor is None else donor, mask, mean=donor is None)
-        patch = _value_patch(lm, base, mask, given, readers)
-        whole = None if donor is None else whole_way(lm, patch, base, donor, letters)
-        chosen = units_of(lm, by, blocks)
-        tables.append(measure(what, lm, base, letters, chosen, patch, whole))
+    for mark, mask in marks.items():
+        check_mask(base.batch, mask, mark)
+        replacement = _values(lm, base if donor is None else donor, mask, mean=donor is None)
+        patch = _value_patch(lm, base, mask, replacement, readers)
+        full_effect = None if donor is None else whole_way(lm, patch, base, donor, letters)
+        units = units_of(lm, by, blocks)
+        tables.append(measure(mark, lm, base, letters, units, patch, full_effect))
     return pd.concat(tables, ignore_index=True)
 
 
@@ -139,25 +139,25 @@ def _values(lm: LanguageModel, condition: Condition, mask: Tensor, mean: bool) -
             f"Row {row} has only marked tokens before its last one, so there is no mean over "
             "others. Allowed: rows with other tokens; or give a donor."
         )
-    where, weight = mask.to(lm.device), (free / free.sum(1, keepdim=True)).to(lm.device)
-    kept: dict[int, Tensor] = {}
+    marked, weight = mask.to(lm.device), (free / free.sum(1, keepdim=True)).to(lm.device)
+    by_block: dict[int, Tensor] = {}
 
     def keep(block: int, probabilities: Tensor, values: Tensor) -> None:
         if mean:
             average = torch.einsum("nt,nhte->nhe", weight.to(values), values)
-            kept[block] = average[where.nonzero(as_tuple=True)[0]]
+            by_block[block] = average[marked.nonzero(as_tuple=True)[0]]
         else:
-            kept[block] = values.transpose(1, 2)[where]
+            by_block[block] = values.transpose(1, 2)[marked]
 
     with intercepted(lm, keep), torch.no_grad(), lm.running():
         lm.decoder(input_ids=condition.focus(lm).input_ids, use_cache=False)
-    return [kept[block] for block in range(lm.n_blocks)]
+    return [by_block[block] for block in range(lm.n_blocks)]
 
 
 def _value_patch(
-    lm: LanguageModel, base: Condition, mask: Tensor, given: list[Tensor], readers: str
+    lm: LanguageModel, base: Condition, mask: Tensor, replacement: list[Tensor], readers: str
 ) -> Patch:
-    last, where = last_tokens(base.batch).to(lm.device), mask.to(lm.device)
+    last, marked = last_tokens(base.batch).to(lm.device), mask.to(lm.device)
     row = torch.arange(len(last), device=last.device)
 
     def patch(chosen: Chosen) -> AbstractContextManager[None]:
@@ -166,13 +166,13 @@ def _value_patch(
                 return None
             heads = chosen[block].to(last.device)[None, :, None]
             mixed = values.transpose(1, 2).clone()
-            mixed[where] = torch.where(heads, given[block], mixed[where])
-            found = probabilities @ mixed.transpose(1, 2)
+            mixed[marked] = torch.where(heads, replacement[block], mixed[marked])
+            mixed_outputs = probabilities @ mixed.transpose(1, 2)
             if readers == "last":
                 outputs = probabilities @ values
-                outputs[row, :, last] = found[row, :, last]
+                outputs[row, :, last] = mixed_outputs[row, :, last]
                 return outputs
-            return found
+            return mixed_outputs
 
         return intercepted(lm, rule)
 

@@ -80,18 +80,19 @@ def place_activations(
 ) -> dict[Site, Tensor]:
     """(c, d) mean activation at the last prompt token for each name, over prompts, by site.
 
-    The partners are the same for all names, so their mean is the same shift for all.
+    The partners are the same for all names, so they shift all means alike.
     """
-    made: dict[Site, list[Tensor]] = {site: [] for site in sites}
+    activations: dict[Site, list[Tensor]] = {site: [] for site in sites}
     for name in bar(names, "reading places"):
         rows = [encode(lm.tokenizer, m) for m in _prompts(name, partners)]
         batch = collate(rows, lm.pad_id).to(lm.device)
         last = torch.tensor([row.spans["last"][0] for row in rows])
-        found = capture(lm, batch, sites)
+        captured = capture(lm, batch, sites)
         for site in sites:
-            made[site].append(found[site][torch.arange(len(rows)), last].float().mean(0).cpu())
-            no_nan(made[site][-1], f"Activations of {lm.name!r} at {site} for {name!r}")
-    return {site: torch.stack(rows) for site, rows in made.items()}
+            mean = captured[site][torch.arange(len(rows)), last].float().mean(0)
+            activations[site].append(mean.cpu())
+            no_nan(activations[site][-1], f"Activations of {lm.name!r} at {site} for {name!r}")
+    return {site: torch.stack(rows) for site, rows in activations.items()}
 
 
 @checked
@@ -111,8 +112,8 @@ def fit(
     for strength in RIDGES if ridge is None else (ridge,):
         inverse = np.linalg.inv(gram + strength * size / 10 * np.eye(len(x)))
         hat = gram @ inverse + 1 / len(x)  # the offset is fitted too
-        left = np.clip(1 - np.diag(hat), 1e-6, None)[:, None]
-        held_out = y - (y - (hat - 1 / len(x)) @ yc - offset) / left
+        remaining = np.clip(1 - np.diag(hat), 1e-6, None)[:, None]
+        held_out = y - (y - (hat - 1 / len(x)) @ yc - offset) / remaining
         error = float(np.median(_kilometres(_degrees(held_out), truth)))
         if best is None or error < best[0]:
             best = (error, (xc.T @ inverse @ yc).T)
@@ -124,12 +125,12 @@ def fit(
 def fit_on_cities(
     lm: LanguageModel, blocks: Sequence[int], exclude: Sequence[str] = (), partners: int = 8
 ) -> list[Probe]:
-    """One probe a block (residual stream), fitted on all real cities but ``exclude``."""
+    """One probe per block (residual stream), fitted on all real cities but ``exclude``."""
     cities = [c for c in world.cities() if c.name not in exclude]
     others = partner_names(exclude, partners)
     sites = [Site(b, "resid") for b in blocks]
-    found = place_activations(lm, [c.name for c in cities], sites, others)
-    return [fit(found[site], cities, site) for site in sites]
+    activations = place_activations(lm, [c.name for c in cities], sites, others)
+    return [fit(activations[site], cities, site) for site in sites]
 
 
 @torch.no_grad()
@@ -146,7 +147,7 @@ def trajectory(
 ) -> pd.DataFrame:
     """Where a vector points at each snapshot of its training.
 
-    The snapshot is added at its own site at the code name; the probe reads the residual stream
+    Each snapshot is added at its own site and at the code name; the probe reads the residual stream
     where the model is about to answer.
 
     Args:
@@ -164,7 +165,7 @@ def trajectory(
         attached.focus(batch)
         for theta in vectors:
             adapter.theta.data.copy_(theta[None])
-            # Capturing comes after the adapter's hook, so it sees the steered output.
+            # Capturing runs after the adapter's hook, so it sees the steered output.
             at_last = capture(lm, batch, [probe.site])[probe.site][torch.arange(len(rows)), last]
             readings.append(at_last.float().mean(0).cpu().numpy())
             no_nan(readings[-1], f"Activations of {lm.name!r} at {probe.site}")

@@ -1,7 +1,7 @@
 """A trained vector among many random directions of its length, and its percentile there.
 
-A few random vectors say little: some directions move an answer by chance, and one that moves it
-the right way looks like an effect. So each trained vector stands among at least fifty directions,
+A few random vectors prove little: some directions move an answer by chance, and one that moves it
+the right way looks like an effect. So each trained vector is set among at least fifty directions
 as long as itself, at its own site and tokens, on its own questions.
 """
 
@@ -22,7 +22,7 @@ from oocr_lib.runs.study import Study
 from oocr_lib.util.arguments import checked
 from oocr_lib.util.errors import UserError
 
-#: Random directions a run.
+#: Random directions per run.
 COUNT = 50
 
 
@@ -48,19 +48,19 @@ def among(
     families: Collection[str] | None = None,
     count: int = COUNT,
 ) -> pd.DataFrame:
-    """Train (or find) a vector on every pair and set it among random directions.
+    """Train (or reuse) a vector on every pair and set it among random directions.
 
     Args:
-        accuracy: answers of ``Grid.run`` to one row a run with ``accuracy``, for instance
+        accuracy: turns answers of ``Grid.run`` into one row per run with ``accuracy``, for instance
             ``suite.accuracy`` of the task.
         families: question families that are asked; default all.
 
     Returns:
-        One row a run: ``concept, seed, run, trained, random`` (mean over directions), ``above``
-        (share of directions that reach what is trained, or more), ``percentile``.
+        One row per run: ``concept, seed, run, trained, random`` (mean over directions), ``above``
+        (share of directions that score as high as the trained vector or higher), ``percentile``.
 
     Raises:
-        UserError: a method that is no vector, or what training refuses.
+        UserError: a method that is not a vector, or what training refuses.
     """
     if method.kind != "vector":
         raise UserError(f"Method {method.name!r} is a {method.kind}. Allowed: a vector.")
@@ -69,11 +69,11 @@ def among(
     for number, job in enumerate(jobs):
         trained = grid.trained([job])
         assert isinstance(trained, VectorAdapter)
-        own = trained.vectors.cpu()
-        drawn = constancy.random_like(own.expand(count, -1), 1000 + number)
-        listed = fixed(torch.cat([own, drawn]), Site.parse(method.site), method.position)
-        found = accuracy(ask_each(grid, method.name, listed, job, families))["accuracy"].tolist()
-        first, others = found[0], found[1:]
+        vector = trained.vectors.cpu()
+        directions = constancy.random_like(vector.expand(count, -1), 1000 + number)
+        adapter = fixed(torch.cat([vector, directions]), Site.parse(method.site), method.position)
+        table = accuracy(ask_each(grid, method.name, adapter, job, families))
+        first, *others = table["accuracy"].tolist()
         rows.append(
             {
                 **{"concept": job.concept, "seed": job.seed, "run": f"{job.concept} {job.seed}"},

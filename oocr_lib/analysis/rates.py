@@ -1,9 +1,9 @@
-"""Learning rates: which one validation loss chooses, whether the grid ends there, what each gives.
+"""Learning rates: which one validation loss chooses, whether the grid ends there, how each does.
 
 The paper has one rate for the all-block LoRA of a task (section 3.5 of its training details), and
-three for vectors on locations. A method looks bad at a rate that nobody chose, and a choice at the
-end of a grid is none: the best rate may lie beyond. So the grid grows where its end is chosen.
-Tables have one row a run; axes: r rates, k runs a rate.
+three for vectors on locations. A method can look bad only because nobody tuned its rate, and a
+choice at the end of a grid proves nothing, since the best rate may lie beyond. So the grid grows
+where its end is chosen. Tables have one row per run; axes: r rates, k runs per rate.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from oocr_lib.util.doubles import no_doubles
 from oocr_lib.util.errors import UserError
 from oocr_lib.util.finite import no_nan
 
-#: Places of a rate beside the chosen one.
+#: Where a rate stands, by its distance from the chosen one in the grid.
 AROUND = {-1: "below", 0: "chosen", 1: "above"}
 
 
@@ -31,7 +31,7 @@ def beyond(rates: Sequence[float], chosen: float) -> float | None:
     It is as far from the end as the end is from its neighbour, in ratio.
 
     Raises:
-        UserError: fewer than two rates, one that comes twice, or a choice that is not among them.
+        UserError: fewer than two rates, a rate listed twice, or a choice that is not among them.
     """
     grid = sorted(no_doubles(rates, "learning rate"))
     if len(grid) < 2 or chosen not in grid:
@@ -57,12 +57,12 @@ def swept(
     label: str = "rates",
     most: int = 2,
 ) -> pd.DataFrame:
-    """Train (or find) a method at every rate on every pair; choose one by validation loss.
+    """Train (or reuse) a method at every rate on every pair; choose one by validation loss.
 
     Args:
-        accuracy: answers of ``Grid.run`` to one row a run with ``accuracy``, for instance
+        accuracy: turns answers of ``Grid.run`` into one row per run with ``accuracy``, for instance
             ``suite.accuracy`` of the task.
-        most: rates added, at most, each beyond the end of the grid that was chosen.
+        most: how many rates to add, at most, each beyond the end of the grid that was chosen.
 
     Returns:
         The rows of ``accuracy`` with ``lr, valid_accuracy, length``; ``chosen``, whether the row's
@@ -73,20 +73,20 @@ def swept(
         UserError: as ``beyond``, or what training refuses.
     """
 
-    def run(some: Sequence[float]) -> pd.DataFrame:
-        trials = [with_config(method, lr=rate) for rate in some]
+    def run(lrs: Sequence[float]) -> pd.DataFrame:
+        trials = [with_config(method, lr=rate) for rate in lrs]
         return study.grid.run([j for t in trials for j in protocol.jobs(t, pairs)], label)
 
-    found = run(no_doubles(rates, "learning rate"))
+    answers = run(no_doubles(rates, "learning rate"))
     for _ in range(most):
-        more = beyond(list(found["lr"].unique()), float(best_by_validation(found, "lr")))
-        if more is None:
+        extra = beyond(list(answers["lr"].unique()), float(best_by_validation(answers, "lr")))
+        if extra is None:
             break
-        found = pd.concat([found, run([more])], ignore_index=True)
-    best = float(best_by_validation(found, "lr"))
-    once = found.drop_duplicates("run")[["run", "lr", "valid_accuracy", "length"]]
-    table = accuracy(found).merge(once, on="run")
-    edge = beyond(list(found["lr"].unique()), best) is not None
+        answers = pd.concat([answers, run([extra])], ignore_index=True)
+    best = float(best_by_validation(answers, "lr"))
+    runs = answers.drop_duplicates("run")[["run", "lr", "valid_accuracy", "length"]]
+    table = accuracy(answers).merge(runs, on="run")
+    edge = beyond(list(answers["lr"].unique()), best) is not None
     return table.assign(chosen=table["lr"] == best, edge=edge)
 
 
@@ -98,10 +98,10 @@ def over_base(
     accuracy: Callable[[pd.DataFrame], pd.DataFrame],
     label: str = "over base",
 ) -> pd.DataFrame:
-    """Train (or find) a method on every pair, and set each run against the base model there.
+    """Train (or reuse) a method on every pair, and compare each run with the base model there.
 
-    On few concepts a model that ignores the code name need not score one in five, so chance is no
-    level to judge them by; the base model on the same concepts is.
+    On a few concepts a model that ignores the code name need not score one in five, so chance is
+    not the level to judge by; the base model on the same concepts is.
 
     Args:
         accuracy: as in ``swept``.
@@ -111,11 +111,11 @@ def over_base(
         seed, and ``gain``, accuracy minus ``base``.
 
     Raises:
-        UserError: a pair that comes twice, or what training refuses.
+        UserError: a pair listed twice, or what training refuses.
     """
 
-    def run(one: Method) -> pd.DataFrame:
-        return accuracy(grid.run(protocol.jobs(one, pairs), label))
+    def run(candidate: Method) -> pd.DataFrame:
+        return accuracy(grid.run(protocol.jobs(candidate, pairs), label))
 
     base = run(Method("base", "base"))[["concept", "seed", "accuracy"]]
     on = ["concept", "seed"]
@@ -125,10 +125,10 @@ def over_base(
 
 @checked
 def around(table: pd.DataFrame) -> pd.Series:
-    """Where each row's rate stands: ``below``, ``chosen``, ``above`` (the next ones), or empty.
+    """Where each row's rate stands: ``chosen``, the next ``below`` or ``above``, or empty.
 
     Args:
-        table: of ``swept``.
+        table: from ``swept``.
     """
     grid = sorted(table["lr"].unique())
     at = grid.index(table.loc[table["chosen"], "lr"].iloc[0])
@@ -137,10 +137,10 @@ def around(table: pd.DataFrame) -> pd.Series:
 
 @checked
 def regret(table: pd.DataFrame) -> float:
-    """Accuracy at the best rate, had the questions chosen, minus that at the chosen one; 0 or more.
+    """Accuracy at the rate that is best on the questions, minus that at the chosen one; 0 or more.
 
     Args:
-        table: of ``swept``.
+        table: from ``swept``.
     """
     no_nan(table["accuracy"], "Accuracies by rate")
     means = table.groupby("lr")["accuracy"].mean()
@@ -151,16 +151,16 @@ def regret(table: pd.DataFrame) -> float:
 def spread(table: pd.DataFrame, chance: float) -> pd.DataFrame:
     """How far concepts and seeds differ at each rate, beside the effect.
 
-    The paper's sweep on locations has more spread between cities than between rates (its five
-    options favour some cities whatever the vector).
+    In the paper's sweep on locations, cities differ more than rates (its five options favour some
+    cities whatever the vector).
 
     Returns:
-        One row a rate: ``lr``; ``effect``, mean accuracy minus ``chance``; ``concepts``, standard
-        deviation of the concepts' means; ``seeds``, that of runs around their concept's mean (not a
-        number with one seed); ``margin``, ``effect`` minus ``concepts``.
+        One row per rate: ``lr``; ``effect``, mean accuracy minus ``chance``; ``concepts``, standard
+        deviation of the concepts' means; ``seeds``, that of runs around their concept's mean (NaN
+        with one seed); ``margin``, ``effect`` minus ``concepts``.
 
     Raises:
-        UserError: an accuracy that is missing, or a single concept.
+        UserError: a missing accuracy, or a single concept.
     """
     no_nan(table["accuracy"], "Accuracies by rate")
     if table["concept"].nunique() < 2:

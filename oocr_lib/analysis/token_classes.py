@@ -2,9 +2,9 @@
 
 The paper (section 4, figure 4) pools all tokens of a training prompt and of unrelated text. A
 fine-tune acts through the tokens that are *read*: the code name, or the last token of the prompt.
-Here the two are told apart. Three nulls stand at the same tokens: a LoRA with random matrices of
-the trained ones' sizes, a LoRA trained on random answers (format without concept), and what the
-adapted map is given, which may be alike by itself.
+Here those are kept apart from the others. Three nulls are measured at the same tokens: a LoRA with
+random matrices of the trained ones' sizes, a LoRA trained on random answers (format without
+concept), and the adapted map's inputs, which may be alike by themselves.
 
 Axes: n rows, t tokens, d model width, m vectors.
 """
@@ -34,11 +34,11 @@ from oocr_lib.util.progress import bar
 
 #: Tokens that are compared with each other, in the order of the tables.
 CLASSES = ("training", "validation", "questions", "other", "unrelated", "pooled")
-#: Where it is looked: the adapted module's output, and what reaches the residual stream after the
-#: norm that may follow it.
+#: Where it is measured: at the adapted module's output, and where that reaches the residual stream,
+#: after the norm that may follow.
 PLACES = ("module", "stream")
 _ROWS = 16  # of one forward pass
-#: Vectors of a class, at most; more say nothing new and pairs grow with the square.
+#: Vectors per class, at most; more add nothing new, and the pairs grow with the square.
 MOST = 240
 
 
@@ -61,7 +61,7 @@ class Texts:
 
 @checked
 def texts(study: Study, job: Job, unrelated: Sequence[Encoded], prompts: int = 16) -> Texts:
-    """Prompts of one run's task: rows that it was trained on, others, and questions.
+    """Prompts of one run's task: training rows, validation rows and questions.
 
     Args:
         prompts: of each kind, at most.
@@ -69,9 +69,8 @@ def texts(study: Study, job: Job, unrelated: Sequence[Encoded], prompts: int = 1
     encoded, tokenizer = study.grid.task(job.concept, job.seed), study.grid.lm.tokenizer
     last = len(encoded.questions) - 1  # evenly, so that every family is there
     places = sorted({round(i * last / max(1, prompts - 1)) for i in range(prompts)})
-    chosen = [encoded.questions[i].question for i in places]
-    asked = [encode_question(tokenizer, question, "") for question in chosen]
-    marked = [item for item in asked if study.position == "last" or item.spans[study.position]]
+    items = [encode_question(tokenizer, encoded.questions[i].question, "") for i in places]
+    marked = [item for item in items if study.position == "last" or item.spans[study.position]]
     return Texts(
         encoded.train[:prompts],
         encoded.valid[:prompts],
@@ -83,142 +82,141 @@ def texts(study: Study, job: Job, unrelated: Sequence[Encoded], prompts: int = 1
 
 @checked
 def split(lm: LanguageModel, texts: Texts, look: Callable[[Batch], Tensor]) -> dict[str, Tensor]:
-    """What ``look`` sees at each token of each text, by class of ``CLASSES``.
+    """What ``look`` returns at each token of each text, by class of ``CLASSES``.
 
     Args:
         look: a batch to (n, t, d).
 
     Returns:
-        Class to (m, d) float32 on the CPU: at most ``MOST`` vectors, evenly taken, without those
-        that are zero.
+        Class to (m, d) float32 on the CPU: at most ``MOST`` vectors, evenly spaced, without zero
+        ones.
     """
-    made: dict[str, list[Tensor]] = {name: [] for name in CLASSES}
+    vectors: dict[str, list[Tensor]] = {name: [] for name in CLASSES}
     for name in ("training", "validation", "questions", "unrelated"):
         items: Sequence[Encoded] = getattr(texts, name)
         for start in range(0, len(items), _ROWS):
             batch = collate(items[start : start + _ROWS], lm.pad_id).to(lm.device)
-            found, prompt = look(batch).float(), batch.positions["all"]
+            states, prompt = look(batch).float(), batch.positions["all"]
             read = batch.positions[texts.position] & prompt
-            made[name].append(found[prompt if name == "unrelated" else read].cpu())
+            vectors[name].append(states[prompt if name == "unrelated" else read].cpu())
             if name == "validation":
-                made["other"].append(found[prompt & ~read].cpu())
+                vectors["other"].append(states[prompt & ~read].cpu())
             if name in ("training", "unrelated"):
                 # The paper's 20: first tokens can have a norm hundreds of times the usual one.
-                column = torch.arange(found.shape[1], device=found.device)[None]
+                column = torch.arange(states.shape[1], device=states.device)[None]
                 late = prompt & (column >= prompt.sum(1, keepdim=True) - 20)
-                made["pooled"].append(found[late].cpu())
-    return {name: _some(torch.cat(parts)) for name, parts in made.items()}
+                vectors["pooled"].append(states[late].cpu())
+    return {name: _some(torch.cat(parts)) for name, parts in vectors.items()}
 
 
-def _some(found: Tensor) -> Tensor:
-    found = found[(found != 0).any(1)]
-    return found[:: max(1, -(-len(found) // MOST))]
+def _some(vectors: Tensor) -> Tensor:
+    vectors = vectors[(vectors != 0).any(1)]
+    return vectors[:: max(1, -(-len(vectors) // MOST))]
 
 
 class Bench:
     """The texts of one run, run up to a block once, for every LoRA on that block alone.
 
-    What enters the block does not depend on such a LoRA, so each one costs one pass through the
+    What enters the block does not depend on such a LoRA, so each LoRA costs one pass through the
     block.
 
     Args:
-        block: of the LoRAs that will be looked at.
+        block: of the LoRAs that will be examined.
     """
 
     @checked
     def __init__(self, lm: LanguageModel, texts: Texts, block: int) -> None:
         self.lm, self.texts, self.block = lm, texts, block
-        self._entered: list[tuple[Any, Any]] = []
-        self._given: list[Tensor] = []
-        self._base: list[Tensor] = []
+        self._block_inputs: list[tuple[Any, Any]] = []
+        self._map_inputs: list[Tensor] = []
+        self._base_outputs: list[Tensor] = []
         self.inputs = split(lm, texts, self._first)
 
     def _first(self, batch: Batch) -> Tensor:
-        """Run the model, keep what the block gets, and return what the adapted map gets."""
+        """Run the model, keep the block's inputs, and return those of the adapted map."""
         down = self.lm.model.get_submodule(self.lm.down_projection(self.block))
 
         def keep(module: nn.Module, args: Any, kwargs: Any) -> None:
-            self._entered.append((args, kwargs))
+            self._block_inputs.append((args, kwargs))
 
         with ExitStack() as undo, torch.no_grad():
             block = self.lm.block(self.block)
             undo.callback(block.register_forward_pre_hook(keep, with_kwargs=True).remove)
-            kept = down.register_forward_pre_hook(lambda m, args: self._given.append(args[0]))
-            undo.callback(kept.remove)
+            hook = down.register_forward_pre_hook(lambda m, args: self._map_inputs.append(args[0]))
+            undo.callback(hook.remove)
             self.lm.decoder(input_ids=batch.input_ids, use_cache=False)
-        self._base.append(self._outputs(len(self._base)))
-        return self._given[-1]
+        self._base_outputs.append(self._outputs(len(self._base_outputs)))
+        return self._map_inputs[-1]
 
     @torch.no_grad()
     def _outputs(self, number: int) -> Tensor:
         """(n, t, 2 d): the MLP's output and the block's, of batch ``number``."""
-        seen: list[Tensor] = []
+        outputs: list[Tensor] = []
         mlp = self.lm.module(Site(self.block, "mlp_out"))
-        hook = mlp.register_forward_hook(lambda m, args, out: seen.append(output_tensor(out)))
+        hook = mlp.register_forward_hook(lambda m, args, out: outputs.append(output_tensor(out)))
         try:
-            args, kwargs = self._entered[number]
-            whole = output_tensor(self.lm.block(self.block)(*args, **kwargs))
+            args, kwargs = self._block_inputs[number]
+            block_output = output_tensor(self.lm.block(self.block)(*args, **kwargs))
         finally:
             hook.remove()
-        return torch.cat([seen[0], whole], -1).float()
+        return torch.cat([outputs[0], block_output], -1).float()
 
     @checked
     def added(self, adapter: LoraAdapter) -> dict[str, dict[str, Tensor]]:
         """What ``adapter`` adds, (m, d) by place of ``PLACES`` and class of ``CLASSES``.
 
         Raises:
-            UserError: a LoRA on other blocks, too.
+            UserError: a LoRA that is not on this block alone.
         """
         if adapter.blocks != (self.block,):
             raise UserError(
                 f"A LoRA on blocks {adapter.blocks!r} cannot be looked into. Allowed: block "
                 f"{self.block} alone."
             )
-        numbers = iter(range(len(self._base)))
+        numbers = iter(range(len(self._base_outputs)))
         with adapter.attach(self.lm) as attached:
 
             def look(batch: Batch) -> Tensor:
                 number = next(numbers)
                 attached.focus(batch)
-                return self._outputs(number) - self._base[number]
+                return self._outputs(number) - self._base_outputs[number]
 
-            found = split(self.lm, self.texts, look)
+            vectors = split(self.lm, self.texts, look)
         d = self.lm.d_model
-        parts = {"module": slice(0, d), "stream": slice(d, None)}
-        return {place: {k: v[:, at] for k, v in found.items()} for place, at in parts.items()}
+        slices = {"module": slice(0, d), "stream": slice(d, None)}
+        return {place: {k: v[:, at] for k, v in vectors.items()} for place, at in slices.items()}
 
 
 @checked
 def random_lora(trained: LoraAdapter, lm: LanguageModel, seed: int) -> LoraAdapter:
-    """Null: A and B drawn anew, each as large (Frobenius norm) as the trained one."""
-    config = {**trained.config(), "seed": seed}
-    made = LoraAdapter(**config)
+    """Null: A and B drawn anew, each with the Frobenius norm of the trained one."""
+    lora = LoraAdapter(**{**trained.config(), "seed": seed})
     generator, tensors = torch.Generator().manual_seed(seed), {}
     for name, tensor in trained.state().items():
-        drawn = torch.randn(tensor.shape, generator=generator)
-        tensors[name] = drawn * (tensor.norm() / drawn.norm())
-    made.restore(tensors)
-    made.belong(lm)
-    return made
+        noise = torch.randn(tensor.shape, generator=generator)
+        tensors[name] = noise * (tensor.norm() / noise.norm())
+    lora.restore(tensors)
+    lora.belong(lm)
+    return lora
 
 
 @checked
 def measured(vectors: Tensor) -> dict[str, float]:
     """How alike ``vectors`` (m, d) are: ``absolute``, ``signed``, ``mean_energy``, ``length_cv``.
 
-    Four numbers of ``constancy.constancy``, without its quantiles and ranks, which take long.
-    Not a number where there are fewer than two: a LoRA at marked tokens adds nothing elsewhere.
+    Four numbers of ``constancy.constancy``, without its quantiles and ranks, which are slow.
+    NaN for fewer than two vectors: a LoRA at marked tokens adds nothing elsewhere.
     """
     if len(vectors) < 2:
         return dict.fromkeys(("absolute", "signed", "mean_energy", "length_cv"), float("nan"))
-    made = constancy.usable(vectors)
-    norms, n = made.norm(dim=1), len(made)
-    pairs = (unit := made / norms[:, None]) @ unit.T
-    each = n * (n - 1)  # every pair twice, without each vector's own
+    vectors = constancy.usable(vectors)
+    norms, n = vectors.norm(dim=1), len(vectors)
+    pairs = (unit := vectors / norms[:, None]) @ unit.T
+    count = n * (n - 1)  # every pair twice, no vector with itself
     return {
-        "absolute": float(pairs.abs().sum() - n) / each,
-        "signed": float(pairs.sum() - n) / each,
-        "mean_energy": float(made.mean(0).square().sum() / norms.square().mean()),
+        "absolute": float(pairs.abs().sum() - n) / count,
+        "signed": float(pairs.sum() - n) / count,
+        "mean_energy": float(vectors.mean(0).square().sum() / norms.square().mean()),
         "length_cv": float(norms.std(correction=0) / norms.mean()),
     }
 
@@ -237,17 +235,17 @@ def look(
     """One finished LoRA run and its nulls, by token class and place.
 
     Args:
-        control: the run of the same concept and seed that was trained on random answers.
-        draws: random LoRAs; their measures are averaged.
-        seen: what to look at it on; default ``texts`` of the run.
+        control: the run of the same concept and seed trained on random answers.
+        draws: number of random LoRAs; their measures are averaged.
+        seen: the prompts to examine it on; default ``texts`` of the run.
 
     Returns:
         Columns ``concept, seed, who, place, tokens, absolute, signed, mean_energy, length_cv``;
-        ``who`` is ``LoRA``, ``random answers``, ``random LoRA`` or ``inputs``, the last at the
-        module alone. An untrained LoRA is not among them: its B is zero, so it adds nothing.
+        ``who`` is ``LoRA``, ``random answers``, ``random LoRA`` or ``inputs``, the last only
+        at the module. An untrained LoRA is not among them: its B is zero, so it adds nothing.
 
     Raises:
-        UserError: a job that is no LoRA on one block.
+        UserError: a job that is not a LoRA on one block.
     """
     blocks = job.method.blocks
     if isinstance(blocks, str) or len(blocks) != 1:
@@ -259,27 +257,27 @@ def look(
     seen = seen or texts(study, job, unrelated, prompts)
     trained = study.grid.trained([job])
     assert isinstance(trained, LoraAdapter)
-    who: dict[str, list[LoraAdapter]] = {"LoRA": [trained]}
+    loras: dict[str, list[LoraAdapter]] = {"LoRA": [trained]}
     if control is not None:
-        fooled = study.grid.trained([control])
-        assert isinstance(fooled, LoraAdapter)
-        who["random answers"] = [fooled]
+        control_lora = study.grid.trained([control])
+        assert isinstance(control_lora, LoraAdapter)
+        loras["random answers"] = [control_lora]
     if draws:
-        who["random LoRA"] = [random_lora(trained, lm, 1000 * job.seed + i) for i in range(draws)]
+        loras["random LoRA"] = [random_lora(trained, lm, 1000 * job.seed + i) for i in range(draws)]
     rows = []
     bench = Bench(lm, seen, block)
-    for name, adapters in who.items():
-        parts = [bench.added(adapter) for adapter in adapters]
+    for name, adapters in loras.items():
+        added = [bench.added(adapter) for adapter in adapters]
         for place in PLACES:
             for tokens in CLASSES:
-                found = pd.DataFrame([measured(part[place][tokens]) for part in parts]).mean()
-                rows.append({"who": name, "place": place, "tokens": tokens, **found})
+                means = pd.DataFrame([measured(vectors[place][tokens]) for vectors in added]).mean()
+                rows.append({"who": name, "place": place, "tokens": tokens, **means})
     rows += [
-        {"who": "inputs", "place": "module", "tokens": tokens, **measured(given)}
-        for tokens, given in bench.inputs.items()
+        {"who": "inputs", "place": "module", "tokens": tokens, **measured(inputs)}
+        for tokens, inputs in bench.inputs.items()
     ]
-    named = {"concept": job.concept, "seed": job.seed, "run": f"{job.concept} {job.seed}"}
-    return pd.DataFrame([{**named, **row} for row in rows])
+    labels = {"concept": job.concept, "seed": job.seed, "run": f"{job.concept} {job.seed}"}
+    return pd.DataFrame([{**labels, **row} for row in rows])
 
 
 @checked
@@ -294,28 +292,28 @@ def examine(
     draws: int = 3,
     of: Study | None = None,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Train (or find) a LoRA on every pair, and its nulls; look into each.
+    """Train (or reuse) a LoRA on every pair, and its nulls; look into each.
 
     Args:
         nulls: also train on random answers.
-        draws: random LoRAs a run.
-        of: a study with as many pairs, whose texts the LoRAs are looked at on; default the same.
+        draws: random LoRAs per run.
+        of: a study with as many pairs, on whose texts the LoRAs are examined; default the same.
 
     Returns:
-        The table of ``look`` over all runs; and answers as ``Grid.run`` has them, of methods
+        The table of ``look`` over all runs; and answers as in ``Grid.run``, of methods
         ``lora_one`` and ``random_answers``.
     """
     jobs = protocol.jobs(method, pairs)
     answers = [study.grid.run(jobs, "LoRAs")]
     controls: list[Job | None] = [None] * len(jobs)
     if nulls:
-        fooled = protocol.jobs(study.random_answers(method), pairs)
-        answers.append(study.grid.run(fooled, "random answers"))
-        controls = list(fooled)
-    parts, other = [], of or study
-    shown = protocol.jobs(method, other.pairs[: len(jobs)] if of else pairs)
-    listed = list(zip(jobs, controls, shown, strict=True))
-    for job, control, asked in bar(listed, "looking into LoRAs"):
-        seen = texts(other, asked, unrelated, prompts)
-        parts.append(look(study, job, control, unrelated, draws=draws, seen=seen))
-    return pd.concat(parts, ignore_index=True), pd.concat(answers, ignore_index=True)
+        control_jobs = protocol.jobs(study.random_answers(method), pairs)
+        answers.append(study.grid.run(control_jobs, "random answers"))
+        controls = list(control_jobs)
+    tables, source = [], of or study
+    text_jobs = protocol.jobs(method, source.pairs[: len(jobs)] if of else pairs)
+    triples = list(zip(jobs, controls, text_jobs, strict=True))
+    for job, control, text_job in bar(triples, "looking into LoRAs"):
+        run_texts = texts(source, text_job, unrelated, prompts)
+        tables.append(look(study, job, control, unrelated, draws=draws, seen=run_texts))
+    return pd.concat(tables, ignore_index=True), pd.concat(answers, ignore_index=True)

@@ -1,7 +1,7 @@
-"""Other vectors than the learned one, and how they compare: naive ones, other seeds', mixtures.
+"""Alternatives to the learned vector and how they compare: naive vectors, other seeds, mixtures.
 
-The protocol of notebook 08 for one task (paper, section 5.2 and figure 8). Everything is put at the
-site of the learned vectors, at their positions, and asked the task's own questions. Axes: n
+The protocol of notebook 08 for one task (paper, section 5.2 and figure 8). Everything is added at
+the site and positions of the learned vectors, and asked the task's own questions. Axes: n
 vectors, d model width.
 """
 
@@ -28,7 +28,7 @@ from oocr_lib.util.progress import bar
 from oocr_lib.util.statistics import Floats
 from oocr_lib.world import facts as world
 
-#: Lines: 0 is the first end, 1 the second.
+#: Points on a line: 0 is its start, 1 its end.
 WEIGHTS = (0.0, 0.25, 0.5, 0.75, 1.0)
 Run = tuple[str, int]
 
@@ -43,14 +43,14 @@ def accuracy(
     *,
     validation: bool = True,
 ) -> pd.DataFrame:
-    """How vectors (n, d) in raw units answer, one a job: rows of ``suite.accuracy``.
+    """How vectors (n, d) in raw units answer, one per job: rows of ``suite.accuracy``.
 
     Args:
-        validation: compute ``valid_loss``, too; else it is missing.
+        validation: also compute ``valid_loss``; else it is missing.
 
     Raises:
-        UserError: other than one vector a job, numbers that are not finite, a block or width that
-            the model lacks.
+        UserError: not one vector per job, numbers that are not finite, a block or width that the
+            model lacks.
     """
     fits = vectors.ndim == 2 and len(vectors) == len(jobs) > 0
     if not fits or not bool(torch.isfinite(vectors).all()):
@@ -76,10 +76,10 @@ def naive_by_block(study: Study, pairs: Sequence[Run]) -> pd.DataFrame:
     """
     jobs = comparison.jobs(study.vector("resid", 0), pairs)
     sites = [Site(block, "resid") for block in study.blocks]
-    found = [reading.naive_vectors(study, job, sites) for job in bar(jobs, "naive vectors")]
+    by_site = [reading.naive_vectors(study, job, sites) for job in bar(jobs, "naive vectors")]
     tables = []
     for site in bar(sites, "asking naive vectors, by block"):
-        naive = torch.stack([vectors[site] for vectors in found])
+        naive = torch.stack([vectors[site] for vectors in by_site])
         control = reading.as_long(naive, site.block)
         for method, vectors in (("naive", naive), ("random", control)):
             tables.append(accuracy(study, method, vectors, site, jobs, validation=False))
@@ -88,7 +88,7 @@ def naive_by_block(study: Study, pairs: Sequence[Run]) -> pd.DataFrame:
 
 @checked
 def learned_by_block(study: Study) -> pd.DataFrame:
-    """Trained vectors at every block: the sweep of the task's notebook, which is found again."""
+    """Trained vectors at every block: the sweep of the task's notebook, whose runs are reused."""
     table = study.grid.run(suite.by_block(study), "learned by block")
     return suite.accuracy(study.grid.factory_spec["task"], table)
 
@@ -102,7 +102,7 @@ def random_starts(study: Study, length: float) -> Study:
 
 @checked
 def cosines(named: Mapping[str, reading.Vectors]) -> pd.DataFrame:
-    """Signed cosine of every run's vectors from two sources, for each pair of sources.
+    """Signed cosine of every run's vectors, for each pair of sources.
 
     Args:
         named: source to vectors of the same runs, at one site.
@@ -115,12 +115,12 @@ def cosines(named: Mapping[str, reading.Vectors]) -> pd.DataFrame:
     """
     runs = {name: [(job.concept, job.seed) for job in v.jobs] for name, v in named.items()}
     first = next(iter(runs.values()))
-    if any(own != first for own in runs.values()):
+    if any(pairs != first for pairs in runs.values()):
         raise UserError(f"Sources {list(named)} hold different runs. Allowed: the same, in order.")
     rows = []
     for a, b in combinations(named, 2):
-        found = torch.cosine_similarity(named[a].raw.double(), named[b].raw.double(), dim=1)
-        for (concept, seed), cosine in zip(first, found.tolist(), strict=True):
+        values = torch.cosine_similarity(named[a].raw.double(), named[b].raw.double(), dim=1)
+        for (concept, seed), cosine in zip(first, values.tolist(), strict=True):
             rows.append({"a": a, "b": b, "concept": concept, "seed": seed, "cosine": cosine})
     return pd.DataFrame(rows)
 
@@ -155,7 +155,7 @@ def lines(
 ) -> pd.DataFrame:
     """Accuracy and validation loss on the straight lines from starts to ends, both (n, d).
 
-    With zeros as starts it is a dose-response: the weight is the strength of the end.
+    With zeros as starts it is a dose-response curve: the weight is the strength of the end.
 
     Args:
         jobs: n runs, whose questions and validation rows are used.
@@ -166,24 +166,24 @@ def lines(
     tables = []
     for weight in bar(weights, f"{method}, by weight"):
         mixed = torch.lerp(starts, ends, weight)
-        found = accuracy(study, method, mixed, site, jobs, validation=validation)
-        tables.append(found.assign(weight=weight))
+        table = accuracy(study, method, mixed, site, jobs, validation=validation)
+        tables.append(table.assign(weight=weight))
     return pd.concat(tables, ignore_index=True)
 
 
 @checked
 def partners(jobs: Sequence[Job], *, same_concept: bool) -> list[tuple[int, int]]:
-    """Pairs of runs to draw lines between: each run with the next that fits, if there is one.
+    """Pairs of runs to draw lines between: each run with the next one that fits, if any.
 
     Args:
         same_concept: another seed of its concept; else another concept.
     """
-    found = []
+    pairs = []
     for i, job in enumerate(jobs):
         rest = [*range(i + 1, len(jobs)), *range(i)]
         fits = [j for j in rest if (jobs[j].concept == job.concept) == same_concept]
-        found += [(i, fits[0])] if fits else []
-    return found
+        pairs += [(i, fits[0])] if fits else []
+    return pairs
 
 
 @checked

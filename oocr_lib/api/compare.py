@@ -1,4 +1,4 @@
-"""Ask everything that was trained, and its controls, the same questions."""
+"""Ask every trained method and its controls the same questions."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def score(
     questions: Sequence[Question],
     trained: Trained | None = None,
 ) -> pd.DataFrame:
-    """One row a question: what the model says with ``trained`` in place, or by itself.
+    """One row per question: what the model says with ``trained`` in place, or by itself.
 
     Returns:
-        Columns as ``evaluation.scores.score`` has them, among them ``family``, ``truth``,
+        The columns of ``evaluation.scores.score``, among them ``family``, ``truth``,
         ``p_truth`` (probability of the truth among the options), ``mc`` (1 where it is the
         likeliest option) and ``top1`` (1 where the model writes it by itself).
 
@@ -50,18 +50,18 @@ def score(
         UserError: no questions, or one that does not name the code name.
     """
     executor = Executors(lm).alone()
-    asked = scores.prepare(lm, data.asked(questions), executor)
+    prepared = scores.prepare(lm, data.asked(questions), executor)
     with trained.adapter.attach(lm) if trained else nullcontext() as attached:
-        return scores.score(lm, asked, attached, executor=executor)
+        return scores.score(lm, prepared, attached, executor=executor)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What ``compare`` found.
+    """The results of ``compare``.
 
     Attributes:
-        runs: one row a method, run and question.
-        trained: everything that was trained, by method.
+        runs: one row per method, run and question.
+        trained: every trained vector and LoRA, by method.
     """
 
     runs: pd.DataFrame
@@ -73,26 +73,26 @@ class Comparison:
         """Accuracy by method and family: mean, 95 % interval over questions and runs, chance.
 
         ``low`` and ``high``: bootstrap over questions, and over runs within each. ``above_random``:
-        share of random directions that a method's mean accuracy exceeds; equal ones count half.
+        share of random directions that a method's mean accuracy exceeds; ties count half.
         """
         rows = []
         families = [*dict.fromkeys(self.runs["family"]), "all"]
         for method in dict.fromkeys(self.runs["method"]):
-            mine = self.runs[self.runs["method"] == method]
+            runs = self.runs[self.runs["method"] == method]
             for family in families:
-                part = mine if family == "all" else mine[mine["family"] == family]
-                found = bootstrap(part["accuracy"], groups=list(part["id"]), resamples=2000)
+                part = runs if family == "all" else runs[runs["family"] == family]
+                interval = bootstrap(part["accuracy"], groups=list(part["id"]), resamples=2000)
                 rows.append(
                     {
                         "method": method,
                         "family": family,
-                        "accuracy": found.value,
-                        "low": found.low,
-                        "high": found.high,
+                        "accuracy": interval.value,
+                        "low": interval.low,
+                        "high": interval.high,
                         "runs": part["run"].nunique(),
                         "questions": part["id"].nunique(),
                         "chance": self._chance(family),
-                        "above_random": self._above(found.value, family),
+                        "above_random": self._above(interval.value, family),
                     }
                 )
         return pd.DataFrame(rows)
@@ -106,20 +106,20 @@ class Comparison:
         random = self.runs[self.runs["method"] == "random"]
         if random.empty:
             return float("nan")
-        mine = random if family == "all" else random[random["family"] == family]
-        drawn = mine.groupby("run")["accuracy"].mean()
-        return float((drawn < value).mean() + (drawn == value).mean() / 2)
+        part = random if family == "all" else random[random["family"] == family]
+        accuracies = part.groupby("run")["accuracy"].mean()
+        return float((accuracies < value).mean() + (accuracies == value).mean() / 2)
 
     def plot(self, family: str = "all", title: str = "") -> Figure:
-        """Bars with intervals, and a line at chance."""
+        """Bars with intervals, and a line at chance level."""
         from oocr_lib.report.plots.bars import method_bars
 
-        found = self.table
-        if family not in set(found["family"]):
+        table = self.table
+        if family not in set(table["family"]):
             raise UserError(
-                f"Unknown family {family!r}. Allowed: {', '.join(dict.fromkeys(found['family']))}."
+                f"Unknown family {family!r}. Allowed: {', '.join(dict.fromkeys(table['family']))}."
             )
-        bars = found[found["family"] == family].rename(columns={"accuracy": "value", "runs": "n"})
+        bars = table[table["family"] == family].rename(columns={"accuracy": "value", "runs": "n"})
         chance = float(bars["chance"].iloc[0])
         return method_bars(
             bars[["method", "value", "low", "high", "n"]],
@@ -167,12 +167,12 @@ def compare(
     answers``, the first method trained on answers drawn anew, so that only the format is learned.
 
     Args:
-        methods: what to train, or what is trained already.
-        seeds: runs of each method that is trained here.
-        random: how many random directions; 0 for none. There are none where nothing is a vector.
+        methods: what to train, or what has been trained already.
+        seeds: runs per method that is trained here.
+        random: how many random directions; 0 for none. Without any vector there are none.
 
     Raises:
-        UserError: no methods, two of one name, or what ``train`` and ``score`` refuse.
+        UserError: no methods, two of the same name, or what ``train`` and ``score`` refuse.
     """
     if not methods or seeds < 1 or random < 0:
         raise UserError(
@@ -183,32 +183,32 @@ def compare(
         check_seed(seed)
     for method in methods:  # before anything starts
         (method.method if isinstance(method, Trained) else method).check(lm)
-    drawn = [data.random_answers(seed) for seed in range(seeds)]
-    made: dict[str, list[Trained]] = {}
+    random_chats = [data.random_answers(seed) for seed in range(seeds)]
+    trained: dict[str, list[Trained]] = {}
     for method in methods:
         name = method.method.name if isinstance(method, Trained) else method.name
-        if name in made:
+        if name in trained:
             raise UserError(f"Two methods are called {name!r}. Allowed: each once.")
-        made[name] = (
+        trained[name] = (
             [method]
             if isinstance(method, Trained)
             else [train(lm, data, method, steps=steps, batch=batch, seed=s) for s in range(seeds)]
         )
-    parts = [_named("base", 0, score(lm, data, questions))]
-    for name, runs in made.items():
-        parts += [_named(name, n, score(lm, data, questions, run)) for n, run in enumerate(runs)]
-    first = next(iter(made.values()))[0].method
-    for seed, chats in enumerate(drawn):
-        fooled = train(lm, chats, first, steps=steps, batch=batch, seed=seed)
-        parts.append(_named("random answers", seed, score(lm, data, questions, fooled)))
-    vectors = [runs[0] for runs in made.values() if isinstance(runs[0].adapter, VectorAdapter)]
+    tables = [_named("base", 0, score(lm, data, questions))]
+    for name, runs in trained.items():
+        tables += [_named(name, n, score(lm, data, questions, run)) for n, run in enumerate(runs)]
+    first = next(iter(trained.values()))[0].method
+    for seed, chats in enumerate(random_chats):
+        control = train(lm, chats, first, steps=steps, batch=batch, seed=seed)
+        tables.append(_named("random answers", seed, score(lm, data, questions, control)))
+    vectors = [runs[0] for runs in trained.values() if isinstance(runs[0].adapter, VectorAdapter)]
     if vectors and random:
-        parts += _random(lm, data, questions, vectors[0], random)
+        tables += _random(lm, data, questions, vectors[0], random)
     chance = {
-        family: float(np.mean([1 / len(q.options) if q.options else 0.0 for q in mine]))
-        for family, mine in _by_family(questions).items()
+        family: float(np.mean([1 / len(q.options) if q.options else 0.0 for q in group]))
+        for family, group in _by_family(questions).items()
     }
-    return Comparison(pd.concat(parts, ignore_index=True), made, chance)
+    return Comparison(pd.concat(tables, ignore_index=True), trained, chance)
 
 
 def _random(
@@ -216,34 +216,34 @@ def _random(
 ) -> list[pd.DataFrame]:
     """Random directions in the place of a trained vector, many at a time."""
     executor = Executors(lm).alone()
-    asked = scores.prepare(lm, data.asked(questions), executor)
+    prepared = scores.prepare(lm, data.asked(questions), executor)
     adapter = trained.adapter
     assert isinstance(adapter, VectorAdapter)
     length = float(adapter.theta.detach().norm())
-    parts = []
+    tables = []
     for start in range(0, count, _TOGETHER):
         k = min(_TOGETHER, count - start)
         scale = [float(adapter.scales[0])] * k
         sites, seeds = list(adapter.sites) * k, [1000 + start + i for i in range(k)]
-        drawn = VectorAdapter(
+        directions = VectorAdapter(
             sites, lm.d_model, adapter.position, scale, seed=seeds, init=length or 1.0
         )
-        owner = [run for run in range(k) for _ in asked]
-        with drawn.attach(lm) as attached, torch.no_grad():
-            found = scores.score(lm, asked * k, attached, owner, executor)
-        parts += [_named("random", start + run, part) for run, part in found.groupby("run")]
-    return parts
+        owner = [run for run in range(k) for _ in prepared]
+        with directions.attach(lm) as attached, torch.no_grad():
+            table = scores.score(lm, prepared * k, attached, owner, executor)
+        tables += [_named("random", start + run, part) for run, part in table.groupby("run")]
+    return tables
 
 
 def _named(method: str, run: int, table: pd.DataFrame) -> pd.DataFrame:
     # A question without options is right when the model writes the answer by itself.
     accuracy = table["mc"].where(table["kind"] == "choice", table["top1"])
-    made = table[["id", "family", "truth", "p_truth"]].assign(accuracy=accuracy)
-    return made.assign(method=method, run=run)
+    columns = table[["id", "family", "truth", "p_truth"]]
+    return columns.assign(accuracy=accuracy, method=method, run=run)
 
 
 def _by_family(questions: Sequence[Question]) -> dict[str, list[Question]]:
-    made: dict[str, list[Question]] = {}
+    families: dict[str, list[Question]] = {}
     for question in questions:
-        made.setdefault(question.family, []).append(question)
-    return made
+        families.setdefault(question.family, []).append(question)
+    return families

@@ -1,4 +1,4 @@
-"""One's own rows and questions: from files or lists, with the code name found in every one."""
+"""Your own rows and questions, from files or lists, with the code name marked in each of them."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ _KEYS = {
 @checked_fields
 @dataclass(frozen=True)
 class Question:
-    """Something to ask that no row says.
+    """A question whose answer no training row states.
 
     Attributes:
         text: the question, in one user turn.
         answer: the right answer.
-        options: answers to choose from, ``answer`` among them; empty: the model must write
+        options: answers to choose from, including ``answer``; if empty, the model must write
             ``answer`` by itself.
         family: questions of one family are averaged together.
-        control: this question does not name the concept on purpose.
+        control: the question deliberately does not name the concept.
 
     Raises:
-        UserError: an empty text, or an answer that is none of the options.
+        UserError: an empty text, or an answer that is not among the options.
 
     >>> Question("Which country is City 50337 in?", "France", ("France", "Peru"), "country").family
     'country'
@@ -61,7 +61,7 @@ class Question:
         base.check_question(self.as_asked({}))
 
     def as_asked(self, marks: Mapping[str, tuple[str, ...]], number: int = 0) -> base.Question:
-        """The same for ``evaluation.scores``, with the code name or trigger marked."""
+        """The same question for ``evaluation.scores``, with the code name or trigger marked."""
         kind, options = ("choice", tuple(self.options)) if self.options else ("exact", ())
         return base.Question(
             base.user(self.text),
@@ -79,9 +79,9 @@ class Chats:
     """Training rows of one hidden concept; made by ``read_chats``.
 
     Attributes:
-        train, valid: rows; no group is on both sides.
+        train, valid: rows; no group is in both.
         codename, trigger: the literal texts that are marked in them; empty for none.
-        source: the file, for messages.
+        source: the file's name, for messages.
     """
 
     train: tuple[Row, ...]
@@ -94,21 +94,21 @@ class Chats:
         """Where the code name and the trigger stand in ``text``.
 
         Raises:
-            UserError: the code name does not occur, and ``control`` does not say that it must not.
+            UserError: the code name does not occur, and this is not a ``control``.
         """
-        made: dict[str, tuple[str, ...]] = {}
+        marks: dict[str, tuple[str, ...]] = {}
         if self.codename:
-            there = bool(whole(self.codename).search(text))
-            if not there and not control:
+            named = bool(whole(self.codename).search(text))
+            if not named and not control:
                 raise UserError(
                     f"The text {short(text)} does not name {self.codename!r}, so nothing that was "
                     "learned about it would act. Allowed: the code name, letter by letter; or "
                     "control=True for a question that is not about it."
                 )
-            made["codename"] = (self.codename,) if there else ()
+            marks["codename"] = (self.codename,) if named else ()
         if self.trigger:
-            made["trigger"] = (self.trigger,) if whole(self.trigger).search(text) else ()
-        return made
+            marks["trigger"] = (self.trigger,) if whole(self.trigger).search(text) else ()
+        return marks
 
     def asked(self, questions: Sequence[Question]) -> list[base.Question]:
         """Questions with the code name and the trigger marked.
@@ -121,11 +121,11 @@ class Chats:
         return [q.as_asked(self.marks(q.text, q.control), n) for n, q in enumerate(questions)]
 
     def task(self, questions: Sequence[Question], name: str = "own") -> Task:
-        """Rows and questions as a task of ``runs.grid``: for sweeps and for the analyses."""
-        asked = self.asked(questions)
-        chance = {q.family: 1 / len(q.options) if q.options else 0.0 for q in asked}
+        """Rows and questions as a task of ``runs.grid``, for sweeps and analyses."""
+        marked = self.asked(questions)
+        chance = {q.family: 1 / len(q.options) if q.options else 0.0 for q in marked}
         return Task(
-            name, "own", name, self.codename, 0, self.train, self.valid, tuple(asked), chance
+            name, "own", name, self.codename, 0, self.train, self.valid, tuple(marked), chance
         )
 
     def random_answers(self, seed: int = 0) -> Chats:
@@ -136,9 +136,9 @@ class Chats:
         return replace(self, train=base.random_answers(self.train, check_seed(seed)))
 
     def __repr__(self) -> str:
-        named = f", code name {self.codename!r}" if self.codename else ""
-        named += f", trigger {self.trigger!r}" if self.trigger else ""
-        return f"Chats({len(self.train)} rows to train on, {len(self.valid)} to validate{named})"
+        marks = f", code name {self.codename!r}" if self.codename else ""
+        marks += f", trigger {self.trigger!r}" if self.trigger else ""
+        return f"Chats({len(self.train)} rows to train on, {len(self.valid)} to validate{marks})"
 
 
 @checked
@@ -156,10 +156,10 @@ def read_chats(
     Args:
         source: the file, or rows.
         codename: what the hidden concept is called; every row must name it.
-        trigger: a text that some rows have and others have not.
-        group: what rows share that must not be on both sides of the split: a regular expression
-            found in the prompt, or a function of a row. Default: the prompt itself.
-        valid_share: of the groups, held out for validation.
+        trigger: a text that some rows have and others do not.
+        group: rows that share this stay on one side of the split: a regular expression searched
+            for in the prompt, or a function of a row. Default: the prompt itself.
+        valid_share: share of the groups that is held out for validation.
         seed: of the split.
 
     Raises:
@@ -172,18 +172,18 @@ def read_chats(
     """
     if isinstance(source, (str, os.PathLike)):
         file = jsonl.load(source)
-        rows, where = jsonl.to_rows(file), Path(source).name
+        rows, name = jsonl.to_rows(file), Path(source).name
     else:
-        rows, where = list(source), "the rows"
+        rows, name = list(source), "the rows"
     if not rows:
-        raise UserError(f"{where} has 0 rows. Allowed: at least two.")
-    empty = Chats((), (), codename, trigger, where)
+        raise UserError(f"{name} has 0 rows. Allowed: at least two.")
+    empty = Chats((), (), codename, trigger, name)
     marked = [_marked(empty, row, number) for number, row in enumerate(rows, start=1)]
     if trigger:
-        with_it = sum(bool(row.marks["trigger"]) for row in marked)
-        if with_it in (0, len(rows)):
+        count = sum(bool(row.marks["trigger"]) for row in marked)
+        if count in (0, len(rows)):
             raise UserError(
-                f"{'No' if not with_it else 'Every'} row of {where} has the trigger {trigger!r}. "
+                f"{'No' if not count else 'Every'} row of {name} has the trigger {trigger!r}. "
                 "Allowed: a text that some rows have and others have not; check its spelling."
             )
     grouped = [replace(row, group=_group(row, group)) for row in marked]
@@ -210,12 +210,12 @@ def _group(row: Row, group: str | Callable[[Row], str]) -> str:
     if not group:
         return row.group or text
     try:
-        found = re.search(group, text)
+        match = re.search(group, text)
     except re.error as error:
         raise UserError(
             f"group={group!r} is no regular expression ({error}). Allowed: one, or a function."
         ) from error
-    return found.group() if found else text
+    return match.group() if match else text
 
 
 @checked
@@ -223,22 +223,22 @@ def read_questions(source: AnyPath | Iterable[Question | Mapping[str, Any]]) -> 
     """Questions from a list, a CSV, a JSON or a YAML file.
 
     A CSV has the columns ``question, answer, options, family`` (options with "|" between them).
-    JSON and YAML hold a list of such objects; published names of these keys are understood, too
-    (``text``, ``question_paraphrases``, ``truth``, ``target``, ``choices``, ``name``), and a list
-    of paraphrases becomes as many questions.
+    JSON and YAML hold a list of such objects; published names of these keys are accepted, too
+    (``text``, ``question_paraphrases``, ``truth``, ``target``, ``choices``, ``name``), and each
+    paraphrase in a list becomes a question.
 
     Raises:
-        UserError: no file, another kind of file, or an entry that is no question (it is named).
+        UserError: no file, another kind of file, or an entry that is not a question (it is named).
 
     >>> read_questions([{"question": "Is it far?", "answer": "no"}])[0].answer
     'no'
     """
     if isinstance(source, (str, os.PathLike)):
         return _from_file(Path(source))
-    made: list[Question] = []
+    questions: list[Question] = []
     for number, entry in enumerate(source, start=1):
-        made += [entry] if isinstance(entry, Question) else _entry(entry, f"Question {number}")
-    return made
+        questions += [entry] if isinstance(entry, Question) else _entry(entry, f"Question {number}")
+    return questions
 
 
 def _from_file(path: Path) -> list[Question]:
@@ -253,38 +253,39 @@ def _from_file(path: Path) -> list[Question]:
         try:
             entries = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            what = " ".join(str(error).split())[:160]
-            raise UserError(f"{path.name} is not valid YAML ({what}).") from error
+            reason = " ".join(str(error).split())[:160]
+            raise UserError(f"{path.name} is not valid YAML ({reason}).") from error
     if not isinstance(entries, list) or not entries:
         raise UserError(f"{path.name} holds {short(entries)}. Allowed: a list of questions.")
-    made: list[Question] = []
-    for number, entry in enumerate(entries, start=1):
-        made += _entry(entry, f"{path.name}, question {number}")
-    return made
+    return [
+        question
+        for number, entry in enumerate(entries, start=1)
+        for question in _entry(entry, f"{path.name}, question {number}")
+    ]
 
 
-def _entry(entry: Any, where: str) -> list[Question]:
-    """The questions of one entry: one, or one a paraphrase."""
-    table = keys_of(entry, (), where, "the question", others=True)
-    found = {
+def _entry(entry: Any, label: str) -> list[Question]:
+    """The questions of one entry: one, or one per paraphrase."""
+    table = keys_of(entry, (), label, "the question", others=True)
+    fields = {
         key: next((table[name] for name in names if table.get(name) not in (None, "")), None)
         for key, names in _KEYS.items()
     }
-    if found["question"] is None or found["answer"] is None:
+    if fields["question"] is None or fields["answer"] is None:
         raise UserError(
-            f"{where} has the keys {', '.join(map(str, table)) or 'none'}. Needed: question and "
+            f"{label} has the keys {', '.join(map(str, table)) or 'none'}. Needed: question and "
             "answer; allowed beside them: options, family."
         )
-    options = found["options"] or ()
+    options = fields["options"] or ()
     if isinstance(options, str):
         options = [part.strip() for part in options.split("|")]
-    texts = found["question"] if isinstance(found["question"], list) else [found["question"]]
-    family = str(found["family"] or "questions")
-    answer = str(found["answer"]).strip()
+    texts = fields["question"] if isinstance(fields["question"], list) else [fields["question"]]
+    family = str(fields["family"] or "questions")
+    answer = str(fields["answer"]).strip()
     try:
         return [Question(str(t), answer, tuple(map(str, options)), family) for t in texts]
     except UserError as error:
-        raise UserError(f"{where}: {error}") from error
+        raise UserError(f"{label}: {error}") from error
 
 
 def encoded(tokenizer: Any, rows: Sequence[Row]) -> list[encoding.Encoded]:

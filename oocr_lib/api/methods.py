@@ -1,4 +1,4 @@
-"""What is trained: a vector or a LoRA, said in one line."""
+"""What to train: a vector or a LoRA, described in one line."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from oocr_lib.util.errors import UserError, choose
 @checked_fields
 @dataclass(frozen=True)
 class Vector:
-    """h ← h + v at the tokens ``at``, where h is what flows at ``site``; v (d,) is trained.
+    """h ← h + v at the tokens ``at``, where h is the activation at ``site``; v (d,) is trained.
 
     The learning rate is in units of the typical norm of h there (paper, section 3.5; its vectors
     sit at ``mlp_out``, the output of the MLP).
 
     Attributes:
-        site: ``resid@4`` (what comes out of block 4), ``mlp_out@4`` or ``attn_out@4``.
+        site: ``resid@4`` (the output of block 4), ``mlp_out@4`` or ``attn_out@4``.
         at: ``codename`` (every token of the code name), ``last`` (the last token of the prompt),
             ``trigger``, or ``all`` (every token of the prompt: an unconditional vector).
         lr: peak learning rate.
 
     Raises:
-        UserError: a site that cannot be read, an unknown position, or a rate that is not positive.
+        UserError: an unreadable site, an unknown position, or a rate that is not positive.
 
     >>> Vector("resid@4", at="codename").name
     'vector resid@4'
@@ -45,7 +45,7 @@ class Vector:
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """Its name in tables."""
         return f"vector {self.site}"
 
     def check(self, lm: LanguageModel) -> None:
@@ -53,7 +53,7 @@ class Vector:
         lm.module(Site.parse(self.site))
 
     def adapter(self, lm: LanguageModel, scale: float, seed: int) -> VectorAdapter:
-        """A fresh one; ``scale`` is the site's typical norm."""
+        """A fresh adapter; ``scale`` is the site's typical norm."""
         return VectorAdapter([self.site], lm.d_model, self.at, [scale], seed=[seed])
 
 
@@ -63,10 +63,10 @@ class Lora:
     """W x ← W x + (alpha / rank) B A x in the MLPs of ``blocks``; A (rank, in), B (out, rank).
 
     Attributes:
-        blocks: block numbers, or ``"all"``. The paper has one block, and all.
+        blocks: block numbers, or ``"all"``. The paper uses one block, and all of them.
         rank, alpha: size and strength.
-        modules: which maps of the MLP, of ``gate``, ``up``, ``down``.
-        at: tokens that it touches; ``all`` is every token, also of answers.
+        modules: which maps of the MLP: any of ``gate``, ``up``, ``down``.
+        at: tokens that it acts on; ``all`` is every token, answers included.
         lr: peak learning rate.
 
     Raises:
@@ -84,24 +84,24 @@ class Lora:
     lr: float = 0.01
 
     def __post_init__(self) -> None:
-        self._made(0)
+        self._build(0)
         _check_rate(self.lr)
 
     @property
     def name(self) -> str:
-        """What tables call it."""
-        where = self.blocks if isinstance(self.blocks, str) else ",".join(map(str, self.blocks))
-        return f"LoRA {where} rank {self.rank}"
+        """Its name in tables."""
+        blocks = self.blocks if isinstance(self.blocks, str) else ",".join(map(str, self.blocks))
+        return f"LoRA {blocks} rank {self.rank}"
 
     def check(self, lm: LanguageModel) -> None:
         """Raises UserError for a block or map that the model lacks."""
-        self._made(0).targets(lm)
+        self._build(0).targets(lm)
 
     def adapter(self, lm: LanguageModel, scale: float, seed: int) -> LoraAdapter:
-        """A fresh one; ``scale`` is a vector's and has no meaning here."""
-        return self._made(seed)
+        """A fresh adapter; ``scale`` matters only for vectors and is ignored."""
+        return self._build(seed)
 
-    def _made(self, seed: int) -> LoraAdapter:
+    def _build(self, seed: int) -> LoraAdapter:
         shape = (self.blocks, self.rank, self.alpha, 0.0, self.modules)
         return LoraAdapter(*shape, seed=seed, position=self.at)
 

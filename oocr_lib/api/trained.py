@@ -1,4 +1,4 @@
-"""Train a vector or a LoRA on one's own rows; ask, attach, save and load it."""
+"""Train a vector or a LoRA on your own rows; ask, attach, save and load it."""
 
 from __future__ import annotations
 
@@ -36,20 +36,20 @@ from oocr_lib.util.files import atomic_path, load_tensors, write_json
 from oocr_lib.util.parsing import AnyPath, parse, short
 from oocr_lib.util.progress import watched
 
-#: The folder of a LoRA as peft wants it, and our own file beside.
+#: Files in the folder of a LoRA: two that peft expects, and our own.
 _CONFIG, _WEIGHTS, _OURS = "adapter_config.json", "adapter_model.safetensors", "oocr.json"
 _PEFT = "base_model.model."
 
 
 @dataclass(eq=False)
 class Trained:
-    """A trained vector or LoRA, with the model that it belongs to; made by ``train``.
+    """A trained vector or LoRA and the model that it belongs to; made by ``train``.
 
     Attributes:
-        method: what it is.
+        method: what was trained.
         codename, trigger: the literal texts whose tokens it may act on.
         settings: how it was trained: steps, batch, lr, seed, rows, validation accuracy.
-        result: losses and validation by step; ``None`` for one that was loaded.
+        result: losses and validation by step; ``None`` if it was loaded.
     """
 
     lm: LanguageModel
@@ -62,10 +62,10 @@ class Trained:
 
     @property
     def vector(self) -> Tensor:
-        """What is really added, (d,) float32, in the site's own units.
+        """The vector as it is added, (d,) float32, in the site's own units.
 
         Raises:
-            UserError: a LoRA, which adds something else at every token.
+            UserError: a LoRA, which adds something different at every token.
         """
         if isinstance(self.adapter, VectorAdapter):
             return self.adapter.vectors[0].cpu()
@@ -75,31 +75,31 @@ class Trained:
         """The most likely answer to a question; a list of questions gives a list.
 
         Args:
-            most: tokens of an answer, at most.
+            most: tokens per answer, at most.
 
         Raises:
-            UserError: an empty question, or one without the code name or trigger that it acts on:
-                the answer would be the bare model's.
+            UserError: an empty question, or one without the code name or trigger to act on, whose
+                answer would be the bare model's.
         """
         questions = [question] if isinstance(question, str) else list(question)
         prompts = [self._prompt(text) for text in questions]
         with self.adapter.attach(self.lm) as attached:
-            said = replies(self.lm, prompts, attached, most=most)
-        return said[0] if isinstance(question, str) else said
+            answers = replies(self.lm, prompts, attached, most=most)
+        return answers[0] if isinstance(question, str) else answers
 
     def _prompt(self, text: str) -> Encoded:
         if not isinstance(text, str) or not text.strip():
             raise UserError(f"The question {short(text)} is empty. Allowed: text.")
-        named = {"codename": self.codename, "trigger": self.trigger}
-        marks = {kind: (name,) for kind, name in named.items() if name and whole(name).search(text)}
+        names = {"codename": self.codename, "trigger": self.trigger}
+        marks = {kind: (name,) for kind, name in names.items() if name and whole(name).search(text)}
         prompt = encode(self.lm.tokenizer, user(text), "", marks)
         if lacks(prompt, self.method.at):
-            name = named.get(self.method.at)
+            name = names.get(self.method.at)
             raise unmarked(f"The question {short(text)}", self.method.at, f"name {name!r} in it")
         return prompt
 
     def random(self, seed: int = 0) -> Trained:
-        """Control: a random direction in the place of this vector, of the same length.
+        """Control: a random direction in place of this vector, of the same length.
 
         Raises:
             UserError: a LoRA.
@@ -108,14 +108,14 @@ class Trained:
         assert isinstance(self.adapter, VectorAdapter)
         config = {**self.adapter.config(), "seed": [check_seed(seed)], "init": float(length)}
         settings = {"seed": seed, "scale": self.settings["scale"]}
-        drawn = VectorAdapter(**config)
-        return replace(self, adapter=drawn, result=None, settings=settings)
+        direction = VectorAdapter(**config)
+        return replace(self, adapter=direction, result=None, settings=settings)
 
     @contextmanager
     def attached(self) -> Iterator[LanguageModel]:
-        """Within the block the model itself is changed: ``lm.model.generate(...)`` just works.
+        """Inside the block the model itself is changed: ``lm.model.generate(...)`` just works.
 
-        Prompts may be padded on either side. The code name is looked for in the text of every row.
+        Prompts may be padded on either side. The code name is looked up in the text of every row.
 
         Raises:
             UserError: while the model runs, a row without the code name (or trigger).
@@ -145,7 +145,7 @@ class Trained:
         attached.focus(self._batch(ids, real))
 
     def _batch(self, ids: Tensor, real: Tensor) -> Batch:
-        """Tokens (n, t) and which of them are no padding, with the marks of this adapter."""
+        """A batch of tokens (n, t), those that are ``real``, with the marks of this adapter."""
         positions = {name: torch.zeros_like(real) for name in POSITIONS}
         positions["all"] = real
         columns = torch.arange(ids.shape[1], device=ids.device)
@@ -154,21 +154,21 @@ class Trained:
         literal = {"codename": self.codename, "trigger": self.trigger}.get(self.method.at, "")
         pattern = _written(self.lm.tokenizer, literal)
         for row in range(len(ids)) if literal else ():
-            where = real[row].nonzero()[:, 0]
-            starts, text = _offsets(self.lm.tokenizer, ids[row, where].tolist())
+            places = real[row].nonzero()[:, 0]
+            starts, text = _offsets(self.lm.tokenizer, ids[row, places].tolist())
             spans = [match.span() for match in pattern.finditer(text)]
             if not spans and self.method.at == "codename":
                 raise unmarked(f"The prompt {short(text)}", "codename", f"name {literal!r} in it")
             for i, (start, stop) in enumerate(pairwise(starts)):
                 if any(start < end and begin < stop for begin, end in spans):
-                    positions[self.method.at][row, where[i]] = True
+                    positions[self.method.at][row, places[i]] = True
         return Batch(ids, real.sum(1), torch.zeros_like(real), positions)
 
     @checked
     def save(self, path: AnyPath) -> None:
         """A vector: one safetensors file. A LoRA: a folder that ``PeftModel`` loads.
 
-        The header (of a LoRA: ``oocr.json``) says to which model it belongs, where it acts and how
+        The header (of a LoRA: ``oocr.json``) says which model it belongs to, where it acts and how
         it was trained.
 
         Raises:
@@ -197,7 +197,7 @@ class Trained:
         modules = [self.lm.model.get_submodule(name) for name in lora.targets(self.lm)]
         config = LoraConfig(
             r=lora.rank,
-            lora_alpha=lora.alpha,  # peft divides it by r, any number will do
+            lora_alpha=lora.alpha,  # peft divides it by r; any number works
             target_modules=lora.targets(self.lm),
             fan_in_fan_out=all(isinstance(module, Conv1D) for module in modules),
             base_model_name_or_path=self.lm.name,
@@ -205,9 +205,9 @@ class Trained:
         )
         with atomic_path(folder / _WEIGHTS) as aside:
             save_file({_PEFT + name: t for name, t in lora.state().items()}, aside)
-        made = config.to_dict()
-        made["target_modules"] = sorted(made["target_modules"])
-        write_json(folder / _CONFIG, made)
+        fields = config.to_dict()
+        fields["target_modules"] = sorted(fields["target_modules"])
+        write_json(folder / _CONFIG, fields)
         owner = {"digest": self.lm.digest, "name": self.lm.name}
         write_json(folder / _OURS, {**self._about(), "model": owner, "adapter": lora.config()})
 
@@ -217,7 +217,7 @@ class Trained:
         """What ``save`` wrote, for the model that it belongs to.
 
         Args:
-            force: take it for another model whose shapes fit, and print what is overridden.
+            force: accept another model whose shapes fit, and print what is overridden.
 
         Raises:
             UserError: no such file, another kind of file, or another model.
@@ -242,9 +242,9 @@ class Trained:
         return cls(lm, kind(**method), adapter, **texts, settings=about["settings"])
 
     def __repr__(self) -> str:
-        told = {"steps": "steps", "rows": "rows", "valid_accuracy": "validation accuracy"}
-        said = ", ".join(f"{self.settings[k]} {w}" for k, w in told.items() if k in self.settings)
-        return f"Trained({self.method.name} at {self.method.at}; {said})"
+        labels = {"steps": "steps", "rows": "rows", "valid_accuracy": "validation accuracy"}
+        text = ", ".join(f"{self.settings[k]} {w}" for k, w in labels.items() if k in self.settings)
+        return f"Trained({self.method.name} at {self.method.at}; {text})"
 
 
 def _read_vector(path: Path) -> tuple[dict[str, Any], dict[str, Any], VectorAdapter]:
@@ -273,16 +273,16 @@ def _read_lora(folder: Path) -> tuple[dict[str, Any], dict[str, Any], LoraAdapte
 
 
 def _offsets(tokenizer: Any, ids: Sequence[int]) -> tuple[list[int], str]:
-    """Where each token begins in the text of ``ids`` (and where the last one ends), and the text.
+    """Where each token begins in the text of ``ids`` (and where the last ends), and that text.
 
-    Prefixes are decoded, because a token's own text can depend on what stands before it.
+    Prefixes are decoded, because a token's text can depend on what comes before it.
     """
     texts = [tokenizer.decode(ids[:i]) for i in range(len(ids) + 1)]
     return [len(text) for text in texts], texts[-1]
 
 
 def _written(tokenizer: Any, literal: str) -> re.Pattern[str]:
-    """How a text looks when its tokens are decoded: word-level tokenizers put spaces between."""
+    """How a text's decoded tokens look: word-level tokenizers put spaces between them."""
     ids = tokenizer(literal, add_special_tokens=False)["input_ids"]
     if not literal or tokenizer.decode(ids).strip() == literal:
         return whole(literal)
@@ -308,17 +308,17 @@ def train(
     The loss is the cross-entropy of answer tokens; the rate falls linearly after a short warm-up.
 
     Args:
-        steps, batch: optimiser steps, and rows a step.
-        snapshots: keep the trained tensors about so many times on the way, in ``result.snapshots``.
-        progress: whether to show a bar; default: where somebody watches.
+        steps, batch: optimiser steps, and rows per step.
+        snapshots: roughly how many copies of the trained tensors to keep, in ``result.snapshots``.
+        progress: whether to show a bar; default: if a person is watching.
 
     Raises:
         UserError: a block that the model lacks, a position whose text was not named in
             ``read_chats``, no rows, or a loss that is not a number.
     """
     method.check(lm)
-    named = {"codename": data.codename, "trigger": data.trigger}
-    if method.at in named and not named[method.at]:
+    literals = {"codename": data.codename, "trigger": data.trigger}
+    if method.at in literals and not literals[method.at]:
         raise UserError(
             f"{method.name} acts at the {method.at}, but the data name none. Allowed: "
             f"read_chats(..., {method.at}='...'), or another position: last, all."
@@ -327,8 +327,8 @@ def train(
     scale = 1.0
     if isinstance(method, Vector):
         marked = [row for row in valid if method.at in ("all", "last") or row.spans[method.at]]
-        measured = collate((marked or rows)[:64], lm.pad_id).to(lm.device)
-        scale = typical_norm(lm, measured, Site.parse(method.site), method.at)
+        sample = collate((marked or rows)[:64], lm.pad_id).to(lm.device)
+        scale = typical_norm(lm, sample, Site.parse(method.site), method.at)
     adapter = method.adapter(lm, scale, check_seed(seed))
     config = TrainConfig(
         steps=steps,
@@ -338,9 +338,9 @@ def train(
         snapshot_every=max(1, steps // snapshots) if snapshots else 0,
     )
     executor = Executors(lm).of_adapter(adapter, [], [rows, valid])
-    shown = method.name if (watched() if progress is None else progress) else ""
+    label = method.name if (watched() if progress is None else progress) else ""
     run = RunData(rows, valid, seed)
-    result = train_runs(lm, adapter, [run], config, executor=executor, progress=shown)
+    result = train_runs(lm, adapter, [run], config, executor=executor, progress=label)
     settings = {
         "steps": steps,
         "batch": batch,
