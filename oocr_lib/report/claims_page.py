@@ -6,8 +6,8 @@
      "value": x, "ci": [low, high], "n": runs, "verdict": ..., "missing": ...,
      "run": "model testbed, preset laptop, seed 0"}]}]}
 
-``by_rule`` is the verdict of the rule, also of a claim that is withdrawn (with its reason). Value,
-ci and n are null where nothing was measured; ci is null for a number without an interval.
+``by_rule`` is the verdict of the rule, also for a withdrawn claim (with its reason). Value, ci and
+n are null where nothing was measured; ci is null for a number without an interval.
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ _ABOUT = (
 def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
     """How many claims have each verdict; zeros included, except of "withdrawn"."""
     words = [one.word for one in verdicts]
-    shown = [word for word in SIGNS if word != "withdrawn" or word in words]
-    return {word: words.count(word) for word in shown}
+    return {word: words.count(word) for word in SIGNS if word != "withdrawn" or word in words}
 
 
 def to_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
@@ -82,10 +81,10 @@ def to_markdown(verdicts: Sequence[Verdict]) -> str:
             _markdown(claim.paper_value),
         ]
         for measured in one.measured:
-            shown = _shown(measured, several=len(one.measured) > 1)
-            ours = f"{_markdown(shown['value'])}<br>`{shown['key']}`"
-            rule = f"`{shown['rule']}` {_markdown(shown['own'])}".strip()
-            lines.append(_line([*head, ours, shown["n"], rule]))
+            texts = _shown(measured, several=len(one.measured) > 1)
+            ours = f"{_markdown(texts['value'])}<br>`{texts['key']}`"
+            rule = f"`{texts['rule']}` {_markdown(texts['own'])}".strip()
+            lines.append(_line([*head, ours, texts["n"], rule]))
             head = [""] * len(head)
     runs = [f"- {_markdown(line)}" for line in _runs(verdicts)]
     return "\n".join([*lines, "", "## Runs", "", *runs]) + "\n"
@@ -134,9 +133,9 @@ def _check_json(measured: Measured) -> dict[str, Any]:
 
 
 def _shown(measured: Measured, several: bool) -> dict[str, str]:
-    """What a check says, with its own verdict (``own``) if the claim has several."""
+    """A check as texts, with its own verdict (``own``) if the claim has several."""
     check, i = measured.check, measured.interval
-    shown = {
+    texts = {
         "key": f"{check.notebook}: {check.metric}",
         "value": measured.missing,
         "n": "–",
@@ -144,20 +143,21 @@ def _shown(measured: Measured, several: bool) -> dict[str, str]:
         "own": f"{SIGNS[measured.verdict]} {measured.verdict}" if several else "",
     }
     if i is None:
-        return shown
-    around = "no interval" if measured.bare else f"{number(i.low)}, {number(i.high)}"
-    return shown | {"value": f"{number(i.value)} [{around}]", "n": str(i.n)}
+        return texts
+    ends = "no interval" if measured.bare else f"{number(i.low)}, {number(i.high)}"
+    return texts | {"value": f"{number(i.value)} [{ends}]", "n": str(i.n)}
 
 
-def _word(one: Verdict) -> str:
-    """The verdict; of a claim that is withdrawn, also what its rule says."""
-    judged = f"{SIGNS[one.by_rule]} {one.by_rule} at this scale"
-    return judged if one.word == one.by_rule else f"{SIGNS[one.word]} {one.word}; rule: {judged}"
+def _word(verdict: Verdict) -> str:
+    """The verdict in words; for a withdrawn claim also what its rule says."""
+    by_rule = f"{SIGNS[verdict.by_rule]} {verdict.by_rule} at this scale"
+    word = verdict.word
+    return by_rule if word == verdict.by_rule else f"{SIGNS[word]} {word}; rule: {by_rule}"
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
-    found = [f"{count} {word}" for word, count in counts(verdicts).items() if count]
-    return f"{len(verdicts)} claims: {', '.join(found) or 'none'}, at this scale."
+    totals = [f"{count} {word}" for word, count in counts(verdicts).items() if count]
+    return f"{len(verdicts)} claims: {', '.join(totals) or 'none'}, at this scale."
 
 
 def _runs(verdicts: Sequence[Verdict]) -> list[str]:
@@ -172,5 +172,5 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _markdown(text: str) -> str:
-    """``text`` as it stands, on one line, also inside a table."""
+    """``text`` escaped to be shown as it is, on one line, also inside a table."""
     return re.sub(r"([\\`*_\[\]<>|&~$#])", r"\\\1", " ".join(text.split()))
