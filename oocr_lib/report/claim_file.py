@@ -107,8 +107,8 @@ def load(path: Path | None = None) -> list[Claim]:
     """Read and check the claims, in the order of the file (default: ``data/claims.toml``).
 
     Raises:
-        UserError: no such file, not TOML, or a claim with an unknown or missing field, a used id,
-            an unreadable rule, or a metric that no notebook could have recorded.
+        UserError: no such file, not TOML, or a claim with an unknown or missing field, an id used
+            twice, an unreadable rule, or a metric that no notebook could have recorded.
     """
     file = data_dir() / FILE if path is None else path
     content = _read_toml(file)

@@ -69,7 +69,7 @@ class Verdict:
     @property
     def by_rule(self) -> str:
         """The worst verdict among the checks: the first of ``WORDS`` that occurs."""
-        return min((one.verdict for one in self.measured), key=WORDS.index)
+        return min((measured.verdict for measured in self.measured), key=WORDS.index)
 
     def earlier(self, change: Amendment) -> str:
         """What the rules before an amendment say of today's numbers; empty if unchanged."""
@@ -105,7 +105,7 @@ def judge(
         model, seed: of the runs to read; all their other parameters must be the defaults.
 
     Returns:
-        One verdict a claim, in order; "not run" where a notebook or a metric is missing, or was
+        One verdict per claim, in order; "not run" where a notebook or a metric is missing, or was
         run with other parameters.
 
     Raises:
@@ -295,8 +295,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    for one in verdicts:
-        print(f"{one.word:14} {one.claim.id}")
+    for outcome in verdicts:
+        print(f"{outcome.word:14} {outcome.claim.id}")
     print("; ".join(f"{count} {word}" for word, count in claims_page.counts(verdicts).items()))
     print("wrote " + ", ".join(str(path) for path in paths))
     return 0

@@ -42,8 +42,8 @@ _ABOUT = (
 
 
 def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
-    """How many claims have each verdict; zeros included, except of "withdrawn"."""
-    words = [one.word for one in verdicts]
+    """How many claims have each verdict; zeros included, except for "withdrawn"."""
+    words = [verdict.word for verdict in verdicts]
     return {word: words.count(word) for word in SIGNS if word != "withdrawn" or word in words}
 
 
@@ -51,37 +51,37 @@ def to_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """The content of ``claims.json``."""
     claims = [
         {
-            "id": one.claim.id,
-            "statement": one.claim.statement,
-            "source": one.claim.source,
-            "paper_value": one.claim.paper_value,
-            "note": one.claim.note,
-            "amended": one.changes,
-            "withdrawn": str(one.claim.withdrawn or ""),
-            "verdict": one.word,
-            "by_rule": one.by_rule,
-            "checks": [_check_json(measured) for measured in one.measured],
+            "id": verdict.claim.id,
+            "statement": verdict.claim.statement,
+            "source": verdict.claim.source,
+            "paper_value": verdict.claim.paper_value,
+            "note": verdict.claim.note,
+            "amended": verdict.changes,
+            "withdrawn": str(verdict.claim.withdrawn or ""),
+            "verdict": verdict.word,
+            "by_rule": verdict.by_rule,
+            "checks": [_check_json(measured) for measured in verdict.measured],
         }
-        for one in verdicts
+        for verdict in verdicts
     ]
     return {"schema": SCHEMA, "counts": counts(verdicts), "claims": claims}
 
 
 def to_markdown(verdicts: Sequence[Verdict]) -> str:
-    """A title, the counts, and one table: a row a claim, then one for each further check."""
+    """A title, the counts, and one table: a row per claim, then one for each further check."""
     lines = ["# Claims", "", _markdown(_summary(verdicts)), "", _markdown(_ABOUT), ""]
     lines += [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
-    for one in verdicts:
-        claim = one.claim
-        note = f"<br>*{_markdown(one.remarks)}*" if one.remarks else ""
+    for verdict in verdicts:
+        claim = verdict.claim
+        note = f"<br>*{_markdown(verdict.remarks)}*" if verdict.remarks else ""
         head = [
             f"{_markdown(claim.statement)} (`{claim.id}`){note}",
-            f"**{_markdown(_word(one))}**",
+            f"**{_markdown(_word(verdict))}**",
             _markdown(claim.source),
             _markdown(claim.paper_value),
         ]
-        for measured in one.measured:
-            texts = _shown(measured, several=len(one.measured) > 1)
+        for measured in verdict.measured:
+            texts = _shown(measured, several=len(verdict.measured) > 1)
             ours = f"{_markdown(texts['value'])}<br>`{texts['key']}`"
             rule = f"`{texts['rule']}` {_markdown(texts['own'])}".strip()
             lines.append(_line([*head, ours, texts["n"], rule]))
@@ -91,19 +91,21 @@ def to_markdown(verdicts: Sequence[Verdict]) -> str:
 
 
 def to_html(verdicts: Sequence[Verdict]) -> str:
-    """One self-contained page; wide: a table, narrow: one card a claim."""
+    """One self-contained page; wide: a table, narrow: one card per claim."""
     claims = [
         {
-            "id": one.claim.id,
-            "statement": one.claim.statement,
-            "remarks": one.remarks,
-            "kind": one.word.replace(" ", "-"),
-            "word": _word(one),
-            "source": one.claim.source,
-            "paper_value": one.claim.paper_value,
-            "checks": [_shown(measured, len(one.measured) > 1) for measured in one.measured],
+            "id": verdict.claim.id,
+            "statement": verdict.claim.statement,
+            "remarks": verdict.remarks,
+            "kind": verdict.word.replace(" ", "-"),
+            "word": _word(verdict),
+            "source": verdict.claim.source,
+            "paper_value": verdict.claim.paper_value,
+            "checks": [
+                _shown(measured, len(verdict.measured) > 1) for measured in verdict.measured
+            ],
         }
-        for one in verdicts
+        for verdict in verdicts
     ]
     about = {"summary": _summary(verdicts), "about": _ABOUT, "runs": _runs(verdicts)}
     return page.render("claims.html", title="Claims", columns=COLUMNS, claims=claims, **about)
@@ -162,7 +164,7 @@ def _summary(verdicts: Sequence[Verdict]) -> str:
 
 def _runs(verdicts: Sequence[Verdict]) -> list[str]:
     """What each notebook was run with, by name."""
-    checks = [measured for one in verdicts for measured in one.measured]
+    checks = [measured for verdict in verdicts for measured in verdict.measured]
     runs = {measured.check.notebook: measured.run or "not run" for measured in checks}
     return [f"{notebook}: {run}" for notebook, run in sorted(runs.items())]
 

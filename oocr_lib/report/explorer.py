@@ -1,6 +1,6 @@
 """What the explorer shows: every city, block, dose and question, asked once and kept in one file.
 
-All cities of the testbed's world, one vector a city and block, added at several strengths (the
+All cities of the testbed's world, one vector per city and block, added at several strengths (the
 dose: 1 is the vector as trained, 0 is the base model, below 0 it is reversed).
 ``report.explorer_maker`` makes the file; ``load`` and ``look`` are what a page or a widget needs,
 and run no model. ``notebook.explore`` asks the same of any city and block while a reader waits.
@@ -132,7 +132,7 @@ def look(
 
     Args:
         content: of ``load`` or ``make``.
-        question: its id: the family and the number of the wording.
+        question: its id, made of the family and the number of the wording.
 
     Raises:
         UserError: a city, block, dose or question that is not in the file.

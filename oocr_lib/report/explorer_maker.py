@@ -204,7 +204,7 @@ def plan(
     settings: Any,
     seed: int = SEED,
 ) -> Study:
-    """The study of notebook 03, one run a city; its runs have the same identities.
+    """The study of notebook 03, one run per city; its runs have the same identities.
 
     Args:
         settings: hyperparameters as attributes (``presets.Settings``).
@@ -321,7 +321,7 @@ def rounded(value: Any) -> Any:
 
 @checked
 def save(path: str | Path, content: Mapping[str, Any], vectors: Mapping[str, Tensor]) -> None:
-    """Write the file, a line a city, and the vectors beside it."""
+    """Write the file, one line per city, and the vectors beside it."""
     target = Path(path)
     about = {"model": content["model"], "site": KIND, "position": POSITION}
     files.save_tensors(target.with_suffix(".safetensors"), vectors, about)

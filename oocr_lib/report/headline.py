@@ -78,13 +78,13 @@ def ours(folder: Path, model: str = "testbed", seed: int = 0) -> pd.DataFrame:
 def paper() -> dict[tuple[str, str], float]:
     """The paper's values by group and method."""
     return {
-        (one.name, method): value
-        for one in SETS
-        for method, value in zip(METHODS, one.paper, strict=False)
+        (group.name, method): value
+        for group in SETS
+        for method, value in zip(METHODS, group.paper, strict=False)
     }
 
 
 @checked
 def chance() -> dict[str, float]:
     """Chance by group."""
-    return {one.name: one.chance for one in SETS}
+    return {group.name: group.chance for group in SETS}

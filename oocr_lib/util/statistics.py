@@ -58,8 +58,8 @@ def bootstrap(
     """Mean of ``values`` with a percentile bootstrap interval over runs.
 
     Args:
-        values: one number (or True, False) a run, any order (the order has no influence).
-        groups: one label a run, for instance the hidden city. If given, concepts are drawn with
+        values: one number (or True, False) per run, any order (the order has no influence).
+        groups: one label per run, for instance the hidden city. If given, concepts are drawn with
             replacement and then runs inside each drawn concept (cluster bootstrap), because seeds
             of one concept are not independent evidence about other concepts.
         level: mass of the interval, between 0 and 1.
