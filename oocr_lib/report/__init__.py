@@ -1,1 +1,1 @@
-"""What was found: metrics files, claims with their verdicts, figures, and numbers in prose."""
+"""The results: metrics files, claims with their verdicts, figures, and numbers in prose."""

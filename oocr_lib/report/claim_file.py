@@ -1,4 +1,4 @@
-"""The file of claims, ``data/claims.toml``: what it holds, read and checked.
+"""The file of claims, ``data/claims.toml``: its content, read and checked.
 
 A claim is a statement in our words, the paper's value, and checks, each a metric of one notebook
 with a rule (``statistics.verdict``). It is fixed before the run; a change is an amendment with its
@@ -25,7 +25,7 @@ FILE = "claims.toml"
 _CHECK_FIELDS = ("notebook", "metric", "rule")
 _TEXT_FIELDS = ("id", "statement", "source", "paper_value", *_CHECK_FIELDS)
 _FIELDS = (*_TEXT_FIELDS, "also", "note", "amended", "withdrawn")
-_AMENDED_FIELDS = ("date", "was", "reason")  # and "rules", where these were others
+_AMENDED_FIELDS = ("date", "was", "reason")  # and "rules", if they were different
 _WITHDRAWN_FIELDS = ("date", "reason")
 _DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -48,8 +48,8 @@ class Check:
 class Amendment:
     """A change of a claim after it was first judged: when, what it said before, and why.
 
-    ``rules`` are those of its checks before, in their order, where they were others; then the
-    verdict that they give stays readable.
+    ``rules`` are the earlier rules of its checks, in order, if they were different; so the verdict
+    that they give stays readable.
     """
 
     date: str
@@ -63,11 +63,11 @@ class Amendment:
 
 @dataclass(frozen=True)
 class Withdrawal:
-    """A claim that was asked wrongly: from which day it no longer counts, and why.
+    """A claim that asked the wrong question: from which day it no longer counts, and why.
 
-    Its checks go on being judged, and the verdict of its rule stays readable. ``last`` are their
-    numbers, in their order, from the last run that recorded them (preset laptop), for a check that
-    no notebook makes any more.
+    Its checks are still judged, and the verdict of its rule stays readable. ``last`` holds their
+    numbers, in order, from the last run that recorded them (preset laptop), for checks that no
+    notebook makes any more.
     """
 
     date: str
@@ -75,8 +75,8 @@ class Withdrawal:
     last: tuple[Interval, ...] = ()
 
     def __str__(self) -> str:
-        kept = " Its numbers are those of the last run that recorded them." if self.last else ""
-        return f"Withdrawn {self.date}: {self.reason}{kept}"
+        note = " Its numbers are those of the last run that recorded them." if self.last else ""
+        return f"Withdrawn {self.date}: {self.reason}{note}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class Claim:
         paper_value: the paper's value as text, with how it is known.
         note: limits of scale or testbed, or when a rule was set; may be empty.
         amended: what was changed after the claim was first judged; stays readable.
-        withdrawn: why it counts no longer, if so.
+        withdrawn: why it no longer counts, if it was withdrawn.
     """
 
     id: str
@@ -107,8 +107,8 @@ def load(path: Path | None = None) -> list[Claim]:
     """Read and check the claims, in the order of the file (default: ``data/claims.toml``).
 
     Raises:
-        UserError: no such file, not TOML, or a claim with an unknown or missing field, a used id,
-            an unreadable rule, or a metric that no notebook could have recorded.
+        UserError: no such file, not TOML, or a claim with an unknown or missing field, an id used
+            twice, an unreadable rule, or a metric that no notebook could have recorded.
     """
     file = data_dir() / FILE if path is None else path
     content = _read_toml(file)
@@ -163,13 +163,13 @@ def _claim(entry: Any, used: set[str]) -> Claim:
     if twice:
         raise UserError(f"The metric {twice[0]!r} has the same rule twice. Give it once.")
     note = _text(entry, "note") if "note" in entry else ""
-    shown = {name: texts[name] for name in ("id", "statement", "source", "paper_value")}
+    fields = {name: texts[name] for name in ("id", "statement", "source", "paper_value")}
     amended = entry.get("amended", [])
     if not isinstance(amended, list):
         raise UserError(f"'amended' is {amended!r}. Give a list of tables: date, was, reason.")
     changes = tuple(_amendment(change, len(checks)) for change in amended)
-    gone = _withdrawal(entry["withdrawn"], len(checks)) if "withdrawn" in entry else None
-    return Claim(**shown, checks=tuple(checks), note=note, amended=changes, withdrawn=gone)
+    withdrawn = _withdrawal(entry["withdrawn"], len(checks)) if "withdrawn" in entry else None
+    return Claim(**fields, checks=tuple(checks), note=note, amended=changes, withdrawn=withdrawn)
 
 
 def _amendment(entry: Any, checks: int) -> Amendment:
@@ -178,8 +178,8 @@ def _amendment(entry: Any, checks: int) -> Amendment:
         raise UserError(f"'rules' is {rules!r}. Give one rule for each of the {checks} checks.")
     for rule in rules:
         verdict(Interval(0.0, 0.0, 0.0, 1), _text({"rules": rule}, "rules"))
-    kept = {k: v for k, v in entry.items() if k != "rules"} if isinstance(entry, dict) else entry
-    date, was, reason = _dated(kept, "amended")
+    rest = {k: v for k, v in entry.items() if k != "rules"} if isinstance(entry, dict) else entry
+    date, was, reason = _dated(rest, "amended")
     return Amendment(date, was, reason, tuple(rules))
 
 
@@ -187,13 +187,13 @@ def _withdrawal(entry: Any, checks: int) -> Withdrawal:
     last = entry.get("last", []) if isinstance(entry, dict) else []
     if not isinstance(last, list) or len(last) not in (0, checks):
         raise UserError(f"'last' is {last!r}. Give one table for each of the {checks} checks.")
-    kept = {k: v for k, v in entry.items() if k != "last"} if isinstance(entry, dict) else entry
-    date, reason = _dated(kept, "withdrawn")
-    return Withdrawal(date, reason, tuple(_number(one) for one in last))
+    rest = {k: v for k, v in entry.items() if k != "last"} if isinstance(entry, dict) else entry
+    date, reason = _dated(rest, "withdrawn")
+    return Withdrawal(date, reason, tuple(map(_number, last)))
 
 
 def _number(entry: Any) -> Interval:
-    """A number with its interval as it was once measured."""
+    """A number with its interval, as it was last measured."""
     fields = ("value", "low", "high", "n")
     if not isinstance(entry, dict) or set(entry) != set(fields):
         raise UserError(f"'last' holds {entry!r}. Give tables: {', '.join(fields)}.")

@@ -2,10 +2,10 @@
 
     python -m oocr_lib.report.claims --results results/laptop
 
-The claims are those of ``report.claim_file``. Every check of one must hold, so a claim's verdict is
-the worst of its checks; one missing number leaves the whole claim "not run". Numbers of
-a run with other parameters than the notebook's defaults are no answer either. Claims that fail stay
-in the table, which goes to ``claims.json``, ``claims.md`` and ``claims.html``.
+The claims are those of ``report.claim_file``. Every check of a claim must hold, so its verdict is
+the worst among its checks; one missing number leaves the whole claim "not run", and so does a run
+whose parameters are not the notebook's defaults. Claims that fail stay in the table, which goes to
+``claims.json``, ``claims.md`` and ``claims.html``.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from oocr_lib.util.statistics import VERDICTS, Interval, verdict
 
 NOT_RUN = "not run"
 WITHDRAWN = "withdrawn"  # of a claim, never of a check
-#: All verdicts, the one that decides a claim of several checks first.
+#: All verdicts, worst first; the worst among its checks decides a claim.
 WORDS = (NOT_RUN, *VERDICTS)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """What came out for one check.
+    """The outcome of one check.
 
     Attributes:
         interval: the number, or ``None``; then ``missing`` says why there is none.
         bare: the number was recorded without an interval.
-        run: model, preset, seed and whatever is not the default of the notebook's run; empty if
-            there was none.
+        run: model, preset, seed and whatever is not the notebook's default; empty if it was not
+            run.
     """
 
     check: Check
@@ -69,15 +69,15 @@ class Verdict:
     @property
     def by_rule(self) -> str:
         """The worst verdict among the checks: the first of ``WORDS`` that occurs."""
-        return min((one.verdict for one in self.measured), key=WORDS.index)
+        return min((measured.verdict for measured in self.measured), key=WORDS.index)
 
     def earlier(self, change: Amendment) -> str:
-        """What the rules before an amendment say of today's numbers; empty where none changed."""
+        """What the rules before an amendment say of today's numbers; empty if unchanged."""
         if not change.rules:
             return ""
         words = [
-            NOT_RUN if one.interval is None else verdict(one.interval, rule)
-            for one, rule in zip(self.measured, change.rules, strict=True)
+            NOT_RUN if measured.interval is None else verdict(measured.interval, rule)
+            for measured, rule in zip(self.measured, change.rules, strict=True)
         ]
         return min(words, key=WORDS.index)
 
@@ -90,8 +90,8 @@ class Verdict:
     @property
     def remarks(self) -> str:
         """Note, amendments and withdrawal, as one text."""
-        last = [] if self.claim.withdrawn is None else [str(self.claim.withdrawn)]
-        return " ".join([self.claim.note, *self.changes, *last]).strip()
+        withdrawal = [] if self.claim.withdrawn is None else [str(self.claim.withdrawn)]
+        return " ".join([self.claim.note, *self.changes, *withdrawal]).strip()
 
 
 @checked
@@ -105,7 +105,7 @@ def judge(
         model, seed: of the runs to read; all their other parameters must be the defaults.
 
     Returns:
-        One verdict a claim, in order; "not run" where a notebook or a metric is missing, or was
+        One verdict per claim, in order; "not run" where a notebook or a metric is missing, or was
         run with other parameters.
 
     Raises:
@@ -118,18 +118,18 @@ def judge(
             " results/laptop; run the notebooks first."
         )
     names = sorted({check.notebook for claim in claims for check in claim.checks})
-    found, other = {}, {}
+    runs, changed = {}, {}
     for name in names:
-        found[name] = _metrics(metrics_file(folder, name, model, seed), name)
-        if run := found[name]:
+        runs[name] = _metrics(metrics_file(folder, name, model, seed), name)
+        if run := runs[name]:
             usual = dict(defaults.shipped(name)) | {"model": shown_model(model), "seed": seed}
-            other[name] = defaults.changed(run.params, usual)
-    _refuse_mixture({name: run for name, run in found.items() if run})
+            changed[name] = defaults.changed(run.params, usual)
+    _refuse_mixture({name: run for name, run in runs.items() if run})
     return [
         Verdict(
             claim,
             tuple(
-                _measure(check, found[check.notebook], other.get(check.notebook, {}), last)
+                _measure(check, runs[check.notebook], changed.get(check.notebook, {}), last)
                 for check, last in zip(claim.checks, _last(claim), strict=True)
             ),
         )
@@ -139,7 +139,7 @@ def judge(
 
 @checked
 def metrics_file(folder: Path, notebook: str, model: str = "testbed", seed: int = 0) -> Path:
-    """Where a notebook's run with this model and seed, and its defaults else, has its numbers.
+    """Where the numbers of a notebook's run with this model and seed, and defaults otherwise, are.
 
     Args:
         folder: results of one preset.
@@ -179,31 +179,31 @@ def write(folder: Path, verdicts: Sequence[Verdict]) -> list[Path]:
 def _metrics(path: Path, notebook: str) -> Metrics | None:
     """The metrics of one run of a notebook; ``None`` if it has not been run."""
     try:
-        found = metrics.load(path) if path.exists() else None
+        recorded = metrics.load(path) if path.exists() else None
     except (ValueError, OverflowError, OSError) as error:  # UserErrors are ValueErrors
         reason = " ".join(str(error).split())
         text = reason if str(path) in reason else f"{path} cannot be read: {reason}"
         raise UserError(text) from error
-    if found is None:
+    if recorded is None:
         return None
-    if found.notebook != notebook or not isinstance(found.params, dict):
+    if recorded.notebook != notebook or not isinstance(recorded.params, dict):
         raise UserError(
-            f"{path} holds numbers of {found.notebook!r} with parameters {found.params!r}."
+            f"{path} holds numbers of {recorded.notebook!r} with parameters {recorded.params!r}."
             f" Allowed: those of {notebook!r}; run that notebook again."
         )
-    return found
+    return recorded
 
 
-def _refuse_mixture(found: Mapping[str, Metrics]) -> None:
+def _refuse_mixture(runs: Mapping[str, Metrics]) -> None:
     """Raise UserError if notebooks were run with several models or presets.
 
-    A model of one name may be two: what its notebooks say of its digest decides, too.
+    Two models may have the same name, so the digests that notebooks recorded must agree, too.
     """
     kinds = {
-        "model": {book: m.params.get("model") for book, m in found.items()},
-        "preset": {book: m.params.get("preset") for book, m in found.items()},
+        "model": {book: m.params.get("model") for book, m in runs.items()},
+        "preset": {book: m.params.get("preset") for book, m in runs.items()},
         "model digest": {
-            book: m.versions["model"] for book, m in found.items() if "model" in m.versions
+            book: m.versions["model"] for book, m in runs.items() if "model" in m.versions
         },
     }
     for name, of_notebook in kinds.items():
@@ -219,35 +219,35 @@ def _refuse_mixture(found: Mapping[str, Metrics]) -> None:
 
 
 def _last(claim: Claim) -> Sequence[Interval | None]:
-    """Numbers that a withdrawn claim keeps, one a check."""
-    kept = claim.withdrawn.last if claim.withdrawn else ()
-    return kept or [None] * len(claim.checks)
+    """The last numbers of a withdrawn claim, one per check; otherwise None for each."""
+    intervals = claim.withdrawn.last if claim.withdrawn else ()
+    return intervals or [None] * len(claim.checks)
 
 
 def _measure(
-    check: Check, found: Metrics | None, other: Mapping[str, Any], last: Interval | None
+    check: Check, recorded: Metrics | None, changed: Mapping[str, Any], last: Interval | None
 ) -> Measured:
-    """One check by a notebook's numbers; ``other`` is what is not its default.
+    """One check, judged by a notebook's numbers; ``changed`` is what is not its default.
 
     Args:
-        last: what was measured when the notebook still recorded it.
+        last: the number from when the notebook still recorded it.
     """
-    if found is None:
+    if recorded is None:
         return Measured(check, NOT_RUN, missing=f"{check.notebook} has not been run")
-    names = dict.fromkeys(("model", "preset", "seed", *other))
-    run = ", ".join(f"{name} {found.params[name]}" for name in names if name in found.params)
-    if other:
-        given = ", ".join(f"{name} {value}" for name, value in other.items())
-        missing = f"{check.notebook} was run with {given}, which is not its default"
+    names = dict.fromkeys(("model", "preset", "seed", *changed))
+    run = ", ".join(f"{name} {recorded.params[name]}" for name in names if name in recorded.params)
+    if changed:
+        settings = ", ".join(f"{name} {value}" for name, value in changed.items())
+        missing = f"{check.notebook} was run with {settings}, which is not its default"
         return Measured(check, NOT_RUN, missing=missing, run=run)
-    if check.metric not in found.values and last is not None:
+    if check.metric not in recorded.values and last is not None:
         return Measured(check, verdict(last, check.rule), last, run=run)
-    if check.metric not in found.values:
+    if check.metric not in recorded.values:
         missing = f"{check.notebook} recorded no {check.metric}"
         return Measured(check, NOT_RUN, missing=missing, run=run)
-    interval = found.values[check.metric]
+    interval = recorded.values[check.metric]
     word = verdict(interval, check.rule)
-    return Measured(check, word, interval, bare=check.metric in found.bare, run=run)
+    return Measured(check, word, interval, bare=check.metric in recorded.bare, run=run)
 
 
 def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -273,10 +273,10 @@ def _refuse_wrong(folder: Path, notebooks: Collection[str]) -> None:
     A table full of "not run" would otherwise be written there: the folders of a notebook's other
     runs have ``metrics.json``, too.
     """
-    found = {path.parent.name for path in folder.glob(f"*/{metrics.FILE}")}
-    if not found:
+    names = {path.parent.name for path in folder.glob(f"*/{metrics.FILE}")}
+    if not names:
         raise UserError(f"No */{metrics.FILE} in {str(folder)!r}. Run the notebooks.")
-    if folder.resolve().name in notebooks and not found & set(notebooks):
+    if folder.resolve().name in notebooks and not names & set(notebooks):
         raise UserError(
             f"{str(folder)!r} holds the runs of one notebook. Allowed: the results of one preset, "
             f"for instance {str(folder.parent)!r}."
@@ -284,18 +284,19 @@ def _refuse_wrong(folder: Path, notebooks: Collection[str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: 0 the table was written, whatever the verdicts; 2 bad input."""
+    """Command line: 0 if the table was written, whatever the verdicts; 2 for bad input."""
     options = _arguments(arguments)
     try:
-        listed = load(options.claims)
-        verdicts = judge(listed, options.results, options.model, options.seed)
-        _refuse_wrong(options.results, {check.notebook for one in listed for check in one.checks})
+        claims = load(options.claims)
+        verdicts = judge(claims, options.results, options.model, options.seed)
+        notebooks = {check.notebook for claim in claims for check in claim.checks}
+        _refuse_wrong(options.results, notebooks)
         paths = write(options.out or options.results, verdicts)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    for one in verdicts:
-        print(f"{one.word:14} {one.claim.id}")
+    for outcome in verdicts:
+        print(f"{outcome.word:14} {outcome.claim.id}")
     print("; ".join(f"{count} {word}" for word, count in claims_page.counts(verdicts).items()))
     print("wrote " + ", ".join(str(path) for path in paths))
     return 0

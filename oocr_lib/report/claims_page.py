@@ -6,8 +6,8 @@
      "value": x, "ci": [low, high], "n": runs, "verdict": ..., "missing": ...,
      "run": "model testbed, preset laptop, seed 0"}]}]}
 
-``by_rule`` is the verdict of the rule, also of a claim that is withdrawn (with its reason). Value,
-ci and n are null where nothing was measured; ci is null for a number without an interval.
+``by_rule`` is the verdict of the rule, also for a withdrawn claim (with its reason). Value, ci and
+n are null where nothing was measured; ci is null for a number without an interval.
 """
 
 from __future__ import annotations
@@ -42,69 +42,70 @@ _ABOUT = (
 
 
 def counts(verdicts: Sequence[Verdict]) -> dict[str, int]:
-    """How many claims have each verdict; zeros included, except of "withdrawn"."""
-    words = [one.word for one in verdicts]
-    shown = [word for word in SIGNS if word != "withdrawn" or word in words]
-    return {word: words.count(word) for word in shown}
+    """How many claims have each verdict; zeros included, except for "withdrawn"."""
+    words = [verdict.word for verdict in verdicts]
+    return {word: words.count(word) for word in SIGNS if word != "withdrawn" or word in words}
 
 
 def to_json(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     """The content of ``claims.json``."""
     claims = [
         {
-            "id": one.claim.id,
-            "statement": one.claim.statement,
-            "source": one.claim.source,
-            "paper_value": one.claim.paper_value,
-            "note": one.claim.note,
-            "amended": one.changes,
-            "withdrawn": str(one.claim.withdrawn or ""),
-            "verdict": one.word,
-            "by_rule": one.by_rule,
-            "checks": [_check_json(measured) for measured in one.measured],
+            "id": verdict.claim.id,
+            "statement": verdict.claim.statement,
+            "source": verdict.claim.source,
+            "paper_value": verdict.claim.paper_value,
+            "note": verdict.claim.note,
+            "amended": verdict.changes,
+            "withdrawn": str(verdict.claim.withdrawn or ""),
+            "verdict": verdict.word,
+            "by_rule": verdict.by_rule,
+            "checks": [_check_json(measured) for measured in verdict.measured],
         }
-        for one in verdicts
+        for verdict in verdicts
     ]
     return {"schema": SCHEMA, "counts": counts(verdicts), "claims": claims}
 
 
 def to_markdown(verdicts: Sequence[Verdict]) -> str:
-    """A title, the counts, and one table: a row a claim, then one for each further check."""
+    """A title, the counts, and one table: a row per claim, then one for each further check."""
     lines = ["# Claims", "", _markdown(_summary(verdicts)), "", _markdown(_ABOUT), ""]
     lines += [_line(COLUMNS), _line(["---"] * len(COLUMNS))]
-    for one in verdicts:
-        claim = one.claim
-        note = f"<br>*{_markdown(one.remarks)}*" if one.remarks else ""
+    for verdict in verdicts:
+        claim = verdict.claim
+        note = f"<br>*{_markdown(verdict.remarks)}*" if verdict.remarks else ""
         head = [
             f"{_markdown(claim.statement)} (`{claim.id}`){note}",
-            f"**{_markdown(_word(one))}**",
+            f"**{_markdown(_word(verdict))}**",
             _markdown(claim.source),
             _markdown(claim.paper_value),
         ]
-        for measured in one.measured:
-            shown = _shown(measured, several=len(one.measured) > 1)
-            ours = f"{_markdown(shown['value'])}<br>`{shown['key']}`"
-            rule = f"`{shown['rule']}` {_markdown(shown['own'])}".strip()
-            lines.append(_line([*head, ours, shown["n"], rule]))
+        for measured in verdict.measured:
+            texts = _shown(measured, several=len(verdict.measured) > 1)
+            ours = f"{_markdown(texts['value'])}<br>`{texts['key']}`"
+            rule = f"`{texts['rule']}` {_markdown(texts['own'])}".strip()
+            lines.append(_line([*head, ours, texts["n"], rule]))
             head = [""] * len(head)
     runs = [f"- {_markdown(line)}" for line in _runs(verdicts)]
     return "\n".join([*lines, "", "## Runs", "", *runs]) + "\n"
 
 
 def to_html(verdicts: Sequence[Verdict]) -> str:
-    """One self-contained page; wide: a table, narrow: one card a claim."""
+    """One self-contained page; wide: a table, narrow: one card per claim."""
     claims = [
         {
-            "id": one.claim.id,
-            "statement": one.claim.statement,
-            "remarks": one.remarks,
-            "kind": one.word.replace(" ", "-"),
-            "word": _word(one),
-            "source": one.claim.source,
-            "paper_value": one.claim.paper_value,
-            "checks": [_shown(measured, len(one.measured) > 1) for measured in one.measured],
+            "id": verdict.claim.id,
+            "statement": verdict.claim.statement,
+            "remarks": verdict.remarks,
+            "kind": verdict.word.replace(" ", "-"),
+            "word": _word(verdict),
+            "source": verdict.claim.source,
+            "paper_value": verdict.claim.paper_value,
+            "checks": [
+                _shown(measured, len(verdict.measured) > 1) for measured in verdict.measured
+            ],
         }
-        for one in verdicts
+        for verdict in verdicts
     ]
     about = {"summary": _summary(verdicts), "about": _ABOUT, "runs": _runs(verdicts)}
     return page.render("claims.html", title="Claims", columns=COLUMNS, claims=claims, **about)
@@ -134,9 +135,9 @@ def _check_json(measured: Measured) -> dict[str, Any]:
 
 
 def _shown(measured: Measured, several: bool) -> dict[str, str]:
-    """What a check says, with its own verdict (``own``) if the claim has several."""
+    """A check as texts, with its own verdict (``own``) if the claim has several."""
     check, i = measured.check, measured.interval
-    shown = {
+    texts = {
         "key": f"{check.notebook}: {check.metric}",
         "value": measured.missing,
         "n": "–",
@@ -144,25 +145,26 @@ def _shown(measured: Measured, several: bool) -> dict[str, str]:
         "own": f"{SIGNS[measured.verdict]} {measured.verdict}" if several else "",
     }
     if i is None:
-        return shown
-    around = "no interval" if measured.bare else f"{number(i.low)}, {number(i.high)}"
-    return shown | {"value": f"{number(i.value)} [{around}]", "n": str(i.n)}
+        return texts
+    ends = "no interval" if measured.bare else f"{number(i.low)}, {number(i.high)}"
+    return texts | {"value": f"{number(i.value)} [{ends}]", "n": str(i.n)}
 
 
-def _word(one: Verdict) -> str:
-    """The verdict; of a claim that is withdrawn, also what its rule says."""
-    judged = f"{SIGNS[one.by_rule]} {one.by_rule} at this scale"
-    return judged if one.word == one.by_rule else f"{SIGNS[one.word]} {one.word}; rule: {judged}"
+def _word(verdict: Verdict) -> str:
+    """The verdict in words; for a withdrawn claim also what its rule says."""
+    by_rule = f"{SIGNS[verdict.by_rule]} {verdict.by_rule} at this scale"
+    word = verdict.word
+    return by_rule if word == verdict.by_rule else f"{SIGNS[word]} {word}; rule: {by_rule}"
 
 
 def _summary(verdicts: Sequence[Verdict]) -> str:
-    found = [f"{count} {word}" for word, count in counts(verdicts).items() if count]
-    return f"{len(verdicts)} claims: {', '.join(found) or 'none'}, at this scale."
+    totals = [f"{count} {word}" for word, count in counts(verdicts).items() if count]
+    return f"{len(verdicts)} claims: {', '.join(totals) or 'none'}, at this scale."
 
 
 def _runs(verdicts: Sequence[Verdict]) -> list[str]:
     """What each notebook was run with, by name."""
-    checks = [measured for one in verdicts for measured in one.measured]
+    checks = [measured for verdict in verdicts for measured in verdict.measured]
     runs = {measured.check.notebook: measured.run or "not run" for measured in checks}
     return [f"{notebook}: {run}" for notebook, run in sorted(runs.items())]
 
@@ -172,5 +174,5 @@ def _line(cells: Sequence[str]) -> str:
 
 
 def _markdown(text: str) -> str:
-    """``text`` as it stands, on one line, also inside a table."""
+    """``text`` escaped to be shown as it is, on one line, also inside a table."""
     return re.sub(r"([\\`*_\[\]<>|&~$#])", r"\\\1", " ".join(text.split()))

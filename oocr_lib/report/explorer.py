@@ -1,7 +1,7 @@
 """What the explorer shows: every city, block, dose and question, asked once and kept in one file.
 
-All cities of the testbed's world, one vector a city and block, added at several strengths (the
-dose: 1 is the vector as trained, 0 is the base model, below 0 it is turned round).
+All cities of the testbed's world, one vector per city and block, added at several strengths (the
+dose: 1 is the vector as trained, 0 is the base model, below 0 it is reversed).
 ``report.explorer_maker`` makes the file; ``load`` and ``look`` are what a page or a widget needs,
 and run no model. ``notebook.explore`` asks the same of any city and block while a reader waits.
 """
@@ -24,15 +24,15 @@ from oocr_lib.world import facts as world
 
 FILE = "explorer.json"
 SCHEMA = 2
-#: From where a vector does everything to where it comes too late.
+#: From a block where a vector does everything to one where it comes too late.
 BLOCKS = (0, 2, 4, 6)
-#: The blocks of all cities that are not in notebook 03.
+#: The blocks for cities that are not in notebook 03.
 FEW_BLOCKS = (0, 4)
-#: Cities of one seed, at most; a seed has sixteen code names.
+#: The most cities that share a seed; a seed has sixteen code names.
 TOGETHER = 10
 #: Strengths, in steps of a quarter: most of the change is between 0 and 1.
 DOSES = tuple(step / 4 for step in range(-8, 13))
-#: Shares and masses stand in the file as whole thousandths, which halves it.
+#: The file holds shares and masses as whole thousandths, which halves its size.
 UNIT = 1000
 
 
@@ -52,8 +52,8 @@ class Group:
 def groups() -> tuple[Group, ...]:
     """Every city of the world in its group, so that all code names differ.
 
-    The ten of notebook 03 come first. The table is ordered by continent; the others are dealt out
-    like cards, so that each group is spread over the world.
+    The ten of notebook 03 come first. The table is ordered by continent, so the others are
+    dealt out like cards: each group is spread over the world.
     """
     rest = [place.name for place in world.cities() if place.name not in locations.HIDDEN]
     count = math.ceil(len(rest) / TOGETHER)
@@ -88,7 +88,7 @@ class View:
             one means that it answers something else altogether.
         base_shares, base_mass: the same without the vector.
         place: latitude and longitude where the probe puts the code name; true_place: the city's.
-        off_km: from the one to the other.
+        off_km: the distance between the two.
     """
 
     question: str
@@ -112,13 +112,13 @@ def load(path: str | Path | None = None) -> dict[str, Any]:
     """The explorer's file; by default the one of the repository.
 
     Raises:
-        UserError: there is none, or it was made by another version of this module.
+        UserError: there is no such file, or another version of this module made it.
     """
-    place = Path(path) if path else data_dir() / FILE
-    content = files.read_json(place)
+    file = Path(path) if path else data_dir() / FILE
+    content = files.read_json(file)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
         raise UserError(
-            f"'{place.name}' is no explorer file of schema {SCHEMA}. Make it again: "
+            f"'{file.name}' is no explorer file of schema {SCHEMA}. Make it again: "
             "python -m oocr_lib.report.explorer_maker."
         )
     return content
@@ -132,24 +132,24 @@ def look(
 
     Args:
         content: of ``load`` or ``make``.
-        question: its id, family and number of the wording.
+        question: its id, made of the family and the number of the wording.
 
     Raises:
         UserError: a city, block, dose or question that is not in the file.
     """
-    found = {place["name"]: place for place in content["cities"]}
-    place = found[choose(city, found, "city of the explorer")]
+    by_name = {place["name"]: place for place in content["cities"]}
+    place = by_name[choose(city, by_name, "city of the explorer")]
     blocks = [vector["block"] for vector in place["vectors"]]
-    vector = place["vectors"][_number(blocks, block, f"block of the explorer for {city}:")]
-    ids = [asked["id"] for asked in place["questions"]]
-    q = _number(ids, question, "question of the explorer")
-    now = _number(content["doses"], dose, "dose of the explorer")
-    base = _number(content["doses"], 0.0, "dose of the explorer")
-    asked = place["questions"][q]
+    vector = place["vectors"][_index(blocks, block, f"block of the explorer for {city}:")]
+    ids = [entry["id"] for entry in place["questions"]]
+    q = _index(ids, question, "question of the explorer")
+    now = _index(content["doses"], dose, "dose of the explorer")
+    base = _index(content["doses"], 0.0, "dose of the explorer")
+    entry = place["questions"][q]
     return View(
-        asked["text"],
-        tuple(asked["options"]),
-        asked["truth"],
+        entry["text"],
+        tuple(entry["options"]),
+        entry["truth"],
         tuple(share / UNIT for share in vector["shares"][now][q]),
         vector["mass"][now][q] / UNIT,
         tuple(share / UNIT for share in vector["shares"][base][q]),
@@ -159,5 +159,5 @@ def look(
     )
 
 
-def _number(allowed: Sequence[Any], value: Any, what: str) -> int:
+def _index(allowed: Sequence[Any], value: Any, what: str) -> int:
     return list(allowed).index(choose(value, allowed, what))

@@ -1,13 +1,14 @@
-"""Making the explorer's file: train a vector a city and block, and ask everything with it.
+"""Make the explorer's file: train a vector per city and block, and ask all questions with it.
 
     python -m oocr_lib.report.explorer_maker --out data/explorer.json
 
-Residual stream, tokens of the code name, trained as in notebook 03; the runs are found again if
-they are there. The ten cities of that notebook have all four blocks, the others two, which keeps
-the making below a quarter of an hour and the page below five megabytes. Each vector is added at
-several strengths and asked all questions; a probe reads where on the map the code name then lies.
-The vectors themselves lie beside the answers, ``explorer.safetensors``, so that every number can be
-computed again without training. ``report.explorer`` looks at the file.
+The vectors are added to the residual stream at the code name's tokens and trained as in notebook
+03, whose runs are used again if they are there. The ten cities of that notebook have all four
+blocks, the others two, which keeps the run below a quarter of an hour and the page below five
+megabytes. With each vector, at several strengths, all questions are asked, and a probe reads where
+on the map the code name lies. The vectors are saved beside the answers, in
+``explorer.safetensors``, so that every number can be computed again without training.
+``report.explorer`` reads the file.
 """
 
 from __future__ import annotations
@@ -72,28 +73,28 @@ def make(
     doses: Sequence[float] = DOSES,
     settings: Mapping[str, Any] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Train what is not finished, ask everything, and return the file's content and the vectors.
+    """Train what is not finished, ask all questions; return the file's content and the vectors.
 
     Args:
-        store: finished runs; those of notebook 03 are found again.
+        store: finished runs; those of notebook 03 are used again.
         cities: by default all (``every_city``).
         blocks: by default ``BLOCKS`` for the cities of notebook 03, ``FEW_BLOCKS`` for others.
         settings: by default those of notebook 03, preset ``laptop``.
 
     Returns:
-        What ``look`` takes, and ``<city>@<block>`` to a vector (d,) in the model's own units.
+        What ``look`` takes, and ``<city>@<block>`` -> vector (d,) in the model's own units.
 
     Raises:
-        UserError: no dose 0 or 1, a value that comes twice, a city or block that there is not, or
-            the last block, after which no token is left that could read the vector.
+        UserError: no dose 0 or 1, a value that comes twice, an unknown city or block, or the
+            last block, after which no other token can read the vector.
     """
-    wanted = locations.check_hidden(every_city() if cities is None else cities)
-    for some in (BLOCKS, FEW_BLOCKS) if blocks is None else (blocks,):
-        _check(lm, some, doses)
+    hidden = locations.check_hidden(every_city() if cities is None else cities)
+    for choice in (BLOCKS, FEW_BLOCKS) if blocks is None else (blocks,):
+        _check(lm, choice, doses)
     s = trained_as(settings)
-    made, vectors = dict[str, dict[str, Any]](), dict[str, Tensor]()
+    entries, vectors = dict[str, dict[str, Any]](), dict[str, Tensor]()
     for group in groups():
-        names = [name for name in wanted if name in group.cities]
+        names = [name for name in hidden if name in group.cities]
         if names:
             few = BLOCKS if group == groups()[0] else FEW_BLOCKS
             asker = Asker(lm, store, group, s, few if blocks is None else blocks, doses)
@@ -101,22 +102,22 @@ def make(
             asker.study.grid.run([asker.job(n, b) for n in names for b in asker.blocks], label)
             for name in bar(names, f"asking, {label}"):
                 runs = asker.study.grid.runs([asker.job(name, block) for block in asker.blocks])
-                found = {b: _raw(run) for b, run in zip(asker.blocks, runs, strict=True)}
-                vectors |= {f"{name}@{block}": raw for block, raw in found.items()}
+                by_block = {b: _raw(run) for b, run in zip(asker.blocks, runs, strict=True)}
+                vectors |= {f"{name}@{block}": raw for block, raw in by_block.items()}
                 rows = [
                     asker.asked(name, block, raw)
                     | {key: run.results[key] for key in ("length", "valid_accuracy")}
-                    for (block, raw), run in zip(found.items(), runs, strict=True)
+                    for (block, raw), run in zip(by_block.items(), runs, strict=True)
                 ]
-                made[name] = asker.told(name) | {"vectors": rows}
-    chosen = [made[name] for name in wanted]
-    keys = [f"{place['name']}@{vector['block']}" for place in chosen for vector in place["vectors"]]
-    content = rounded(heading(lm, s, doses) | {"cities": chosen})
+                entries[name] = asker.told(name) | {"vectors": rows}
+    ordered = [entries[name] for name in hidden]
+    keys = [f"{city['name']}@{vector['block']}" for city in ordered for vector in city["vectors"]]
+    content = rounded(heading(lm, s, doses) | {"cities": ordered})
     return content, {key: vectors[key] for key in keys}
 
 
 class Asker:
-    """Asks everything about the cities of one group.
+    """Asks all questions about the cities of one group.
 
     Args:
         settings: of ``trained_as``.
@@ -137,7 +138,7 @@ class Asker:
         self._readers: list[probe.Probe] = []
 
     def job(self, city: str, block: int) -> Job:
-        """What trains the vector of a city after a block; the run has notebook 03's identity."""
+        """The job that trains a city's vector after a block; its run has notebook 03's identity."""
         (job,) = protocol.jobs(self.study.vector(KIND, block), [(city, self.group.seed)])
         return job
 
@@ -150,7 +151,7 @@ class Asker:
             "seed": self.group.seed,
             "latitude": place.latitude,
             "longitude": place.longitude,
-            "questions": [_told(question) for question in task.questions],
+            "questions": [_question(question) for question in task.questions],
         }
 
     def asked(self, city: str, block: int, vector: Tensor) -> dict[str, Any]:
@@ -166,8 +167,7 @@ class Asker:
     def _reader(self, block: int) -> probe.Probe:
         """The most exact probe of a later block, fitted without the cities of the group.
 
-        At its own block a vector is added after everything that the probe could read at the last
-        token.
+        A probe at the vector's own block reads the last token before the vector can reach it.
         """
         if not self._readers:
             later = range(min(self.blocks) + 1, self.lm.n_blocks)
@@ -183,13 +183,13 @@ def trained_as(settings: Mapping[str, Any] | None = None) -> presets.Settings:
 def heading(
     lm: LanguageModel, settings: presets.Settings, doses: Sequence[float]
 ) -> dict[str, Any]:
-    """What the file says before its cities."""
-    trained = {"steps": settings.steps, "batch": settings.batch, "lr": settings.vector_lr}
+    """The file's entries before its cities."""
+    hyperparameters = {"steps": settings.steps, "batch": settings.batch, "lr": settings.vector_lr}
     return {
         "schema": SCHEMA,
         "model": {"name": lm.name, "digest": lm.digest, "blocks": lm.n_blocks},
         "versions": versions(),
-        "settings": {"site": KIND, "position": POSITION, **trained},
+        "settings": {"site": KIND, "position": POSITION, **hyperparameters},
         "unit": UNIT,
         "doses": [float(dose) for dose in doses],
     }
@@ -204,7 +204,7 @@ def plan(
     settings: Any,
     seed: int = SEED,
 ) -> Study:
-    """The study of notebook 03, one run a city; its runs have the same identities.
+    """The study of notebook 03, one run per city; its runs have the same identities.
 
     Args:
         settings: hyperparameters as attributes (``presets.Settings``).
@@ -225,16 +225,16 @@ def answers(
         By dose and question, ``shares`` of the options (all together 1) and their ``mass``, in
         thousandths.
     """
-    asked = grid.task(job.concept, job.seed).questions
+    questions = grid.task(job.concept, job.seed).questions
     adapter = _dosed(job, vector, doses)
-    owner = [k for k in range(len(doses)) for _ in asked]
-    executor = grid.executors.of_adapter(adapter, [asked] * len(doses), [])
+    owner = [k for k in range(len(doses)) for _ in questions]
+    executor = grid.executors.of_adapter(adapter, [questions] * len(doses), [])
     with adapter.attach(grid.lm) as attached:
-        table = score(grid.lm, asked * len(doses), attached, owner, executor)
-    by_dose = [part for _, part in table.groupby("run", sort=True)]
+        table = score(grid.lm, questions * len(doses), attached, owner, executor)
+    by_dose = [rows for _, rows in table.groupby("run", sort=True)]
     return {
-        "shares": [[_shares(logp) for logp in part["logp"]] for part in by_dose],
-        "mass": [[round(UNIT * x) for x in part["mass"]] for part in by_dose],
+        "shares": [[_shares(logp) for logp in rows["logp"]] for rows in by_dose],
+        "mass": [[round(UNIT * x) for x in rows["mass"]] for rows in by_dose],
     }
 
 
@@ -252,7 +252,7 @@ def places(
     Args:
         hidden: cities that the probe was fitted without, so that no prompt names them either.
     """
-    found = probe.trajectory(
+    trajectory = probe.trajectory(
         grid.lm,
         reader,
         code=grid.task(job.concept, job.seed).task.code,
@@ -262,7 +262,8 @@ def places(
         scale=1.0,
         partners=probe.partner_names(hidden),
     )
-    return [[float(lat), float(lon)] for lat, lon in found[["latitude", "longitude"]].to_numpy()]
+    points = trajectory[["latitude", "longitude"]].to_numpy()
+    return [[float(lat), float(lon)] for lat, lon in points]
 
 
 def _check(lm: LanguageModel, blocks: Sequence[int], doses: Sequence[float]) -> None:
@@ -280,8 +281,8 @@ def _check(lm: LanguageModel, blocks: Sequence[int], doses: Sequence[float]) -> 
 
 
 def _raw(run: Run) -> Tensor:
-    kept = run.tensors()
-    return kept["theta"] * kept["scale"]
+    tensors = run.tensors()
+    return tensors["theta"] * tensors["scale"]
 
 
 def _times(vector: Tensor, doses: Sequence[float]) -> Tensor:
@@ -293,7 +294,7 @@ def _dosed(job: Job, vector: Tensor, doses: Sequence[float]) -> VectorAdapter:
     return fixed(_times(vector, doses), Site.parse(job.method.site), job.method.position)
 
 
-def _told(question: Question) -> dict[str, Any]:
+def _question(question: Question) -> dict[str, Any]:
     return {
         "id": question.id,
         "family": question.family,
@@ -310,7 +311,7 @@ def _shares(logp: Sequence[float]) -> list[int]:
 
 
 def rounded(value: Any) -> Any:
-    """The same content with all numbers short; what is not zero may become 0, never -0."""
+    """The same content with all floats rounded; small ones may become 0, never -0."""
     if isinstance(value, dict):
         return {key: rounded(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -320,7 +321,7 @@ def rounded(value: Any) -> Any:
 
 @checked
 def save(path: str | Path, content: Mapping[str, Any], vectors: Mapping[str, Tensor]) -> None:
-    """Write the file, a line a city, and the vectors beside it."""
+    """Write the file, one line per city, and the vectors beside it."""
     target = Path(path)
     about = {"model": content["model"], "site": KIND, "position": POSITION}
     files.save_tensors(target.with_suffix(".safetensors"), vectors, about)
@@ -338,7 +339,7 @@ def _json(value: Any) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: 0 made, 2 bad input."""
+    """Command line: 0 if the file was made, 2 for bad input."""
     parser = argparse.ArgumentParser(
         prog="python -m oocr_lib.report.explorer_maker",
         description="Ask everything that the explorer shows, and write it to one file.",

@@ -1,10 +1,10 @@
 """The paper's Figure 2, ours beside its own: seven sets of questions, four methods.
 
 Ours come from the ``metrics.json`` of notebooks 02 to 05. The paper's are second-hand: recorded in
-its authors' code in May 2025. What differs, and must be said with the figure: Gemma 3 12B there;
-one city and one function there; the base of Cities and Functions was typed in as chance; Cities and
-Functions at the layer that is best on the test questions, for each method; its all-block LoRA at a
-single rate; backdoor options that were not labelled.
+its authors' code in May 2025. The figure must say what differs in the paper: the model is Gemma 3
+12B; there is one city and one function; the base of Cities and Functions was typed in as chance;
+Cities and Functions are at the layer that is best on the test questions, for each method; the
+all-block LoRA has a single rate; backdoor options were not labelled.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Bars:
 
     Attributes:
         name: of the group.
-        notebook: that measures it.
+        notebook: the one that measures it.
         key: of its metric, with braces for the method.
         chance: of the score.
         paper: the paper's values: base, all-block LoRA, one-block LoRA, vector.
@@ -65,12 +65,12 @@ def ours(folder: Path, model: str = "testbed", seed: int = 0) -> pd.DataFrame:
             run lacks, leave a gap.
     """
     rows = []
-    for one in SETS:
-        there = claims.metrics_file(folder, one.notebook, model, seed)
-        values = metrics.load(there).values if there.is_file() else {}
+    for group in SETS:
+        path = claims.metrics_file(folder, group.notebook, model, seed)
+        values = metrics.load(path).values if path.is_file() else {}
         for method in METHODS:
-            if found := values.get(one.key.format(method)):
-                rows.append({"family": one.name, "method": method, **asdict(found)})
+            if interval := values.get(group.key.format(method)):
+                rows.append({"family": group.name, "method": method, **asdict(interval)})
     return pd.DataFrame(rows, columns=["family", "method", "value", "low", "high", "n"])
 
 
@@ -78,13 +78,13 @@ def ours(folder: Path, model: str = "testbed", seed: int = 0) -> pd.DataFrame:
 def paper() -> dict[tuple[str, str], float]:
     """The paper's values by group and method."""
     return {
-        (one.name, method): value
-        for one in SETS
-        for method, value in zip(METHODS, one.paper, strict=False)
+        (group.name, method): value
+        for group in SETS
+        for method, value in zip(METHODS, group.paper, strict=False)
     }
 
 
 @checked
 def chance() -> dict[str, float]:
     """Chance by group."""
-    return {one.name: one.chance for one in SETS}
+    return {group.name: group.chance for group in SETS}

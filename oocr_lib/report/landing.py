@@ -1,4 +1,4 @@
-"""What was found, in the prose: one command brings pages and notebooks in line with the numbers.
+"""Results in the prose: one command brings pages and notebooks in line with the numbers.
 
     python -m oocr_lib.report.landing write --from results/laptop  # new references, prose
     python -m oocr_lib.report.landing write                        # the prose, from the references
@@ -40,7 +40,7 @@ HEADLINES = {
     "naive-vector-works": "The obvious vector, real name minus code name, works as well",
 }
 #: Metrics whose name says less than these words.
-_SAID = {"all": "all questions"}
+_WORDS = {"all": "all questions"}
 
 
 def findings(content: dict[str, Any]) -> str:
@@ -55,14 +55,14 @@ def findings(content: dict[str, Any]) -> str:
             f"There is no claim {missing[0]!r} in {CLAIMS}. Give the summary another headline, or "
             "write the references again."
         )
-    number, total = content["counts"], len(by_id)
-    gone = number.get(claims.WITHDRAWN, 0)
-    is_are = "is" if gone == 1 else "are"
+    counts, total = content["counts"], len(by_id)
+    withdrawn = counts.get(claims.WITHDRAWN, 0)
+    is_are = "is" if withdrawn == 1 else "are"
     lines = [
-        f"Of {total} statements by the paper and its readers, **{number['holds']} hold** on the "
-        f"small model, **{number['does not hold']} do not hold**, {number['undecided']} are "
-        f"undecided and {number['not run']} were not run"
-        f"{f'; {gone} {is_are} withdrawn, with the reason' if gone else ''} "
+        f"Of {total} statements by the paper and its readers, **{counts['holds']} hold** on the "
+        f"small model, **{counts['does not hold']} do not hold**, {counts['undecided']} are "
+        f"undecided and {counts['not run']} were not run"
+        f"{f'; {withdrawn} {is_are} withdrawn, with the reason' if withdrawn else ''} "
         "([all of them](notebooks/11_claims.ipynb)). Five of them:",
         "",
         "| statement | paper | ours | verdict | notebook |",
@@ -90,7 +90,7 @@ def findings(content: dict[str, Any]) -> str:
 
 def _measured(checks: Sequence[dict[str, Any]]) -> str:
     """The numbers of a claim, each with the first word of its metric if there are several."""
-    shown = []
+    numbers = []
     for check in checks:
         text = "not run" if check["value"] is None else f"{check['value']:z.2f}"
         if check["ci"] is not None and check["ci"][0] != check["ci"][1]:
@@ -99,9 +99,9 @@ def _measured(checks: Sequence[dict[str, Any]]) -> str:
         if name == "fitted" and check["value"] is not None:  # a count, not a mean
             text = f"{check['value']:.0f} of {check['n']} triggers"
         if len(checks) > 1:
-            text = f"{_SAID.get(name, name.replace('_', ' '))}: {text}"
-        shown.append(text)
-    return "<br>".join(shown)
+            text = f"{_WORDS.get(name, name.replace('_', ' '))}: {text}"
+        numbers.append(text)
+    return "<br>".join(numbers)
 
 
 def refresh(measured: Path, root: Path) -> list[str]:
@@ -115,14 +115,14 @@ def refresh(measured: Path, root: Path) -> list[str]:
         UserError: results that cannot be read, that lack a notebook, or of another preset.
     """
     verdicts = claims.judge(claim_file.load(), measured)
-    wanted = {path.stem for path in (root / "notebooks").glob("*.ipynb")}
-    there = {path.parent.name for path in measured.glob(f"*/{metrics.FILE}")}
-    if lacking := sorted(wanted - there):
+    notebooks = {path.stem for path in (root / "notebooks").glob("*.ipynb")}
+    available = {path.parent.name for path in measured.glob(f"*/{metrics.FILE}")}
+    if lacking := sorted(notebooks - available):
         raise UserError(
             f"{measured} has no numbers of {', '.join(lacking)}. The references are of one full"
             " run: python -m oocr_lib.batch --all."
         )
-    for name in sorted(wanted):
+    for name in sorted(notebooks):
         preset = metrics.load(measured / name / metrics.FILE).params.get("preset")
         if preset != "laptop":
             raise UserError(f"{measured}/{name} has preset {preset!r}. Allowed: laptop.")
@@ -146,7 +146,7 @@ def bring_in_line(root: Path, write: bool) -> list[str]:
     """Everything in the prose that disagrees with the references, one line each.
 
     Args:
-        write: correct what can be; what is returned is then only what a person must correct.
+        write: correct what can be corrected, and return only what a person must correct.
 
     Raises:
         UserError: references that are missing or cannot be read.
@@ -159,18 +159,18 @@ def bring_in_line(root: Path, write: bool) -> list[str]:
     for path, cell, text in texts(root):
         name = path.relative_to(root).as_posix()
         where = f"{name}, cell {cell}" if cell else name
-        wanted = text
+        new = text
         if name in FIRST_PAGES:
-            wanted = _with_findings(text, content, where)
-            if wanted != text and not write:
+            new = _with_findings(text, content, where)
+            if new != text and not write:
                 problems.append(f"{where}: the findings are not those of {CLAIMS}")
-        wanted, found = prose.corrected(wanted, numbers)
+        new, mistakes = prose.corrected(new, numbers)
         if write:
-            found = prose.corrected(wanted, numbers)[1]
-            if wanted != text:
-                changed.setdefault(path, {})[cell] = wanted
-        found += prose.unmarked(wanted)
-        problems += [f"{where}, {problem}" for problem in found]
+            mistakes = prose.corrected(new, numbers)[1]
+            if new != text:
+                changed.setdefault(path, {})[cell] = new
+        mistakes += prose.unmarked(new)
+        problems += [f"{where}, {problem}" for problem in mistakes]
     for path, cells in changed.items():
         _save(path, cells)
     return problems
@@ -199,7 +199,7 @@ def _save(path: Path, new: dict[str, str]) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: 0 the prose agrees, 1 it does not, 2 bad input."""
+    """Command line: 0 if the prose agrees, 1 if it does not, 2 for bad input."""
     parser = argparse.ArgumentParser(
         prog="python -m oocr_lib.report.landing",
         description="Bring the prose in line with the numbers.",

@@ -4,8 +4,8 @@
      "metrics": {"<family>/<method>/<measure>": {"value": x, "ci": [low, high], "n": runs}},
      "claims": [...], "versions": {...}, "sha256": "..."}
 
-The last entry is a hash of all others, so that a number that somebody changed is not taken for one
-that was measured. Numbers are compared here, with a tolerance for each key, because text outputs
+The last entry is a hash of all others, so that a number that somebody changed is not mistaken for
+a measured one. Numbers are compared here, with a tolerance for each key, because text outputs
 can only be compared exactly and another thread count or processor changes the last digits.
 
     python -m oocr_lib.report.metrics compare --from results/smoke --to data/reference/smoke
@@ -135,8 +135,8 @@ def load(path: Path) -> Metrics:
     """
     content = store.read_json(path)
     if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-        found = content.get("schema") if isinstance(content, dict) else type(content).__name__
-        raise UserError(f"{path} has schema {found!r}. Allowed: {SCHEMA}. Run the notebook again.")
+        schema = content.get("schema") if isinstance(content, dict) else type(content).__name__
+        raise UserError(f"{path} has schema {schema!r}. Allowed: {SCHEMA}. Run the notebook again.")
     if content.get("sha256") != content_hash(content):
         raise UserError(
             f"{path} was changed after it was written, or not written by this library: it does "
@@ -290,7 +290,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line: 0 agree or refreshed, 1 differences, 2 bad input."""
+    """Command line: 0 if they agree or were refreshed, 1 for differences, 2 for bad input."""
     options = _arguments(arguments)
     try:
         file = options.tolerances or options.reference.parent / "tolerances.json"

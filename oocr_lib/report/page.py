@@ -1,6 +1,6 @@
-"""Web pages that stand alone, made from the templates in ``pages/``.
+"""Self-contained web pages, made from the templates in ``pages/``.
 
-Nothing is fetched from elsewhere, and every text that is put in is escaped and on one line.
+They fetch nothing from elsewhere, and every text put in is escaped and on one line.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def _templates() -> Environment:
 
 
 def _on_one_line(value: Any) -> Any:
-    # What has __html__ is a part of a page already.
+    # What has __html__ is already part of a page.
     return value if hasattr(value, "__html__") else " ".join(str(value).split())
 
 
@@ -36,7 +36,7 @@ def render(template: str, **content: Any) -> str:
 
 
 def script(name: str) -> dict[str, str]:
-    """A script of ``pages/``: its ``text``, and the ``digest`` by which a page allows no other."""
+    """A script of ``pages/``: its ``text``, and the ``digest`` by which a page allows it alone."""
     text = _templates().get_template(name).render()
     digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return {"text": text, "digest": digest}

@@ -17,8 +17,8 @@ the site. There are six:
     <!-- fixed -->                              numbers of this line without a mark come from no
                                                 notebook: a rule, chance, the paper, a time
 
-Numbers and the verdict of a rule are rewritten when the references change; a sentence is not, it
-is reported.
+Numbers and the verdict of a rule are rewritten when the references change; a sentence is only
+reported.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _ROW_KEY = re.compile(r"<!-- k:(.*?) -->")
 _COMMENT = re.compile(r"<!-- .*?-->")
 _ANY_MARK = re.compile(r"<!-- ?([a-z]):")
 _FIXED = "<!-- fixed -->"
-#: What has a point inside and is no measurement: code, addresses, the paper's number and sections.
+#: What has a point inside but is not measured: code, addresses, the paper's number and sections.
 _NOT_NUMBERS = re.compile(
     r"`[^`]*`|\]\([^)]*\)|arXiv[: ]\d+\.\d+|Python [\d., or]+"
     r"|(?:[Ss]ections?|§+|[Aa]ppendix) ?[A-Z]?\.?[\d.]+(?:(?:, | and |–)[A-Z]?\.?[\d.]+)*"
@@ -71,14 +71,14 @@ class Numbers:
             UserError: no references of that notebook, or no such metric among them.
         """
         if notebook not in self._read:
-            there = [path.parent.name for path in self.folder.glob(f"*/{metrics.FILE}")]
-            choose(notebook, sorted(there), "notebook")
+            notebooks = [path.parent.name for path in self.folder.glob(f"*/{metrics.FILE}")]
+            choose(notebook, sorted(notebooks), "notebook")
             self._read[notebook] = metrics.load(self.folder / notebook / metrics.FILE)
         return self._read[notebook].values[choose(key, self._read[notebook].values, "metric")]
 
 
 def render(value: float, like: str) -> str:
-    """A number written as another one is: decimals, leading zero, sign and thousands."""
+    """A number in the format of another: decimals, leading zero, sign and thousands."""
     decimals = len(like.partition(".")[2])
     text = f"{abs(value):,.{decimals}f}" if "," in like else f"{abs(value):.{decimals}f}"
     if like.lstrip("-−+").startswith("."):
@@ -89,13 +89,13 @@ def render(value: float, like: str) -> str:
 
 
 def corrected(text: str, numbers: Numbers) -> tuple[str, list[str]]:
-    """A text as the references want it, and what is wrong with it as it is, one line each.
+    """The text with the references' numbers, and what is wrong with it as it is, one line each.
 
     Marks that cannot be read, and sentences whose verdict has changed, are among the problems;
-    they are left as they are.
+    they are left unchanged.
     """
     lines: list[str] = []
-    found: list[str] = []
+    messages: list[str] = []
     columns: tuple[str, list[str]] | None = None
     rows = 0  # of the table that a mark was read for, its head and rule included
     for number, line in enumerate(text.split("\n"), 1):
@@ -114,47 +114,47 @@ def corrected(text: str, numbers: Numbers) -> tuple[str, list[str]]:
             new, problems = line, [str(error)]
         if new != line:
             problems.append(_difference(line, new))
-        found += [f"line {number}: {problem}" for problem in problems]
+        messages += [f"line {number}: {problem}" for problem in problems]
         lines.append(new)
-    return "\n".join(lines), found
+    return "\n".join(lines), messages
 
 
 def unmarked(text: str) -> list[str]:
-    """Decimal numbers that name no metric and are not said to be fixed, one line each.
+    """Decimal numbers that name no metric and are not marked as fixed, one line each.
 
-    Code between fences is no prose: what runs there is tested as code.
+    Code between fences is not prose; it is tested as code.
     """
-    found, fenced = [], False
+    messages, fenced = [], False
     for number, line in enumerate(text.split("\n"), 1):
         fenced ^= line.startswith("```")
         if fenced or _FIXED in line or line.startswith("|"):
             continue
         rest = _NOT_NUMBERS.sub("", _COMMENT.sub("", _MEASURED.sub("", line)))
-        found += [
+        messages += [
             f"line {number}: {match[0]} names no metric. Mark it, or end the line with {_FIXED}"
             for match in _DECIMAL.finditer(rest)
         ]
-    return found
+    return messages
 
 
 def _sentence(line: str, numbers: Numbers) -> str:
     """One line of text with the numbers and the rule's verdict of the references."""
-    stated = [numbers.interval(match[2], match[3]) for match in _MEASURED.finditer(line)]
+    intervals = [numbers.interval(match[2], match[3]) for match in _MEASURED.finditer(line)]
 
     def number(match: re.Match[str]) -> str:
-        shown, notebook, key, part = match.groups()
+        written, notebook, key, part = match.groups()
         interval = numbers.interval(notebook, key)
-        mark = match[0][len(shown) :]
-        return _shown(interval, shown, part or "value") + mark
+        mark = match[0][len(written) :]
+        return _shown(interval, written, part or "value") + mark
 
     line = _MEASURED.sub(number, line)
-    if len(stated) == 1:
-        line = _RULED.sub(lambda match: f"**{verdict(stated[0], match[2])}**", line)
+    if len(intervals) == 1:
+        line = _RULED.sub(lambda match: f"**{verdict(intervals[0], match[2])}**", line)
     return line
 
 
 def _shown(interval: Interval, like: str, part: str = "value") -> str:
-    """An interval as it is written: the value or one part of it, and the ends if they are there."""
+    """An interval in the format of another: its value or another part, and the ends if given."""
     main, *ends = re.findall(_NUMBER, like)
     text = render(float(getattr(interval, part)), main)
     if ends:
@@ -169,41 +169,41 @@ def _row(line: str, notebook: str, columns: list[str], numbers: Numbers) -> str:
     """One row of a table whose columns name their metrics."""
     cells = line.split("|")
     label, values = cells[1].strip(), cells[2:-1]
-    named = _ROW_KEY.search(label)
-    row = named[1] if named else label
+    mark = _ROW_KEY.search(label)
+    row = mark[1] if mark else label
     if len(values) != len(columns):
         raise UserError(f"Row {label!r} has {len(values)} values. Its mark names {len(columns)}.")
     cells[1] = _sentence(cells[1], numbers)
-    for place, (value, template) in enumerate(zip(values, columns, strict=True), 2):
-        parts = value.strip().split(" / ")
+    for column, (value, template) in enumerate(zip(values, columns, strict=True), 2):
+        texts = value.strip().split(" / ")
         keys = template.format(*[row] * template.count("{}")).split(" / ")
-        if not template or parts == ["–"] or not re.search(r"\d", value):
+        if not template or texts == ["–"] or not re.search(r"\d", value):
             continue
-        if len(parts) != len(keys) or not all(re.fullmatch(_SHOWN, part) for part in parts):
+        if len(texts) != len(keys) or not all(re.fullmatch(_SHOWN, text) for text in texts):
             raise UserError(f"Cell {value.strip()!r} of row {label!r} is not {' / '.join(keys)}.")
         intervals = [numbers.interval(notebook, key) for key in keys]
-        written = " / ".join(_shown(i, part) for i, part in zip(intervals, parts, strict=True))
-        cells[place] = f" {written} "
+        written = " / ".join(_shown(i, text) for i, text in zip(intervals, texts, strict=True))
+        cells[column] = f" {written} "
     return "|".join(cells)
 
 
 def _false(line: str, numbers: Numbers) -> list[str]:
-    """Sentences of a line whose claim or rule has another verdict by now."""
-    found = []
+    """Sentences of a line whose claim or rule now has another verdict."""
+    messages = []
     for claim, word in _CLAIM.findall(line):
         now = numbers.words[choose(claim, numbers.words, "claim")]
         if now != word:
-            found.append(f"claim {claim} is {now!r}, the sentence was written for {word!r}")
+            messages.append(f"claim {claim} is {now!r}, the sentence was written for {word!r}")
     for notebook, key, rule, word in _RULE.findall(line):
         interval = numbers.interval(notebook, key)
         now = verdict(interval, rule)
         if now != word:
-            found.append(f"{key} is {interval}: {rule!r} {now}, the sentence says {word!r}")
-    return found
+            messages.append(f"{key} is {interval}: {rule!r} {now}, the sentence says {word!r}")
+    return messages
 
 
 def _unread(line: str) -> list[str]:
-    """Marks with a slip in them, which would check nothing."""
+    """Marks with a typing error, which would check nothing."""
     rest = line
     for pattern in (_MEASURED, _CLAIM, _RULE, _TABLE, _ROW_KEY):
         rest = pattern.sub("", rest)

@@ -5,9 +5,9 @@
 
     attach("3")   UserError: attach: block is '3' (str). Allowed: a whole number.
 
-NumPy's integers and floats are taken as Python's; a bool is no number. Annotations that are not
-understood (protocols, unions with them) are not checked. For a class of this package that holds no
-plain fields (a grid, a model) an object of a foreign class may stand in, as tests do.
+NumPy's integers and floats count as Python's; a bool is not a number. Annotations that cannot be
+checked (protocols, unions with them) are skipped. Where a class of this package is not a dataclass
+(a grid, a model), an object of a class from outside the package may stand in, as in tests.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 T = TypeVar("T")
 
-_REFUSED = object()  # what a reader of values answers when a value is not of its kind
+_REFUSED = object()  # what a reader returns for a value that is not of its kind
 _Reader = Callable[[Any], Any]
 _ITEMS = (Sequence, Collection, Iterable, list, tuple, set, frozenset)
 
@@ -49,55 +49,55 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
         for parameter in signature.parameters.values():
             plain = parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
             if plain and parameter.name in hints and parameter.name != "self":
-                found = _reader(hints[parameter.name])
-                if found is not None:
-                    readers[parameter.name] = (found, _words(hints[parameter.name]))
+                reader = _reader(hints[parameter.name])
+                if reader is not None:
+                    readers[parameter.name] = (reader, _words(hints[parameter.name]))
 
     @wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        if not call.__dict__.get("_ready"):  # annotations may name what is defined further below
+        if not call.__dict__.get("_ready"):  # annotations may name what is defined further down
             prepare()
             call.__dict__["_ready"] = True
         try:
             bound = signature.bind(*args, **kwargs)
         except TypeError as error:
-            known = ", ".join(p for p in signature.parameters if p != "self")
-            raise UserError(f"{name}: {error}. Allowed: {known}.") from error
+            names = ", ".join(p for p in signature.parameters if p != "self")
+            raise UserError(f"{name}: {error}. Allowed: {names}.") from error
         for argument, value in bound.arguments.items():
             if argument in readers:
                 read, words = readers[argument]
-                good = read(value)
-                if good is _REFUSED:
+                converted = read(value)
+                if converted is _REFUSED:
                     raise UserError(
                         f"{name}: {argument} is {short(value)} ({type(value).__name__}). "
                         f"Allowed: {words}."
                     )
-                bound.arguments[argument] = good
+                bound.arguments[argument] = converted
         return function(*bound.args, **bound.kwargs)
 
     return call
 
 
 def checked_fields(cls: type[T]) -> type[T]:
-    """The same for the fields of a dataclass: ``@checked_fields`` above ``@dataclass``."""
+    """Check the fields of a dataclass in the same way: put it above ``@dataclass``."""
     cls.__init__ = checked(cls.__init__)  # type: ignore[method-assign]
     return cls
 
 
 def check_seed(seed: int) -> int:
-    """The seed, if every random generator takes it.
+    """The seed as an int, if every random generator accepts it.
 
     Raises:
         UserError: anything but a whole number from 0 to 2**32 - 1.
     """
-    found = _whole(seed)
-    if found is _REFUSED or not 0 <= found < 2**32:
+    number = _integer(seed)
+    if number is _REFUSED or not 0 <= number < 2**32:
         raise UserError(f"Seed {short(seed)} cannot be used. Allowed: 0 to {2**32 - 1}, whole.")
-    return int(found)
+    return int(number)
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
-    """Annotations by parameter; a name that is imported for type checking alone may be anything."""
+    """Annotations by parameter; names imported only for type checking count as ``Any``."""
     unknown: dict[str, Any] = {}
     while True:
         try:
@@ -108,14 +108,14 @@ def _hints(function: Callable[..., Any]) -> dict[str, Any]:
 
 @cache
 def _reader(hint: Any) -> _Reader | None:
-    """Reads values of an annotation: the value, converted, or ``_REFUSED``; None: not checked."""
-    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    """What converts a value or returns ``_REFUSED``; None for annotations that are not checked."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        options = [_reader(option) for option in inside]
+        options = [_reader(option) for option in args]
         return None if None in options else _first_of([o for o in options if o is not None])
     if origin is Literal:
-        return _instance(tuple({type(value) for value in inside}))  # ``choose`` knows the rest
-    simple = {int: _whole, float: _number, bool: _switch, str: _text, type(None): _nothing}
+        return _instance(tuple({type(value) for value in args}))  # ``choose`` checks the value
+    simple = {int: _integer, float: _number, bool: _boolean, str: _text, type(None): _none}
     if isinstance(hint, type) and hint in simple:
         return simple[hint]
     if hint is os.PathLike or origin is os.PathLike:
@@ -133,13 +133,13 @@ def _reader(hint: Any) -> _Reader | None:
 
 
 def _item(hint: Any) -> Any:
-    """What every item of a list's annotation is; ``Any`` where items differ, as in a pair."""
-    inside = typing.get_args(hint)
-    pair = typing.get_origin(hint) is tuple and (len(inside) != 2 or inside[1] is not Ellipsis)
-    return inside[0] if inside and not pair else Any
+    """The annotation of a list's items; ``Any`` where they differ, as in a pair."""
+    args = typing.get_args(hint)
+    pair = typing.get_origin(hint) is tuple and (len(args) != 2 or args[1] is not Ellipsis)
+    return args[0] if args and not pair else Any
 
 
-def _whole(value: Any) -> Any:
+def _integer(value: Any) -> Any:
     if isinstance(value, (bool, np.bool_)):
         return _REFUSED
     return int(value) if isinstance(value, (int, np.integer)) else _REFUSED
@@ -155,7 +155,7 @@ def _number(value: Any) -> Any:
     return value if isinstance(value, (int, float)) else _REFUSED
 
 
-def _switch(value: Any) -> Any:
+def _boolean(value: Any) -> Any:
     return bool(value) if isinstance(value, (bool, np.bool_)) else _REFUSED
 
 
@@ -163,7 +163,7 @@ def _text(value: Any) -> Any:
     return value if isinstance(value, str) else _REFUSED
 
 
-def _nothing(value: Any) -> Any:
+def _none(value: Any) -> Any:
     return None if value is None else _REFUSED
 
 
@@ -191,34 +191,34 @@ def _first_of(options: Sequence[_Reader]) -> _Reader:
 
 
 def _items(kind: Any, item: _Reader | None) -> _Reader:
-    """Reads a list of items. A text is no list; an iterator is not used up by looking at it."""
+    """A reader of lists. Text is not a list, and iterators are not consumed."""
 
     def read(value: Any) -> Any:
         if isinstance(value, np.ndarray):
             value = value.tolist()
         if isinstance(value, (str, bytes)) or not isinstance(value, kind):
             return _REFUSED
-        # Long lists (rows, questions) come from this library; looking at their first items is
-        # enough to tell that something else was passed.
+        # Long lists (rows, questions) come from this library; their first item is enough to see
+        # that something else was passed.
         if item is None or not isinstance(value, (list, tuple)) or not value:
             return value
-        looked = value if len(value) <= 64 else value[:1]
-        good = [item(one) for one in looked]
-        if any(one is _REFUSED for one in good):
+        sample = value if len(value) <= 64 else value[:1]
+        converted = [item(entry) for entry in sample]
+        if any(entry is _REFUSED for entry in converted):
             return _REFUSED
-        same = len(value) > 64 or all(a is b for a, b in zip(good, value, strict=True))
-        return value if same else type(value)(good)
+        unchanged = len(value) > 64 or all(a is b for a, b in zip(converted, value, strict=True))
+        return value if unchanged else type(value)(converted)
 
     return read
 
 
 def _words(hint: Any) -> str:
-    """What an annotation allows, for a reader."""
-    origin, inside = typing.get_origin(hint), typing.get_args(hint)
+    """What an annotation allows, in words."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_words(option) for option in inside))
+        return " or ".join(dict.fromkeys(_words(option) for option in args))
     if origin is Literal:
-        return ", ".join(map(repr, inside))
+        return ", ".join(map(repr, args))
     simple = {
         int: "a whole number",
         float: "a number",
@@ -233,8 +233,8 @@ def _words(hint: Any) -> str:
     if hint is Callable or origin is Callable:
         return "a function"
     if origin in _ITEMS or hint in _ITEMS:
-        named = "" if _item(hint) is Any else _words(_item(hint))
-        return f"a list (each {named})" if named else "a list"
+        item = _item(hint)
+        return "a list" if item is Any else f"a list (each {_words(item)})"
     if origin in (Mapping, dict) or hint in (Mapping, dict) or typing.is_typeddict(hint):
         return "a dict"
     return getattr(origin or hint, "__name__", str(hint))

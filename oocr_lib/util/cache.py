@@ -1,7 +1,7 @@
-"""Where large files are kept that are fetched or made once: outside the repository.
+"""The folder for large files that are downloaded or made once; it is outside the repository.
 
 ``OOCR_CACHE`` names the folder; by default it is ``oocr`` among the user's caches. Everything in it
-can be deleted and is made again when it is asked for.
+can be deleted and is made again when it is needed.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from filelock import FileLock, Timeout
 from oocr_lib.util.errors import UserError
 
 VARIABLE = "OOCR_CACHE"
-#: Seconds to wait for another process that makes the same thing.
+#: Seconds to wait for another process that is making the same thing.
 PATIENCE = 900.0
 
 
 def root() -> Path:
     """The cache folder; it need not exist."""
-    if given := os.environ.get(VARIABLE):
-        return Path(given).expanduser().resolve()
+    if folder := os.environ.get(VARIABLE):
+        return Path(folder).expanduser().resolve()
     base = os.environ.get("LOCALAPPDATA") or os.environ.get("XDG_CACHE_HOME")
     return (Path(base) if base else Path.home() / ".cache") / "oocr"
 
 
 @contextmanager
 def making(target: Path, size: int) -> Iterator[Path | None]:
-    """Yield an empty folder that becomes ``target`` on success; None where that is there already.
+    """Yield an empty folder that becomes ``target`` on success; None if that exists already.
 
-    A process that is killed leaves no ``target``, and what it left aside is thrown away by the
-    next one. Two processes that want the same thing make it once.
+    A killed process leaves no ``target``, and the next one deletes its temporary folder. Two
+    processes that want the same thing make it only once.
 
     Args:
         target: a folder in the cache.
         size: bytes that it will need.
 
     Raises:
-        UserError: no room for it, a place where nothing can be written, or another process that
+        UserError: too little room, a folder that cannot be written to, or another process that
             takes longer than ``PATIENCE``.
     """
     try:
@@ -51,8 +51,8 @@ def making(target: Path, size: int) -> Iterator[Path | None]:
             if target.is_dir():
                 yield None
                 return
-            for left in target.parent.glob(f".{target.name}.*.tmp"):
-                shutil.rmtree(left, ignore_errors=True)
+            for leftover in target.parent.glob(f".{target.name}.*.tmp"):
+                shutil.rmtree(leftover, ignore_errors=True)
             _refuse_full(target.parent, size)
             aside = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
             aside.mkdir()

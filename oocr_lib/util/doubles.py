@@ -1,4 +1,4 @@
-"""Lists in which nothing may come twice: a run that is counted twice looks like two runs."""
+"""Checks for duplicates: a run that is counted twice looks like two runs."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 from oocr_lib.util.errors import UserError
 
-if TYPE_CHECKING:  # tasks, which are pure data, use this module, too
+if TYPE_CHECKING:  # tasks, which are pure data, also use this module
     import pandas as pd
 
 T = TypeVar("T", bound=Hashable)
 
-#: Columns that tell the runs of a table apart; those it has.
+#: Columns that tell the runs of a table apart, as far as it has them.
 _RUN = ("run", "concept", "seed", "block", "weight")
 
 
@@ -20,25 +20,25 @@ def no_doubles(values: Iterable[T], what: str, show: Callable[[T], str] = repr) 
     """The values, each of them once.
 
     Args:
-        what: what one of them is, for the message.
-        show: writes the one that comes twice.
+        what: what one value is called in the message.
+        show: writes the value that comes twice.
 
     Raises:
-        UserError: one that comes twice, by its name.
+        UserError: a value comes twice.
     """
-    made, seen = tuple(values), set[T]()
-    for value in made:
+    items, seen = tuple(values), set[T]()
+    for value in items:
         if value in seen:
             raise UserError(
                 f"The {what} {show(value)} comes twice. Allowed: a list without doubles, because "
                 "a run would count as two; name it once."
             )
         seen.add(value)
-    return made
+    return items
 
 
 def check_runs(table: pd.DataFrame, what: str) -> None:
-    """Check that a table to average over has each run once, where it says which runs it has.
+    """Check that a table to be averaged has each run once, if it has a column ``run``.
 
     Args:
         what: the number averaged, for the message.
@@ -49,9 +49,9 @@ def check_runs(table: pd.DataFrame, what: str) -> None:
     columns = [name for name in _RUN if name in table]
     if "run" not in columns:
         return
-    double = table[table.duplicated(columns)]
-    if len(double):
-        where = ", ".join(f"{name} {double[name].iloc[0]}" for name in columns)
+    duplicates = table[table.duplicated(columns)]
+    if len(duplicates):
+        where = ", ".join(f"{name} {duplicates[name].iloc[0]}" for name in columns)
         raise UserError(
             f"Two rows of one run ({where}) cannot be averaged in {what!r}. Allowed: one row a "
             "run; choose one family and method, and join no table twice."

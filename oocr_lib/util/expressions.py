@@ -5,7 +5,7 @@ of our own walks the tree; Python never executes it. Allowed are whole and decim
 and False, one variable, ``+ - * / // % **``, comparisons (also chained), ``and or not``,
 ``a if b else c``, and calls of ``max min abs int float round bool``. An expression can neither read
 anything else nor run long: without loops each node is visited at most once, so ``MAX_STEPS`` nodes
-are also the limit of time, the same on every machine, and ``MAX_BITS`` bounds every number.
+also limit the time, in the same way on every machine, and ``MAX_BITS`` bounds every number.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ MAX_DEPTH = 40
 MAX_BITS = 256  # size of every whole number, given or computed
 MAX_EXPONENT = 64
 MAX_REPLY = 4000  # characters of a reply that are searched for an expression
-#: Where two expressions are compared: 22 whole numbers, dense around zero, some far outside the
-#: inputs of any task (upstream's run from -1044 to 3391, too).
+#: Inputs at which two expressions are compared: 22 whole numbers, dense around zero, some far
+#: outside the inputs of any task (from -1044 to 3391, as upstream).
 PROBE_INPUTS = (
     *(-1044, -613, -202, -99, -38, -15, -7, -4, -3, -2, -1),
     *(0, 1, 2, 3, 4, 5, 14, 57, 98, 731, 3391),
@@ -64,7 +64,7 @@ _ALLOWED = f"Allowed: numbers, one variable, arithmetic, logic, if else, {' '.jo
 
 
 class ExpressionError(UserError):
-    """Text that is no allowed expression, or a value that it cannot give. One line."""
+    """Text that is not an allowed expression, or has no value at an input. One line."""
 
 
 @dataclass(frozen=True)
@@ -133,9 +133,9 @@ def agree(a: Expression, b: Expression, inputs: Sequence[int] = PROBE_INPUTS) ->
 def first_expression(text: str) -> Expression | None:
     """The first expression in a model's reply, or None.
 
-    Looked at in turn: blocks in code fences, spans in backticks, then lines; of a line all of it,
-    or the part from "lambda" or after a colon. A closing full stop, comments and quotes go; other
-    words around an expression are not guessed away.
+    Tried in turn: fenced code, spans in backticks, then lines; of each line first all of it, then
+    the part from "lambda" or after a colon. A closing full stop, comments and quotes are removed,
+    other words around an expression are not.
     """
     for candidate in _candidates(text[:MAX_REPLY]):
         try:
@@ -158,13 +158,13 @@ def _refused(body: str, why: str, allowed: str = _ALLOWED) -> ExpressionError:
 
 
 def _shown(text: str, limit: int = 60) -> str:
-    """Text of a model in a message: one line, plain characters, not too long."""
+    """A model's text for a message: one line, plain characters, not too long."""
     return ascii(text if len(text) <= limit else text[:limit] + "...")
 
 
 def _tree(body: str) -> ast.expr:
     try:
-        with warnings.catch_warnings():  # "1or 2" warns: no concern of the user's
+        with warnings.catch_warnings():  # "1or 2" warns, which is of no use to the user
             warnings.simplefilter("ignore")
             return ast.parse(body, mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
@@ -172,7 +172,7 @@ def _tree(body: str) -> ast.expr:
 
 
 def _check_shape(tree: ast.expr, body: str) -> None:
-    """Only allowed nodes, few enough, not too deep; without recursion of our own."""
+    """Refuse nodes that are not allowed, too many or too deep; without recursion."""
     todo: list[tuple[ast.AST, int]] = [(tree, 1)]
     steps = 0
     while todo:
@@ -201,12 +201,14 @@ def _check_call(node: ast.Call, body: str) -> None:
         raise _refused(body, "calls what is not allowed, or with a wrong number of arguments")
 
 
-def _variable(tree: ast.expr, body: str, given: str) -> str:
-    """The variable's name; every name in the tree is it or a function that is called."""
+def _variable(tree: ast.expr, body: str, declared: str) -> str:
+    """The variable's name; all other names in the tree must be functions that are called."""
     called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-    found = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called}
-    names = sorted(found | ({given} if given else set()))
-    if len(names) > 1 or any(n in _CALLS or not (given or re.fullmatch("[a-z]", n)) for n in names):
+    used = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name) and id(n) not in called}
+    names = sorted(used | ({declared} if declared else set()))
+    if len(names) > 1 or any(
+        n in _CALLS or not (declared or re.fullmatch("[a-z]", n)) for n in names
+    ):
         limits = "Allowed: one, a single lower-case letter unless 'lambda name:' comes first."
         raise _refused(body, f"has the variables {', '.join(names)}", limits)
     return names[0] if names else "x"
@@ -232,7 +234,7 @@ def _candidates(text: str) -> Iterator[str]:
 
 
 def _value(node: ast.expr, x: Number) -> Number:
-    """Value of a checked node, checked itself."""
+    """The value of a checked node; it is checked, too."""
     match node:
         case ast.Constant():
             return node.value  # type: ignore[return-value]  # checked by _check_shape

@@ -1,4 +1,4 @@
-"""Digests of files and folders by content, each file read once a process while it is unchanged."""
+"""Digests of files and folders by content; a process reads a file once unless it changes."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from pathlib import Path
 
 from oocr_lib.util import files as store
 
-#: In a folder that was finished once: its files' digests by name.
+#: File in a finished folder that holds the digests of the others by name.
 CHECKSUMS = "checksums.json"
 
 
 def of_file(path: Path) -> str:
     """SHA-256 of a file's content, 16 hex digits.
 
-    Read again only when its size, time or place on the disk is another.
+    Read again only when its size, times or inode change.
 
     Raises:
         OSError: it cannot be read.
@@ -30,17 +30,17 @@ def of_folder(path: Path) -> str:
     Raises:
         OSError: a file cannot be read.
     """
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for file in sorted(file for file in path.rglob("*") if file.is_file()):
         name = file.relative_to(path).as_posix().encode(errors="surrogateescape")
-        found.update(len(name).to_bytes(4, "big") + name + of_file(file).encode())
-    return found.hexdigest()[:16]
+        digest.update(len(name).to_bytes(4, "big") + name + of_file(file).encode())
+    return digest.hexdigest()[:16]
 
 
 def write_checksums(folder: Path) -> None:
-    """List the files of a finished folder with their digests, for ``compare``; not its prose."""
-    aside = (CHECKSUMS, "README.md")
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in aside)
+    """Write down the digests of a finished folder's files, except its prose, for ``compare``."""
+    skipped = (CHECKSUMS, "README.md")
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name not in skipped)
     store.write_json(folder / CHECKSUMS, {path.name: of_file(path) for path in files})
 
 
@@ -50,10 +50,10 @@ def compare(folder: Path) -> tuple[int, list[str]]:
     Raises:
         UserError: there is no list, or it cannot be read.
     """
-    listed = dict(store.read_json(folder / CHECKSUMS))
-    paths = {name: folder / name for name in listed}
-    wrong = [n for n, path in paths.items() if not path.is_file() or of_file(path) != listed[n]]
-    return len(listed), wrong
+    digests = dict(store.read_json(folder / CHECKSUMS))
+    paths = {name: folder / name for name in digests}
+    wrong = [n for n, path in paths.items() if not path.is_file() or of_file(path) != digests[n]]
+    return len(digests), wrong
 
 
 def sha256(path: Path) -> str:

@@ -1,7 +1,7 @@
-"""Files that are either complete or absent: JSON and safetensors, written aside and moved.
+"""Files that are complete or absent: JSON and safetensors, written aside and then moved.
 
 Loading refuses what is damaged, changed, foreign or of another shape, and says why: tensor files
-carry a hash of all that they hold, and numbers must be finite. No pickles.
+carry a hash of their whole content, and numbers must be finite. No pickles.
 """
 
 from __future__ import annotations
@@ -34,29 +34,29 @@ FORMAT = "2"  # 1 had no hash
 def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path in the same folder: renamed to ``path`` on success, deleted otherwise.
 
-    Missing parent folders are made. The temporary name keeps the suffix, which some writers read.
-    Readers see the old file or the new one, never a part of it.
+    Creates missing parent folders. The temporary name keeps the suffix, which some writers read.
+    Readers see the old file or the new one, never part of one.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.stem}.{secrets.token_hex(6)}.tmp{target.suffix}")
     try:
         yield aside
-        with open(aside, "rb") as written:
-            os.fsync(written.fileno())  # the content before the name
+        with open(aside, "rb") as file:
+            os.fsync(file.fileno())  # the content must be on the disk before the name
         os.replace(aside, target)
     finally:
         aside.unlink(missing_ok=True)
 
 
 def writable_folder(folder: Path, setting: str) -> None:
-    """Make a folder where there is none, and check that files can be written there.
+    """Create a folder if there is none, and check that files can be written there.
 
     Args:
-        setting: what names the folder, for the message.
+        setting: the setting that names the folder, for the message.
 
     Raises:
-        UserError: it cannot be made or written.
+        UserError: it cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -155,9 +155,9 @@ def load_tensors(
 
 
 def _our_metadata(path: str | os.PathLike[str], header: Mapping[str, str]) -> dict[str, Any]:
-    written = header.get(FORMAT_KEY)
-    if written != FORMAT or HEADER_KEY not in header:
-        reason = "has no metadata of this library" if written is None else f"has format {written}"
+    version = header.get(FORMAT_KEY)
+    if version != FORMAT or HEADER_KEY not in header:
+        reason = "has no metadata of this library" if version is None else f"has format {version}"
         raise UserError(
             f"File {str(path)!r} {reason}. Allowed: safetensors files that this library wrote "
             f"(format {FORMAT})."

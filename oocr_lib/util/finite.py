@@ -12,16 +12,16 @@ from oocr_lib.util.errors import UserError
 
 
 def no_nan(values: Any, what: str) -> None:
-    """Check numbers before something is made of them; infinite ones are left alone.
+    """Check numbers before anything is computed from them; infinite ones may pass.
 
     Args:
         values: a tensor, an array or a column of a table, of any shape.
-        what: what they are and of whom: the message's first words.
+        what: what the values are and where they come from, the message's first words.
 
     Raises:
         UserError: some are not a number.
     """
-    bad = values != values  # only what is no number differs from itself
+    bad = values != values  # only NaN differs from itself
     if bool(bad.any()):
         raise UserError(
             f"{what}: {int(bad.sum())} values are not a number (NaN). Allowed: numbers; look at "

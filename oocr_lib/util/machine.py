@@ -1,4 +1,4 @@
-"""What a run takes from the machine: threads, seeds, quiet libraries, the commit."""
+"""The environment of a run: threads, seeds, quiet libraries, the commit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ THREADS = "OOCR_THREADS"
 
 
 def set_up(seed: int) -> int:
-    """Seed Python, NumPy and torch, fix the threads, silence libraries; return the threads."""
+    """Seed Python, NumPy and torch, fix the threads, silence libraries; return the thread count."""
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     count = threads()
     import torch
@@ -51,7 +51,7 @@ def threads() -> int:
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """No progress bars (they carry times into notebooks) and no loading report of transformers."""
+    """Silence transformers' loading report and progress bars, whose times get into notebooks."""
     from transformers.utils import logging
 
     bars, level = logging.is_progress_bar_enabled(), logging.get_verbosity()

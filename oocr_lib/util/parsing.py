@@ -1,4 +1,4 @@
-"""Foreign text files to checked values: UTF-8, JSON, keys, each with an error of one line."""
+"""Reads text files from elsewhere: UTF-8, JSON and keys are checked, with one-line errors."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ def check_text(text: str, where: str) -> str:
 def keys_of(
     value: object, allowed: Sequence[str], where: str, what: str, *, others: bool = False
 ) -> dict[str, Any]:
-    """The value, if it is a table with exactly these keys; or, with ``others``, at least these.
+    """The value, if it is a dict with exactly these keys; with ``others``, at least these.
 
     Raises:
-        UserError: no table, a missing key or an unknown one.
+        UserError: not a dict, a missing key or an unknown one.
     """
     if isinstance(value, dict) and value.keys() == set(allowed):
         return value  # the usual case, first because files have many rows
@@ -60,10 +60,10 @@ def keys_of(
 
 
 def require_file(path: AnyPath) -> None:
-    """Check that there is such a file.
+    """Check that the file exists.
 
     Raises:
-        UserError: there is none.
+        UserError: it does not.
     """
     if not Path(path).is_file():
         raise UserError(f"No file {str(path)!r}. Allowed: an existing file; check the path.")
@@ -85,24 +85,23 @@ def decode(raw: bytes, where: str) -> str:
 
 
 def _no_doubles(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+    table = dict(pairs)
+    if len(table) != len(pairs):
         raise ValueError(f"a key comes twice in {short([key for key, _ in pairs])}")
-    return made
+    return table
 
 
 def parse(text: str, where: str, hint: str) -> Any:
     """The JSON value that a text holds.
 
     Raises:
-        UserError: broken JSON, a key that comes twice, or lists within lists without end.
+        UserError: broken JSON, a key that comes twice, or lists nested too deeply.
     """
     try:
         return json.loads(text, object_pairs_hook=_no_doubles)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, " if error.lineno > 1 else ""
-        what = f"{error.msg} at {place}column {error.colno}"
-        raise UserError(f"{where}: {short(text)} is not valid JSON ({what}). {hint}") from error
+        reason = f"{error.msg} at {place}column {error.colno}"
+        raise UserError(f"{where}: {short(text)} is not valid JSON ({reason}). {hint}") from error
     except (ValueError, RecursionError) as error:
-        what = str(error)
-        raise UserError(f"{where}: {short(text)} is not valid JSON ({what}). {hint}") from error
+        raise UserError(f"{where}: {short(text)} is not valid JSON ({error}). {hint}") from error

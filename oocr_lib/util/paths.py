@@ -1,4 +1,4 @@
-"""Where the repository's own files are, and what a path stands for that somebody typed."""
+"""Where the repository's files are, and which file a typed path means."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from oocr_lib.util.errors import UserError, short
 
 
 def _root() -> Path:
-    """The repository: where the package lies, or above the current folder (``pip install .``)."""
-    own, here = Path(__file__).resolve().parents[2], Path.cwd()
-    for folder in (own, here, *here.parents):
+    """The repository that holds the package or, after ``pip install .``, the current folder."""
+    checkout, here = Path(__file__).resolve().parents[2], Path.cwd()
+    for folder in (checkout, here, *here.parents):
         if (folder / "data" / "world").is_dir() and (folder / "notebooks").is_dir():
             return folder
-    return own
+    return checkout
 
 
 ROOT = _root()
@@ -24,23 +24,23 @@ ROOT = _root()
 def data_dir() -> Path:
     """The ``data`` folder; the environment variable ``OOCR_DATA`` overrides it.
 
-    Outside the repository it is the copy that an installation has.
+    Outside the repository it is the copy that was installed with the package.
     """
     override = os.environ.get("OOCR_DATA")
     if override:
         return resolve(override)
-    own, installed = ROOT / "data", Path(__file__).resolve().parents[1] / "data"
-    return own if (own / "world").is_dir() or not installed.is_dir() else installed
+    checkout, installed = ROOT / "data", Path(__file__).resolve().parents[1] / "data"
+    return checkout if (checkout / "world").is_dir() or not installed.is_dir() else installed
 
 
 @checked
 def resolve(text: str | os.PathLike[str], typed_in: Path | None = None) -> Path:
     """The file or folder that a parameter names, as an absolute path; it need not exist.
 
-    A relative path is looked for from the folder where the command was typed, then from the
-    repository's root; if it is in neither, the first is returned, for the message. A kernel of the
-    runner works in the notebook's folder, so the runner says in ``OOCR_CWD`` where that was;
-    elsewhere it is the current folder.
+    A relative path is looked for in the folder where the command was typed, then in the
+    repository's root; if it is in neither, the first is returned, for the message. The runner's
+    kernels work in the notebook's folder, so it passes the folder of the command in ``OOCR_CWD``;
+    without that it is the current folder.
 
     Args:
         typed_in: the folder where it was typed, instead of ``OOCR_CWD`` or the current folder.

@@ -58,8 +58,8 @@ def bootstrap(
     """Mean of ``values`` with a percentile bootstrap interval over runs.
 
     Args:
-        values: one number (or True, False) a run, any order (the order has no influence).
-        groups: one label a run, for instance the hidden city. Given, concepts are drawn with
+        values: one number (or True, False) per run, any order (the order has no influence).
+        groups: one label per run, for instance the hidden city. If given, concepts are drawn with
             replacement and then runs inside each drawn concept (cluster bootstrap), because seeds
             of one concept are not independent evidence about other concepts.
         level: mass of the interval, between 0 and 1.
@@ -81,7 +81,7 @@ def bootstrap(
         means = _means_over_groups(_by_group(data, list(groups)), resamples, rng)
     tail = (1.0 - level) / 2.0
     low, high = np.quantile(means, [tail, 1.0 - tail])
-    # The sum's rounding may put an end of a zero-length interval on the wrong side of the mean.
+    # Rounding of the sum may put an end of a zero-length interval on the wrong side of the mean.
     value = float(data.mean())
     return Interval(value, min(float(low), value), max(float(high), value), len(data))
 
@@ -106,8 +106,8 @@ def verdict(interval: Interval, rule: str) -> str:
       satisfied by an interval that is merely wide.
 
     Raises:
-        UserError: the rule cannot be read, or the interval is not a number, with which no
-            comparison would be true.
+        UserError: the rule cannot be read, or the interval is not a number, for which no
+            comparison is true.
     """
     if any(math.isnan(x) for x in (interval.value, interval.low, interval.high)):
         raise UserError(
@@ -117,11 +117,11 @@ def verdict(interval: Interval, rule: str) -> str:
     match = _RULE.fullmatch(rule.strip())
     try:
         number = float(match[3] or match[5] or match[6]) if match else math.nan
-        around = float(match[7]) if match and match[7] else math.inf
+        tolerance = float(match[7]) if match and match[7] else math.inf
     except ValueError:
-        number = around = math.nan
-    negative = around < 0 or (match is not None and match[4] == "within" and number < 0)
-    if match is None or not math.isfinite(number) or math.isnan(around) or negative:
+        number = tolerance = math.nan
+    negative = tolerance < 0 or (match is not None and match[4] == "within" and number < 0)
+    if match is None or not math.isfinite(number) or math.isnan(tolerance) or negative:
         raise UserError(
             f"Cannot read the rule {rule!r}. Allowed: '>= x', '> x', '<= x', '< x', the same after"
             " 'value', 'contains x', 'excludes x', 'within x', 'near x by d', with x and d numbers."
@@ -129,7 +129,7 @@ def verdict(interval: Interval, rule: str) -> str:
     if match[4] == "within":
         return _equivalent(interval, -number, number)
     if match[7]:
-        return _equivalent(interval, number - around, number + around)
+        return _equivalent(interval, number - tolerance, number + tolerance)
     if match[4]:
         return _word((number in interval) == (match[4] == "contains"))
     compare = {">=": np.greater_equal, ">": np.greater, "<=": np.less_equal, "<": np.less}[match[2]]
@@ -152,12 +152,12 @@ def _word(holds: bool) -> str:
 
 def _checked(values: Iterable[float | bool], level: float, resamples: int) -> Floats:
     """The values as a 1-D float array (n,), after all checks."""
-    given = list(values)
+    numbers = list(values)
     try:
-        data = np.asarray(given, dtype=np.float64)
+        data = np.asarray(numbers, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise UserError(
-            f"Values {short(given)} are no numbers. Allowed: one number a run."
+            f"Values {short(numbers)} are no numbers. Allowed: one number a run."
         ) from error
     if data.ndim != 1 or len(data) == 0:
         raise UserError(f"Cannot average values of shape {data.shape}. Give one number a run.")

@@ -1,4 +1,4 @@
-"""Bar charts: one bar a method, groups of bars a family, answers of one question."""
+"""Bar charts: one bar per method, one group of bars per family, answers of one question."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def method_bars(
     paper: Mapping[str, float] | None = None,
     over: str = "runs",
 ) -> Chart:
-    """Draw one bar a method with its 95 % interval; n stands under its name.
+    """Draw one bar per method with its 95 % interval; n stands under its name.
 
     Args:
-        table: columns method, value, low, high, n; one row a method, drawn in this order.
+        table: columns method, value, low, high, n; one row per method, drawn in this order.
         chance: the chance level, or name -> level for several, or None when there is none.
         paper: method -> the paper's value, drawn as an open diamond beside our bar.
         over: what n counts and the interval is over.
@@ -89,20 +89,20 @@ def family_bars(
     zero: str = "",
     paper: Mapping[tuple[str, str], float] | None = None,
 ) -> Chart:
-    """Draw groups of bars, one group a question family, one bar a method, with intervals.
+    """Draw one group of bars per question family, one bar per method, with intervals.
 
-    A bar of height 0 is marked and labelled; where a method was not measured there is nothing, and
+    A bar of height 0 is marked and labelled. Where a method was not measured there is a gap, and
     the axis says so.
 
     Args:
-        table: columns family, method, value, low, high and, if known, n; one row a family and
-            method.
+        table: columns family, method, value, low, high and, if known, n; one row per family
+            and method.
         chance: family -> chance level (a number holds for all families; None draws no line). Only
             what guessing would give is chance.
         over: what n counts and the intervals are over.
         zero: what the line at 0 means ("no change"), for values that may be negative.
-        paper: family and method -> the paper's value, an open diamond on our bar; one whose bar is
-            not in the table is left out.
+        paper: family and method -> the paper's value, an open diamond on our bar; left out if
+            that bar is not in the table.
 
     Raises:
         UserError: a wrong table, a pair twice, or a chance level for a family that is not there.
@@ -159,7 +159,7 @@ def option_bars(
     title: str,
     truth: str | None = None,
 ) -> Chart:
-    """Draw the probability of each candidate answer, one bar a condition (base, vector, ...).
+    """Draw the probability of each candidate answer, one bar per condition (base, vector, ...).
 
     Args:
         options: the k candidate answers.
@@ -214,7 +214,7 @@ def _bar(
 
 
 def _zeros(ax: Axes, xs: Sequence[float], data: pd.DataFrame, look: Mapping[str, Look]) -> None:
-    """Write 0 where a bar has no height that can be seen: it was measured."""
+    """Write 0 at bars too low to be seen, because they were measured."""
     bottom, top = ax.get_ylim()
     columns = (data["method"], data["value"], data["high"])
     for x, method, value, high in zip(xs, *columns, strict=True):
@@ -296,19 +296,19 @@ def _once(names: Sequence[str], what: str) -> None:
         raise UserError(f"{what} {twice[0]!r} comes twice. Average its rows before drawing.")
 
 
-def _numbers(given: Mapping[str, float], allowed: Sequence[str], what: str) -> dict[str, float]:
-    for name in given:
+def _numbers(values: Mapping[str, float], allowed: Sequence[str], what: str) -> dict[str, float]:
+    for name in values:
         if name not in allowed:
             raise UserError(f"{what} {name!r}: no such row. In the table: {', '.join(allowed)}.")
-    return {name: finite(value, f"{what} {name!r}") for name, value in given.items()}
+    return {name: finite(value, f"{what} {name!r}") for name, value in values.items()}
 
 
 def _check_options(
-    names: Sequence[str], given: Mapping[str, Sequence[float]], truth: str | None
+    names: Sequence[str], probabilities: Mapping[str, Sequence[float]], truth: str | None
 ) -> None:
-    if not names or not given:
+    if not names or not probabilities:
         raise UserError("option_bars: nothing to draw. Pass at least one option and one condition.")
-    for condition, values in given.items():
+    for condition, values in probabilities.items():
         if len(values) != len(names):
             raise UserError(
                 f"option_bars: {condition!r} has {len(values)} probabilities for {len(names)} "

@@ -30,7 +30,7 @@ INK: Final = "#222222"
 CHANCE: Final = "#555555"
 _TITLE: Final = "title"  # marks titles among all texts of a figure
 
-RC: Final[Any] = {  # matplotlib types its keys one by one
+RC: Final[Any] = {  # matplotlib's type lists every key
     "figure.dpi": DPI,
     "savefig.dpi": DPI,
     "figure.facecolor": "white",
@@ -85,10 +85,10 @@ def styled(draw: Callable[P, R]) -> Callable[P, R]:
         with mpl.rc_context():
             mpl.rcdefaults()
             mpl.rcParams.update(RC)
-            drawn = draw(*args, **kwargs)
-            if isinstance(drawn, Chart):
-                _fit(drawn)
-            return drawn
+            result = draw(*args, **kwargs)
+            if isinstance(result, Chart):
+                _fit(result)
+            return result
 
     return wrapper
 
@@ -103,7 +103,7 @@ def canvas(height: float, width: float = WIDTH) -> Chart:
 
 @styled
 def png(figure: Figure, source: str | None = None) -> bytes:
-    """Return the figure as PNG bytes: no date and no version, so equal figures are equal files.
+    """Return the figure as PNG bytes; no date and no version, so equal figures give equal files.
 
     Args:
         source: what the figure was made from, for the file's metadata.
@@ -126,8 +126,8 @@ def number(value: float) -> str:
 
 def level_label(name: str, levels: Iterable[float]) -> str:
     """``name`` with its level in brackets, or the range of several: ``chance (0.20 to 0.50)``."""
-    written = [number(level) for level in sorted(set(levels))]
-    return f"{name} ({' to '.join(dict.fromkeys((written[0], written[-1])))})"
+    texts = [number(level) for level in sorted(set(levels))]
+    return f"{name} ({' to '.join(dict.fromkeys((texts[0], texts[-1])))})"
 
 
 def interval(ax: Axes, x: Sequence[float], data: pd.DataFrame, **look: Any) -> None:
@@ -138,9 +138,9 @@ def interval(ax: Axes, x: Sequence[float], data: pd.DataFrame, **look: Any) -> N
     single = data["n"] == 1 if "n" in data.columns else pd.Series(False, index=data.index)
     rows = data[~single]
     low, high = rows["low"].to_numpy(), rows["high"].to_numpy()
-    style: dict[str, Any] = {"ecolor": INK, "elinewidth": 1.4, "capsize": 3.0, "zorder": 4} | look
+    options: dict[str, Any] = {"ecolor": INK, "elinewidth": 1.4, "capsize": 3.0, "zorder": 4} | look
     places = [place for place, alone in zip(x, single, strict=True) if not alone]
-    ax.errorbar(places, (low + high) / 2, yerr=(high - low) / 2, fmt="none", **style)
+    ax.errorbar(places, (low + high) / 2, yerr=(high - low) / 2, fmt="none", **options)
 
 
 def interval_key(data: pd.DataFrame, over: str, counted: bool = True) -> Line2D:
@@ -188,8 +188,8 @@ def headed(figure: Chart, title: str) -> None:
 
 def fraction_limits(ax: Axes, values: Iterable[float]) -> None:
     """Show 0 to 1 in full when every value is a fraction, so that bars are not exaggerated."""
-    shown = list(values)
-    if min(shown) >= 0 and max(shown) <= 1:
+    numbers = list(values)
+    if min(numbers) >= 0 and max(numbers) <= 1:
         ax.set_ylim(0, 1.04)
         ax.set_yticks([0, 0.2, 0.4, 0.6, 0.8, 1.0])
     else:
@@ -199,7 +199,7 @@ def fraction_limits(ax: Axes, values: Iterable[float]) -> None:
 def legend_below(figure: Figure, handles: Sequence[Any], columns: int | None = None) -> None:
     """Put one legend under the axes, where it cannot cover data."""
     labels = [str(handle.get_label()) for handle in handles]
-    letters = 11.5 * figure.get_figwidth()  # that fit side by side; a mark takes seven
+    letters = 11.5 * figure.get_figwidth()  # that fit side by side; a marker takes seven
     lengths = np.array([len(label) + 7 for label in labels])
     fits = [
         k
@@ -226,31 +226,31 @@ def alt(figure: Figure) -> str:
         names += [_line(text.get_text()) for text in holder.get_texts()] if holder else []
     names += [_line(t.get_text()) for a in panels for t in a.texts if t.get_gid() == "label"]
     heading = _line(figure.get_suptitle() or (panels[0].get_title(loc="left") if panels else ""))
-    shown = f"; shows {', '.join(dict.fromkeys(names))}" if names else ""
-    return f"{heading}: {' and '.join(dict.fromkeys(axes))}{shown}."
+    contents = f"; shows {', '.join(dict.fromkeys(names))}" if names else ""
+    return f"{heading}: {' and '.join(dict.fromkeys(axes))}{contents}."
 
 
 def _fit(figure: Chart) -> None:
-    """Wrap titles and axis labels that are longer than their place, as measured when drawn."""
+    """Wrap titles and axis labels that do not fit, measured as they are drawn."""
     titles = [text for text in figure.findobj(Text) if text.get_gid() == _TITLE]
     for _ in range(4):  # a wrapped label makes the axes smaller
         figure.draw_without_rendering()
-        cut = False
+        wrapped = False
         for ax in figure.axes:
             for label, room in ((ax.yaxis.label, ax.bbox.height), (ax.xaxis.label, ax.bbox.width)):
                 box = label.get_window_extent()
-                cut |= _shorten(label, room, max(box.width, box.height))
+                wrapped |= _shorten(label, room, max(box.width, box.height))
         for text in titles:
             box = text.get_window_extent()
             panel = text.axes if len(titles) > 1 else None  # a panel's title ends with the panel
             right = panel.bbox.x1 if panel is not None else figure.bbox.x1 - 8
-            cut |= _shorten(text, right - box.x0, box.width)
-        if not cut:
+            wrapped |= _shorten(text, right - box.x0, box.width)
+        if not wrapped:
             return
 
 
 def _shorten(text: Text, room: float, length: float) -> bool:
-    """Wrap ``text``, now ``length`` pixels long, to ``room``; whether there was need."""
+    """Wrap ``text``, now ``length`` pixels long, to ``room``; return whether that was needed."""
     if length <= room or not text.get_text():
         return False
     longest = max(len(line) for line in text.get_text().splitlines())

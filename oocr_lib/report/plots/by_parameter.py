@@ -28,11 +28,11 @@ from oocr_lib.report.plots.labels import name_places
 from oocr_lib.report.plots.meanings import Look, looks
 from oocr_lib.report.plots.tables import Table, check_intervals, finite, frame
 
-#: From which ratio of the largest to the smallest value an axis counts in powers.
+#: From this ratio of the largest to the smallest value on, an axis is logarithmic.
 _WIDE = 30.0
 #: Opacity of a band.
 _FAINT = 0.18
-#: Values that each get a tick.
+#: Up to this many values, each gets a tick.
 _FEW = 12
 
 
@@ -45,7 +45,7 @@ def by_parameter(
     chance: float | None = None,
     over: str = "seeds",
 ) -> Chart:
-    """Draw a line with a band a method where x is a number, else points with bars.
+    """Draw for each method a line with a band if x is a number, else points with bars.
 
     Args:
         table: columns method, x, value, low, high, n, in the order in which names are drawn.
@@ -93,7 +93,7 @@ def _line(ax: Axes, rows: pd.DataFrame, look: Look) -> Any:
 
 
 def _ticks(ax: Axes, places: Sequence[float]) -> None:
-    """Powers where the values span many, and a tick at each value where they are few."""
+    """A logarithmic axis if the values span a wide range; a tick at each value if they are few."""
     if places[0] > 0 and places[-1] / places[0] >= _WIDE:
         ax.set_xscale("log")
         ax.minorticks_off()
@@ -103,12 +103,12 @@ def _ticks(ax: Axes, places: Sequence[float]) -> None:
 
 def _points(ax: Axes, data: pd.DataFrame, look: dict[str, Look]) -> list[Any]:
     """Points with bars, the methods side by side at each name."""
-    made, share = [], min(0.16, 0.7 / len(look))
-    for k, (method, drawn) in enumerate(look.items()):
+    handles, share = [], min(0.16, 0.7 / len(look))
+    for k, (method, method_look) in enumerate(look.items()):
         rows = data[data["method"] == method]
         x = rows["x"] + (k - (len(look) - 1) / 2) * share
-        shape = {"ecolor": drawn.color, "elinewidth": 1.6, "capsize": 3.0, "zorder": 2}
+        shape = {"ecolor": method_look.color, "elinewidth": 1.6, "capsize": 3.0, "zorder": 2}
         interval(ax, x.tolist(), rows, **shape)
-        style = line_look(drawn) | {"ls": "none"}
-        made += ax.plot(x, rows["value"], clip_on=False, zorder=3, **style)
-    return made
+        style = line_look(method_look) | {"ls": "none"}
+        handles += ax.plot(x, rows["value"], clip_on=False, zorder=3, **style)
+    return handles

@@ -20,21 +20,21 @@ _WRITTEN = 80  # cells; a larger map has no room for numbers
 
 @styled
 def head_maps(table: Table, title: str, label: str | Mapping[str, str]) -> Chart:
-    """Draw one panel a ``what``; panels of one quantity share a scale that is white at 0.
+    """Draw one panel for each ``what``; panels of one quantity share a scale that is white at 0.
 
     Args:
-        table: columns what, block, head, value; one row a head, drawn in the order of ``what``,
+        table: columns what, block, head, value; one row per head, drawn in the order of ``what``,
             panels of one quantity together.
-        label: what the number is, with its unit; stands at the color bar. Where panels show
+        label: what the number is, with its unit; stands at the color bar. If panels show
             different quantities, ``what`` -> label: each quantity has its own scale and bar.
 
     Raises:
         UserError: a wrong table, a head twice, or a ``what`` without a label.
     """
     data = frame(table, ["block", "head", "value"], ["what"], "head_maps")
-    double = data[data.duplicated(["what", "block", "head"])]
-    if len(double):
-        row = double.iloc[0]
+    duplicates = data[data.duplicated(["what", "block", "head"])]
+    if len(duplicates):
+        row = duplicates.iloc[0]
         raise UserError(
             f"head_maps: {row['what']!r} has two rows for block {row['block']:g}, head "
             f"{row['head']:g}. Average its runs before drawing."
@@ -44,14 +44,14 @@ def head_maps(table: Table, title: str, label: str | Mapping[str, str]) -> Chart
     names = [name for group in groups.values() for name in group]
     panels = dict(zip(names, figure.subplots(1, len(names), squeeze=False)[0], strict=True))
     for quantity, group in groups.items():
-        own = data[data["what"].isin(group)]
-        most = max(float(own["value"].abs().max()), 1e-9)
-        norm = TwoSlopeNorm(0.0, -most, most)
+        part = data[data["what"].isin(group)]
+        largest = max(float(part["value"].abs().max()), 1e-9)
+        norm = TwoSlopeNorm(0.0, -largest, largest)
         for name in group:
-            rows = own[own["what"] == name]
+            rows = part[part["what"] == name]
             wide = rows.pivot(index="block", columns="head", values="value")
             image = panels[name].imshow(wide.to_numpy(), cmap=_COLORS, norm=norm, aspect="auto")
-            _label(panels[name], wide, most)
+            _label(panels[name], wide, largest)
             titled(panels[name], name, "head", "block", size=12)
         axes = [panels[name] for name in group]
         figure.colorbar(
@@ -62,7 +62,7 @@ def head_maps(table: Table, title: str, label: str | Mapping[str, str]) -> Chart
 
 
 def _by_label(names: Sequence[str], label: str | Mapping[str, str]) -> dict[str, list[str]]:
-    """Label of a quantity -> its panels, in the order in which they come."""
+    """Label of a quantity -> its panels, in their order."""
     groups: dict[str, list[str]] = {}
     for name in names:
         if not isinstance(label, str) and name not in label:
@@ -74,7 +74,7 @@ def _by_label(names: Sequence[str], label: str | Mapping[str, str]) -> dict[str,
     return groups
 
 
-def _label(ax: Axes, wide: pd.DataFrame, most: float) -> None:
+def _label(ax: Axes, wide: pd.DataFrame, largest: float) -> None:
     """Ticks with the numbers of blocks and heads, and each cell's value where there is room."""
     ax.grid(False)
     step = 1 + len(wide) // 16
@@ -85,5 +85,5 @@ def _label(ax: Axes, wide: pd.DataFrame, most: float) -> None:
     for i, row in enumerate(wide.to_numpy()):
         for j, value in enumerate(row):
             style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 9}
-            dark = abs(value) > 0.65 * most
+            dark = abs(value) > 0.65 * largest
             ax.text(j, i, number(value), color="white" if dark else INK, **style)

@@ -30,7 +30,7 @@ def name_places(
     """Write names under the axis, wrapped to the room between places, smaller or turned if needed.
 
     Args:
-        places: x of each name. names: one a place.
+        places: x of each name. names: one per place.
         below: a last line for each name; these lines stand at one height.
     """
     figure = ax.get_figure(root=True)
@@ -69,7 +69,7 @@ def place_labels(
     overlap with other labels, with points and with ``avoid``, and among these the nearest.
 
     Args:
-        points, avoid: data coordinates. colors: one a label, for its frame and its leader line.
+        points, avoid: data coordinates. colors: one per label, for its frame and its leader line.
         ink: the color of the letters.
     """
     figure = ax.get_figure(root=True)

@@ -40,7 +40,7 @@ def layer_sweep(
     chosen: float | None = None,
     over: str = "runs",
 ) -> Chart:
-    """Draw one line a method (or site) over blocks, with its 95 % interval at every point.
+    """Draw one line per method (or site) over blocks, with its 95 % interval at every point.
 
     Methods stand side by side at each block, so that each interval is seen on its own.
 
@@ -84,7 +84,7 @@ def line_panels(
     over: str = "runs",
     ticks: Sequence[str] = (),
 ) -> Chart:
-    """Draw one panel for each ``panel`` (a task), one line a method, with 95 % intervals.
+    """Draw one panel for each ``panel`` (a task), one line per method, with 95 % intervals.
 
     Methods stand side by side at each x, so that each interval is seen on its own.
 
@@ -96,13 +96,13 @@ def line_panels(
 
     Raises:
         UserError: a wrong table, a method with two rows for one x of a panel, or an x without a
-            name where there are names.
+            name although there are names.
     """
     data = frame(table, ["x", "value", "low", "high"], ["panel", "method"], "line_panels")
     check_intervals(data, "line_panels")
-    double = data[data.duplicated(["panel", "method", "x"])]
-    if len(double):
-        row = double.iloc[0]
+    duplicates = data[data.duplicated(["panel", "method", "x"])]
+    if len(duplicates):
+        row = duplicates.iloc[0]
         raise UserError(
             f"line_panels: {row['method']!r} has two rows for {row['x']:g} in {row['panel']!r}. "
             "Average its runs before drawing."
@@ -118,15 +118,15 @@ def line_panels(
     rows = -(-len(names) // columns)
     figure = canvas(height=1.4 + 2.7 * rows)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
-    drawn: dict[str, Any] = {}
-    given = [level for name in names if (level := levels.get(name)) is not None]
+    handles: dict[str, Any] = {}
+    all_levels = [level for name in names if (level := levels.get(name)) is not None]
     for ax, name in zip(grid.flat, names, strict=False):
         part = data[data["panel"] == name]
-        drawn |= _lines(ax, part, look)
+        handles |= _lines(ax, part, look)
         if levels.get(name) is not None:
             level = finite(levels[name], f"line_panels: chance for {name!r}")
-            label = level_label("chance", given)
-            drawn["chance"] = ax.axhline(
+            label = level_label("chance", all_levels)
+            handles["chance"] = ax.axhline(
                 level, color=CHANCE, ls="--", lw=1.6, zorder=1, label=label
             )
         _ticks(ax, data["x"], 9)
@@ -138,31 +138,32 @@ def line_panels(
     for ax in list(grid.flat)[len(names) :]:
         ax.remove()
     headed(figure, title)
-    lines = [drawn[key] for key in [*look, "chance"] if key in drawn]
+    lines = [handles[key] for key in [*look, "chance"] if key in handles]
     legend_below(figure, [*lines, interval_key(data, over)])
     return figure
 
 
 def _lines(ax: Axes, data: pd.DataFrame, look: Mapping[str, Look]) -> dict[str, Any]:
-    """Draw a line with intervals for each method of ``look`` in ``data``; method to its line."""
-    made = {}
+    """Draw a line with intervals for each method of ``look`` in ``data``; return method -> line."""
+    handles = {}
     places = sorted(set(data["x"]))
     gaps = [b - a for a, b in itertools.pairwise(places)]
-    gap = min([*gaps, (places[-1] - places[0]) / 5 or 1.0])  # few points lie far apart
+    gap = min([*gaps, (places[-1] - places[0]) / 5 or 1.0])  # few points are far apart
     share = min(0.14, 0.6 / len(look))  # of the gap between two x, from one method to the next
-    for k, (method, drawn) in enumerate(look.items()):
+    for k, (method, method_look) in enumerate(look.items()):
         rows = data[data["method"] == method].sort_values("x")
         if rows.empty:
             continue
         x = rows["x"] + (k - (len(look) - 1) / 2) * share * gap
-        shape = {"ecolor": drawn.color, "elinewidth": 1.5, "capsize": 2.5, "zorder": 2}
+        shape = {"ecolor": method_look.color, "elinewidth": 1.5, "capsize": 2.5, "zorder": 2}
         interval(ax, x.tolist(), rows, **shape)
-        made[method] = ax.plot(x, rows["value"], clip_on=False, zorder=3, **line_look(drawn))[0]
-    return made
+        style = line_look(method_look)
+        handles[method] = ax.plot(x, rows["value"], clip_on=False, zorder=3, **style)[0]
+    return handles
 
 
 def _ticks(ax: Axes, x: pd.Series, most: int) -> None:
-    """A tick at every x that was measured, or at every second or third where they are many."""
+    """A tick at every x that was measured, or at every second or third if there are many."""
     places = sorted(set(x))
     if len(places) <= 2 * most and (x % 1 == 0).all():
         step = -(-len(places) // most)

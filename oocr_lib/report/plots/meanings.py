@@ -3,7 +3,7 @@
 A color stands for a method, a task, a relation between runs or a kind of number. Variants of one
 meaning (a part of a LoRA, the signed form of a cosine) keep its color and differ in hatch, line and
 marker, so that figures can be read in grey too. On a map, colors only tell paths apart; each path
-is named where it ends. Names that are not in the table get a color that is no method's.
+is named where it ends. Names outside the table get a color that no method has.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Look(NamedTuple):
 # under simulated red and green blindness.
 _BLACK, _ORANGE, _VERMILLION, _SKY, _BLUE = "#000000", "#E69F00", "#D55E00", "#56B4E9", "#0072B2"
 _GREEN, _PURPLE, _BROWN, _GREY = "#009E73", "#CC79A7", "#6B4F00", "#5A5A5A"
-# Everything that is no method, by the same distance from the methods and from each other.
+# Everything that is not a method, by the same distance from the methods and from each other.
 _INDIGO, _OLIVE, _CORAL, _VIOLET, _PLUM = "#2D1E96", "#A5B45A", "#D24B4B", "#C300F0", "#5A1E5A"
 _ROSE, _ULTRA, _LILAC, _MAROON, _MAGENTA = "#D2B4B4", "#0F00FF", "#C378FF", "#691E1E", "#D200B4"
 
@@ -129,7 +129,7 @@ _CYCLE_HATCHES: Final = ("", "///", "...", "xxx", "---", "\\\\\\", "+++", "ooo")
 
 @checked
 def looks(names: Iterable[str]) -> dict[str, Look]:
-    """Return name -> look; names of the table keep theirs, others get one that no method has."""
+    """Return name -> look; names in the table keep theirs, others get one that no method has."""
     order = list(dict.fromkeys(names))
     used = {MEANINGS[name].color for name in order if name in MEANINGS}
     spare = [color for color in CYCLE if color not in used] or list(CYCLE)

@@ -30,7 +30,7 @@ def distance_scatter(table: Table, title: str) -> Chart:
 
     Args:
         table: columns true, predicted, in hundreds of km; a column method is optional and gives
-            one color a method. Points that coincide are drawn once, larger.
+            one color per method. Points that coincide are drawn once, larger.
 
     Raises:
         UserError: a wrong table.
@@ -51,7 +51,7 @@ def distance_scatter(table: Table, title: str) -> Chart:
         share = ((rows["predicted"] - rows["true"]).abs() <= 0.1 * rows["true"]).mean()
         points = rows.groupby(["true", "predicted"]).size().reset_index(name="count")
         text = f"{look.label}: {100 * share:.0f} % within 10 % (n = {len(rows)}; larger: several)"
-        drawn = ax.scatter(
+        handle = ax.scatter(
             points["true"],
             points["predicted"],
             s=22 + 14 * (points["count"].to_numpy() - 1),
@@ -63,7 +63,7 @@ def distance_scatter(table: Table, title: str) -> Chart:
             zorder=3,
             label=text,
         )
-        handles.append(drawn)
+        handles.append(handle)
     low = min(0.0, float(data["predicted"].min()) * 1.05)
     ax.set_xlim(0, top)
     ax.set_ylim(low, top)
@@ -77,10 +77,10 @@ def distance_scatter(table: Table, title: str) -> Chart:
 def relation_scatter(
     table: Table, title: str, xlabel: str, ylabel: str, level: float | None = None
 ) -> Chart:
-    """Draw one number over another, one color a group, with the groups' medians over ten bins.
+    """Draw one number over another, one color per group, with the groups' medians over ten bins.
 
     Args:
-        table: columns x, y; a column method is optional and gives one color a method.
+        table: columns x, y; a column method is optional and gives one color per method.
         level: a horizontal line, for instance 0 for cosines; the legend gives its value.
 
     Raises:
@@ -110,7 +110,7 @@ def relation_scatter(
 
 @styled
 def dot_panels(table: Table, title: str, xlabel: str, ylabel: str, over: str = "runs") -> Chart:
-    """Draw one panel for each ``panel`` (a task), one row a condition, one dot a method.
+    """Draw one panel for each ``panel`` (a task), one row per condition, one dot per method.
 
     Args:
         table: columns panel, row, method, value, low, high and, if known, n. Rows stand from top to
@@ -122,26 +122,26 @@ def dot_panels(table: Table, title: str, xlabel: str, ylabel: str, over: str = "
     """
     data = frame(table, ["value", "low", "high"], ["panel", "row", "method"], "dot_panels")
     check_intervals(data, "dot_panels")
-    double = data[data.duplicated(["panel", "row", "method"])]
-    if len(double):
-        row = double.iloc[0]
+    duplicates = data[data.duplicated(["panel", "row", "method"])]
+    if len(duplicates):
+        row = duplicates.iloc[0]
         raise UserError(
             f"dot_panels: {row['method']!r} stands twice at {row['row']!r} in {row['panel']!r}. "
             "Average its runs before drawing."
         )
     names, look = list(dict.fromkeys(data["panel"])), looks(data["method"])
     rows = {name: list(dict.fromkeys(data[data["panel"] == name]["row"])) for name in names}
-    figure = canvas(height=2.4 + 0.3 * max(len(listed) for listed in rows.values()))
-    drawn: dict[str, Any] = {}
+    figure = canvas(height=2.4 + 0.3 * max(len(labels) for labels in rows.values()))
+    handles: dict[str, Any] = {}
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        own = data[data["panel"] == name]
-        for k, (method, shape) in enumerate(look.items()):
-            part = own[own["method"] == method]
+        panel = data[data["panel"] == name]
+        for k, (method, method_look) in enumerate(look.items()):
+            part = panel[panel["method"] == method]
             shift = 0.5 * (k - (len(look) - 1) / 2) / len(look)
             y = [rows[name].index(row) + shift for row in part["row"]]
-            ax.hlines(y, part["low"], part["high"], color=shape.color, lw=1.5, zorder=2)
-            style = line_look(shape) | {"ls": "none"}
-            drawn[method] = ax.plot(part["value"], y, clip_on=False, zorder=3, **style)[0]
+            ax.hlines(y, part["low"], part["high"], color=method_look.color, lw=1.5, zorder=2)
+            style = line_look(method_look) | {"ls": "none"}
+            handles[method] = ax.plot(part["value"], y, clip_on=False, zorder=3, **style)[0]
         ax.axvline(0, color=INK, lw=0.8, zorder=1)
         ax.set_yticks(range(len(rows[name])), rows[name])
         ax.invert_yaxis()
@@ -150,5 +150,5 @@ def dot_panels(table: Table, title: str, xlabel: str, ylabel: str, over: str = "
         ax.set_xlim(min(-0.05, data["low"].min() - 0.05), max(1.05, data["high"].max() + 0.05))
         titled(ax, name, xlabel, ylabel if name == names[0] else "", size=12)
     headed(figure, title)
-    legend_below(figure, [*(drawn[method] for method in look), interval_key(data, over)])
+    legend_below(figure, [*(handles[method] for method in look), interval_key(data, over)])
     return figure

@@ -25,7 +25,7 @@ def frame(
     """Return ``table`` as a data frame after checking that it can be drawn.
 
     Args:
-        table: data frame, or a list of dictionaries (one a row).
+        table: data frame, or a list of dictionaries (one per row).
         numbers: columns that must be there and hold finite numbers.
         names: columns that must be there and hold text; they become strings.
         what: the figure's name, for the message.
@@ -36,12 +36,12 @@ def frame(
     """
     data = as_frame(table, what)
     numbers, names, sparse = list(numbers), list(names), list(sparse)
-    wanted = [*names, *numbers, *sparse]
-    missing = [column for column in wanted if column not in data.columns]
+    needed = [*names, *numbers, *sparse]
+    missing = [column for column in needed if column not in data.columns]
     if missing:
         raise UserError(
             f"{what}: column {missing[0]!r} is missing. Received: "
-            f"{', '.join(map(str, data.columns)) or 'no columns'}. Needed: {', '.join(wanted)}."
+            f"{', '.join(map(str, data.columns)) or 'no columns'}. Needed: {', '.join(needed)}."
         )
     if data.empty:
         raise UserError(f"{what}: the table has no rows. Pass at least one row.")
@@ -53,8 +53,8 @@ def frame(
     for column in numbers:
         data[column] = _numeric(data, column, what)
     for column in sparse:
-        there = data[column].notna()
-        data.loc[there, column] = _numeric(data[there], column, what)
+        present = data[column].notna()
+        data.loc[present, column] = _numeric(data[present], column, what)
         data[column] = data[column].astype(float)
     return data.reset_index(drop=True)
 
@@ -106,7 +106,7 @@ def finite(value: Any, what: str) -> float:
 
 @checked
 def check_intervals(data: pd.DataFrame, what: str) -> None:
-    """Refuse an interval that is upside down.
+    """Refuse intervals whose low end is above the high one.
 
     Raises:
         UserError: a row with ``low`` above ``high``.

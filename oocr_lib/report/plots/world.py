@@ -62,16 +62,16 @@ def world_map(
     Args:
         cities: columns name, latitude, longitude (degrees): the known cities, small gray dots.
         trajectories: columns label, step, latitude, longitude, true_latitude, true_longitude
-            (degrees); one path a label, one to ten labels; the label names the star.
+            (degrees); one path per label, one to ten labels; the label names the star.
         probe_error_km: the probe's error on held-out cities in km, or None without a probe.
-        extent: west, east, south, north (degrees), to look closer at a continent.
+        extent: west, east, south, north (degrees), to zoom in on a continent.
 
     Raises:
         UserError: a wrong table, coordinates that are not on the globe, more than ten labels, a
             label with two truths, or a wrong extent.
     """
-    known = frame(cities, ["latitude", "longitude"], ["name"], "world_map: cities")
-    _check_globe(known, "latitude", "longitude", "world_map: cities")
+    places = frame(cities, ["latitude", "longitude"], ["name"], "world_map: cities")
+    _check_globe(places, "latitude", "longitude", "world_map: cities")
     paths = _paths(trajectories)
     west, east, south, north = _check_extent(extent)
     width = 8.6
@@ -79,7 +79,7 @@ def world_map(
     figure = canvas(height, width)
     ax = figure.add_subplot(aspect="equal")
     _draw_land(ax)
-    ax.plot(known["longitude"], known["latitude"], ls="none", marker=".", ms=4, c=_DOT, zorder=2)
+    ax.plot(places["longitude"], places["latitude"], ls="none", marker=".", ms=4, c=_DOT, zorder=2)
     for path, color in zip(paths.values(), CYCLE, strict=False):
         _draw_path(ax, path, color, star=15 if len(paths) <= 5 else 12)
     ax.set_xlim(west, east)
@@ -119,12 +119,12 @@ def _paths(table: Table) -> dict[str, _Path]:
 
 
 def _check_globe(data: pd.DataFrame, latitude: str, longitude: str, what: str) -> None:
-    for column, most in ((latitude, 90.0), (longitude, 180.0)):
-        bad = data.loc[data[column].abs() > most, column]
+    for column, limit in ((latitude, 90.0), (longitude, 180.0)):
+        bad = data.loc[data[column].abs() > limit, column]
         if len(bad):
             raise UserError(
                 f"{what}: {column} {bad.iloc[0]:g} is not on the globe. "
-                f"Allowed: -{most:g} to {most:g} degrees."
+                f"Allowed: -{limit:g} to {limit:g} degrees."
             )
 
 
@@ -151,13 +151,13 @@ def _draw_land(ax: Axes) -> None:
 def _draw_path(ax: Axes, path: _Path, color: str, star: float) -> None:
     points = np.column_stack([path.longitudes, path.latitudes])
     steps = len(points) - 1
-    back = short_way(np.array([path.end[0], path.truth[0]]))
+    leg = short_way(np.array([path.end[0], path.truth[0]]))
     for turn in (-360.0, 0.0, 360.0):  # a path over the antimeridian comes back on the other side
         shifted = points + np.array([turn, 0.0])
         if steps:
             segments = np.stack([shifted[:-1], shifted[1:]], axis=1)
             ax.add_collection(_fading(segments, color), autolim=False)
-        ax.plot(back + turn, [path.end[1], path.truth[1]], color=color, ls="--", lw=1.3, zorder=4)
+        ax.plot(leg + turn, [path.end[1], path.truth[1]], color=color, ls="--", lw=1.3, zorder=4)
     if steps:
         start = wrap_longitude(float(path.longitudes[0]))
         ax.plot(start, path.latitudes[0], "o", ms=7, mfc="white", mec=color, mew=1.8, zorder=5)
