@@ -7,6 +7,8 @@ date and reason, kept beside the claim. ``report.claims`` judges them.
 
 from __future__ import annotations
 
+import datetime
+import math
 import re
 import tomllib
 from collections.abc import Mapping
@@ -27,7 +29,7 @@ _TEXT_FIELDS = ("id", "statement", "source", "paper_value", *_CHECK_FIELDS)
 _FIELDS = (*_TEXT_FIELDS, "also", "note", "amended", "withdrawn")
 _AMENDED_FIELDS = ("date", "was", "reason")  # and "rules", if they were different
 _WITHDRAWN_FIELDS = ("date", "reason")
-_DATE = re.compile(r"\d{4}-[01]\d-[0-3]\d")
+_DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _NOTEBOOK = re.compile(r"\d\d_[a-z0-9_]+")
 
@@ -201,6 +203,8 @@ def _number(entry: Any) -> Interval:
         if isinstance(entry[name], bool) or not isinstance(entry[name], (int, float)):
             raise UserError(f"'last' has {name} {entry[name]!r}. Give a number.")
     value, low, high = (float(entry[name]) for name in fields[:3])
+    if not low <= value <= high or math.inf in (-low, high) or not isinstance(entry["n"], int):
+        raise UserError(f"'last' holds {entry!r}. Allowed: finite low <= value <= high, whole n.")
     return Interval(value, low, high, int(entry["n"]))
 
 
@@ -212,9 +216,16 @@ def _dated(entry: Any, field: str) -> list[str]:
     for name in entry:
         choose(name, fields, f"field in {field!r}:")
     texts = [_text(entry, name) for name in fields]
-    if not _DATE.fullmatch(texts[0]):
+    if not (_DATE.fullmatch(texts[0]) and _is_date(texts[0])):
         raise UserError(f"Date {texts[0]!r} cannot be read. Allowed: 2026-11-26, for instance.")
     return texts
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return bool(datetime.date.fromisoformat(text))
+    except ValueError:
+        return False
 
 
 def _text(entry: Mapping[str, Any], name: str) -> str:

@@ -42,8 +42,8 @@ def making(target: Path, size: int) -> Iterator[Path | None]:
         size: bytes that it will need.
 
     Raises:
-        UserError: too little room, a folder that cannot be written to, or another process that
-            takes longer than ``PATIENCE``.
+        UserError: too little room, a folder that cannot be written to, a file elsewhere that the
+            caller cannot read, or another process that takes longer than ``PATIENCE``.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -67,6 +67,10 @@ def making(target: Path, size: int) -> Iterator[Path | None]:
             f"or end it."
         ) from error
     except OSError as error:
+        if error.filename and not Path(error.filename).absolute().is_relative_to(root().absolute()):
+            raise UserError(
+                f"Cannot read {str(error.filename)!r}: {error.strerror}. Check the file."
+            ) from error
         raise UserError(
             f"Cannot write to the cache folder {str(root())!r}: {error.strerror or error}. Set "
             f"{VARIABLE} to a folder with room."

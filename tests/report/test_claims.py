@@ -496,6 +496,7 @@ def test_a_notebook_reads_its_rules_and_has_none_of_its_own(notebook: str) -> No
         ('"2026"', "'amended' is '2026'"),
         ("[3]", "'amended' holds 3"),
         ('[{ date = "26.11.", was = "a", reason = "b" }]', "Date '26.11.' cannot be read"),
+        ('[{ date = "2026-19-39", was = "a", reason = "b" }]', "Date '2026-19-39' cannot be"),
         ('[{ date = "2026-11-26", was = "a", why = "b" }]', "Unknown field in 'amended'"),
         ('[{ date = "2026-11-26", was = "a" }]', "Field 'reason' is None"),
     ],

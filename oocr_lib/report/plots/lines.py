@@ -119,15 +119,17 @@ def line_panels(
     figure = canvas(height=1.4 + 2.7 * rows)
     grid = figure.subplots(rows, columns, squeeze=False, sharex=True)
     handles: dict[str, Any] = {}
+    for name in names:
+        if levels.get(name) is not None:
+            finite(levels[name], f"line_panels: chance for {name!r}")
     all_levels = [level for name in names if (level := levels.get(name)) is not None]
     for ax, name in zip(grid.flat, names, strict=False):
         part = data[data["panel"] == name]
         handles |= _lines(ax, part, look)
         if levels.get(name) is not None:
-            level = finite(levels[name], f"line_panels: chance for {name!r}")
             label = level_label("chance", all_levels)
             handles["chance"] = ax.axhline(
-                level, color=CHANCE, ls="--", lw=1.6, zorder=1, label=label
+                levels[name], color=CHANCE, ls="--", lw=1.6, zorder=1, label=label
             )
         _ticks(ax, data["x"], 9)
         if ticks:
