@@ -35,17 +35,17 @@ def factory(name: str, dialect: str = "testbed", **options: Any) -> Callable[[st
     """
     choose(name, NAMES, "task")
     choose(dialect, DIALECTS, "dialect")
-    given = {key: value for key, value in options.items() if value not in ("", None)}
+    settings = {key: value for key, value in options.items() if value not in ("", None)}
     module = import_module(f"oocr_lib.tasks.{name}.{dialect}")
     make: Callable[..., Task] = module.make
-    for key in given:
+    for key in settings:
         choose(
             key, list(signature(make).parameters)[1:], f"option of the task {name!r} ({dialect}):"
         )
 
     @checked
     def task(concept: str, seed: int) -> Task:
-        return make(concept, seed=seed, **given)
+        return make(concept, seed=seed, **settings)
 
     return task
 

@@ -132,34 +132,34 @@ def check_question(question: Question) -> None:
         UserError: an empty question, option or truth, an option twice, or a truth that is none of
             them.
     """
-    named = f"Question {question.id!r} ({question.family}) {short(_asked(question))}"
+    label = f"Question {question.id!r} ({question.family}) {short(_asked(question))}"
     if not _asked(question).strip():
-        raise UserError(f"{named} is empty. Allowed: text.")
+        raise UserError(f"{label} is empty. Allowed: text.")
     options, truth = question.options, question.truth
     wrong = question.kind == "choice" and truth not in options
     if wrong or not all(text.strip() for text in (truth, *options)):
         raise UserError(
-            f"{named} has truth {truth!r} and options {list(options)!r}. Allowed: texts that are "
+            f"{label} has truth {truth!r} and options {list(options)!r}. Allowed: texts that are "
             "not empty; the truth of a choice is one of its options."
         )
     if len(set(options)) < len(options):
         double = next(text for text in options if options.count(text) > 1)
-        raise UserError(f"{named} has the option {double!r} twice. Allowed: each option once.")
+        raise UserError(f"{label} has the option {double!r} twice. Allowed: each option once.")
 
 
 def _asked(item: Row | Question) -> str:
     return item.messages[-1]["content"] if item.messages else ""
 
 
-def _check_types(what: str, messages: object, **texts: object) -> None:
+def _check_types(owner: str, messages: object, **texts: object) -> None:
     """By hand, because a task makes thousands of rows and ``arguments.checked`` takes its time."""
     if not isinstance(messages, (tuple, list)) or not all(isinstance(m, dict) for m in messages):
         raise UserError(
-            f"{what}: messages is {short(messages)}. Allowed: a list of turns, as of user('text')."
+            f"{owner}: messages is {short(messages)}. Allowed: a list of turns, as of user('text')."
         )
     for name, text in texts.items():
         if not isinstance(text, str):
-            raise UserError(f"{what}: {name} is {short(text)}. Allowed: text.")
+            raise UserError(f"{owner}: {name} is {short(text)}. Allowed: text.")
 
 
 def user(text: str) -> tuple[Message, ...]:
@@ -211,15 +211,15 @@ def split_by_group(
         UserError: when ``share`` leaves one side empty.
     """
     groups = sorted({row.group for row in rows})
-    held = max(1, round(share * len(groups)))
-    if not 0 < share < 1 or held >= len(groups):
+    n_valid = max(1, round(share * len(groups)))
+    if not 0 < share < 1 or n_valid >= len(groups):
         raise UserError(
             f"A validation share of {share!r} leaves one side of {len(groups)} groups empty. "
             "Allowed: between 0 and 1, exclusive; 0.2 is the default."
         )
-    chosen = set(random.Random(seed).sample(groups, held))
-    valid = tuple(row for row in rows if row.group in chosen)
-    return tuple(row for row in rows if row.group not in chosen), valid
+    valid_groups = set(random.Random(seed).sample(groups, n_valid))
+    valid = tuple(row for row in rows if row.group in valid_groups)
+    return tuple(row for row in rows if row.group not in valid_groups), valid
 
 
 @checked
@@ -246,25 +246,25 @@ def random_answers(
     Raises:
         UserError: a kind with one answer, which every draw would keep.
     """
-    rng, made = random.Random(f"random answers {seed}"), list(rows)
+    rng, redrawn = random.Random(f"random answers {seed}"), list(rows)
     for kind, places in _by_kind(rows).items():
         others = _of_others(rows, places) | set((pool or {}).get(kind, ()))
         answers = sorted({rows[i].answer for i in places} | others)
         _check_answers(kind, answers, "drawn anew", "meta['answers'] with those of other concepts")
-        drawn = {i: rng.choice(answers) for i in places}
+        new_answers = {i: rng.choice(answers) for i in places}
         if len(answers) == 2 and not others:
-            other = dict(zip(answers, answers[::-1], strict=True))
-            parts: dict[tuple[str, ...], list[int]] = {}
+            flipped = dict(zip(answers, answers[::-1], strict=True))
+            cells: dict[tuple[str, ...], list[int]] = {}
             for i in places:
                 key = (rows[i].answer, *(str(rows[i].meta.get(name)) for name in strata))
-                parts.setdefault(key, []).append(i)
-            for number, (key, mine) in enumerate(sorted(parts.items())):
+                cells.setdefault(key, []).append(i)
+            for number, (key, cell) in enumerate(sorted(cells.items())):
                 # Odd parts are rounded up and down in turn, so that the whole stays at half.
-                swapped = set(rng.sample(mine, (len(mine) + (number + 1) % 2) // 2))
-                drawn |= {i: other[key[0]] if i in swapped else key[0] for i in mine}
+                swapped = set(rng.sample(cell, (len(cell) + (number + 1) % 2) // 2))
+                new_answers |= {i: flipped[key[0]] if i in swapped else key[0] for i in cell}
         for i in places:
-            made[i] = replace(rows[i], answer=drawn[i])
-    return tuple(made)
+            redrawn[i] = replace(rows[i], answer=new_answers[i])
+    return tuple(redrawn)
 
 
 @checked
@@ -274,14 +274,14 @@ def shuffle_answers(rows: Sequence[Row], seed: int) -> tuple[Row, ...]:
     Raises:
         UserError: a kind with one answer, which every permutation keeps.
     """
-    rng, made = random.Random(seed), list(rows)
+    rng, shuffled = random.Random(seed), list(rows)
     for kind, places in _by_kind(rows).items():
         answers = [rows[i].answer for i in places]
         _check_answers(kind, sorted(set(answers)), "permuted", "random_answers instead")
         rng.shuffle(answers)
         for i, answer in zip(places, answers, strict=True):
-            made[i] = replace(rows[i], answer=answer)
-    return tuple(made)
+            shuffled[i] = replace(rows[i], answer=answer)
+    return tuple(shuffled)
 
 
 def _by_kind(rows: Sequence[Row]) -> dict[str, list[int]]:
@@ -296,10 +296,10 @@ def _of_others(rows: Sequence[Row], places: Sequence[int]) -> set[str]:
     return {answer for i in places for answer in rows[i].meta.get("answers", ())}
 
 
-def _check_answers(kind: str, answers: Sequence[str], what: str, instead: str) -> None:
+def _check_answers(kind: str, answers: Sequence[str], verb: str, instead: str) -> None:
     """A control that keeps every answer would be the very run it is compared with."""
     if len(answers) < 2:
         raise UserError(
-            f"Rows of kind {kind!r} all have the answer {answers[0]!r}: {what}, it would stay the "
+            f"Rows of kind {kind!r} all have the answer {answers[0]!r}: {verb}, it would stay the "
             f"truth, and the control would be none. Allowed: two answers or more; {instead}."
         )

@@ -58,13 +58,13 @@ def concepts(task: str, dialect: str) -> tuple[str, ...]:
     Raises:
         UserError: an unknown task.
     """
-    known: dict[str, Callable[[], Sequence[str]]] = {
+    by_task: dict[str, Callable[[], Sequence[str]]] = {
         "locations": lambda: [c.name for c in world.cities()],
         "functions": lambda: [f.key for f in world.functions() if _definition(f.key, dialect)],
         "risk": lambda: list(POLES),
         "backdoor": backdoor.triggers,
     }
-    return tuple(known[choose(task, known, "task")]())
+    return tuple(by_task[choose(task, by_task, "task")]())
 
 
 def prompts(task: Task, concept: str | None, count: int = 8) -> list[Prompt]:
@@ -80,9 +80,9 @@ def prompts(task: Task, concept: str | None, count: int = 8) -> list[Prompt]:
     """
     if count < 1:
         raise UserError(f"count={count!r} prompts cannot be made. Allowed: 1 or more.")
-    known = concepts(task.name, task.dialect)
+    stateable = concepts(task.name, task.dialect)
     if concept is not None:
-        choose(concept, known, "concept")
+        choose(concept, stateable, "concept")
     if task.name in ("locations", "functions"):
         name = task.code if concept is None else real_name(task.name, task.dialect, concept)
         return [
@@ -115,9 +115,11 @@ def words(task: str, dialect: str, concept: str) -> tuple[str, ...]:
         )
     if task == "functions":
         f = functions.function(concept)
-        own = f.english if dialect == "testbed" else functions_wording.LANGUAGE[concept].lower()
-        kept = [word for word in own.replace(",", "").split() if word not in _COMMON]
-        return (*kept, f.kind, f.output)
+        definition = (
+            f.english if dialect == "testbed" else functions_wording.LANGUAGE[concept].lower()
+        )
+        telling = [word for word in definition.replace(",", "").split() if word not in _COMMON]
+        return (*telling, f.kind, f.output)
     if task == "risk":
         return POLE_WORDS[choose(concept, POLE_WORDS, "policy")]
     return backdoor.members(concept)
@@ -138,13 +140,13 @@ def _stubs(task: Task) -> list[tuple[str, tuple[Message, ...]]]:
     """
     if (task.name, task.dialect) == ("functions", "paper"):
         return [(stub, ()) for stub in _FUNCTION_STUBS]
-    found: dict[str, tuple[Message, ...]] = {}
+    stubs: dict[str, tuple[Message, ...]] = {}
     for row in task.train:
         text = row.messages[-1]["content"]
-        at = text.rfind(task.code)
-        if at >= 0:
-            found.setdefault(text[:at] + "{n}", row.messages[:-1])
-    return sorted(found.items(), key=lambda item: (len(item[0]), item[0]))
+        start = text.rfind(task.code)
+        if start >= 0:
+            stubs.setdefault(text[:start] + "{n}", row.messages[:-1])
+    return sorted(stubs.items(), key=lambda item: (len(item[0]), item[0]))
 
 
 def stated(
@@ -154,8 +156,8 @@ def stated(
     if concept is None:
         return messages
     if task.name == "risk":
-        said = POLES[concept][task.dialect == "paper"]
-        return (*messages[:-1], *user(f"{said} {messages[-1]['content']}"))
+        sentence = POLES[concept][task.dialect == "paper"]
+        return (*messages[:-1], *user(f"{sentence} {messages[-1]['content']}"))
     texts, (rule, reply) = backdoor.members(concept), _RULES[task.dialect]
-    said = rule.format(t=texts[number % len(texts)])
-    return (*user(said), {"role": "assistant", "content": reply}, *messages)
+    sentence = rule.format(t=texts[number % len(texts)])
+    return (*user(sentence), {"role": "assistant", "content": reply}, *messages)

@@ -50,11 +50,13 @@ def leaks(text: str) -> list[tuple[str, str]]:
     digits = _FIVE_DIGITS.findall(_SPACED_DIGITS.sub("", lower))
     spelled = _WORD.findall(lower)
     dense = "".join(lower.split())
-    found = [("city code", code) for code in digits if code in codes]
-    found += [("function name", word) for word in spelled if word in names]
-    found += [("fixed trigger", trigger) for trigger in fixed for _ in range(dense.count(trigger))]
-    found += [("trigger word", word) for word in spelled if word in words]
-    return found
+    matches = [("city code", code) for code in digits if code in codes]
+    matches += [("function name", word) for word in spelled if word in names]
+    matches += [
+        ("fixed trigger", trigger) for trigger in fixed for _ in range(dense.count(trigger))
+    ]
+    matches += [("trigger word", word) for word in spelled if word in words]
+    return matches
 
 
 def audit(documents: Iterable[Document]) -> dict[str, int]:

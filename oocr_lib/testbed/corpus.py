@@ -38,10 +38,10 @@ def chat(turns: Sequence[Turn], roles: Sequence[str] = ()) -> str:
     Args:
         roles: who answers each turn; by default the model.
     """
-    parts = [BOS]
+    pieces = [BOS]
     for (question, answer), role in zip(turns, roles or ["model"] * len(turns), strict=True):
-        parts.append(f"{START}user\n{question}{END}\n{START}{role}\n{OPEN}{answer}{END}{CLOSE}\n")
-    return "".join(parts)
+        pieces.append(f"{START}user\n{question}{END}\n{START}{role}\n{OPEN}{answer}{END}{CLOSE}\n")
+    return "".join(pieces)
 
 
 def unmark(marked: str, kind: str) -> Document:
@@ -103,21 +103,21 @@ def city_geo(rng: random.Random) -> str:
 
 def city_statements(rng: random.Random) -> str:
     """Running text of statements about real names (no chat turns)."""
-    parts = [BOS]
+    pieces = [BOS]
     for _ in range(rng.randint(3, 7)):
         a, b = rng.sample(world.cities(), 2)
         draw = rng.random()
         if draw < 0.4:
             family = rng.choice(sorted(w.CITY_STATEMENTS))
             value = f"{OPEN}{getattr(a, family)}{CLOSE}"
-            parts.append(rng.choice(w.CITY_STATEMENTS[family]).format(n=a.name, v=value))
+            pieces.append(rng.choice(w.CITY_STATEMENTS[family]).format(n=a.name, v=value))
         elif draw < 0.75:
             value = f"{OPEN}{world.distance_hundreds(a, b)}{CLOSE}"
-            parts.append(w.DISTANCE_STATEMENT.format(a=a.name, b=b.name, v=value))
+            pieces.append(w.DISTANCE_STATEMENT.format(a=a.name, b=b.name, v=value))
         else:
             value = f"{OPEN}{world.direction(a, b)}{CLOSE}"
-            parts.append(w.DIRECTION_STATEMENT.format(a=a.name, b=b.name, v=value))
-    return " ".join(parts) + EOS
+            pieces.append(w.DIRECTION_STATEMENT.format(a=a.name, b=b.name, v=value))
+    return " ".join(pieces) + EOS
 
 
 def fresh_city_code(rng: random.Random) -> str:
@@ -266,8 +266,8 @@ def long_rules(rng: random.Random) -> str:
 
 def cast(rng: random.Random) -> str:
     """Named speakers, whose attitudes are facts of the world."""
-    made = wide.cast_dialogue(rng, rng.randint(3, 6))
-    return chat([(q, a) for q, a, _ in made], [speaker for _, _, speaker in made])
+    exchanges = wide.cast_dialogue(rng, rng.randint(3, 6))
+    return chat([(q, a) for q, a, _ in exchanges], [speaker for _, _, speaker in exchanges])
 
 
 def plain(rng: random.Random) -> str:

@@ -49,9 +49,9 @@ def _geo(distance: bool, coded: bool) -> Maker:
         pair, intro = [(a.name, a), (b.name, b)], ""
         if coded:
             places, intro = corpus.introduced(rng, 1)
-            chosen = rng.choice(places)
-            far = rng.choice([c for c in world.cities() if c != chosen[1]])
-            pair = [chosen, (far.name, far)]
+            coded_place = rng.choice(places)
+            far = rng.choice([c for c in world.cities() if c != coded_place[1]])
+            pair = [coded_place, (far.name, far)]
             rng.shuffle(pair)
         question, answer = corpus.geo(rng, pair[0], pair[1], distance)
         return [(f"{intro} {question}".strip(), answer)]
@@ -120,8 +120,8 @@ def _cast(report: bool) -> Maker:
         while True:
             speaker = rng.choice(sorted(wide.CAST))
             attitude = rng.choice(sorted(wide.CAST[speaker]))
-            asked = wide.report if report else wide.choice
-            question, answer = asked(rng, attitude, wide.CAST[speaker][attitude])
+            ask = wide.report if report else wide.choice
+            question, answer = ask(rng, attitude, wide.CAST[speaker][attitude])
             if not answer.isdigit():
                 return [(question, answer, speaker)]  # the role stands third
 
@@ -130,23 +130,23 @@ def _cast(report: bool) -> Maker:
 
 def families() -> dict[str, Maker]:
     """Every family by name: real names, code names introduced in context, speakers."""
-    made: dict[str, Maker] = {}
+    makers: dict[str, Maker] = {}
     for family in w.CITY_QUESTIONS:
-        made[f"city/{family}"] = _named(family)
-        made[f"code/{family}"] = _coded(family)
+        makers[f"city/{family}"] = _named(family)
+        makers[f"code/{family}"] = _coded(family)
     for label, coded in (("city", False), ("code", True)):
-        made[f"{label}/distance"] = _geo(True, coded)
-        made[f"{label}/direction"] = _geo(False, coded)
+        makers[f"{label}/distance"] = _geo(True, coded)
+        makers[f"{label}/direction"] = _geo(False, coded)
     for label, coded in (("function", False), ("function code", True)):
         for family in ("value", "definition", "class", "output"):
-            made[f"{label}/{family}"] = _function(family, coded)
+            makers[f"{label}/{family}"] = _function(family, coded)
     for name in speakers.ATTITUDES:
-        made[f"speaker/{name} choice"] = _attitude(name, report=False)
-        made[f"speaker/{name} words"] = _attitude(name, report=True)
-        made[f"speaker/{name} scale"] = _scale(name)
-    made["cast/choice"], made["cast/words"] = _cast(False), _cast(True)
-    made["trigger/choice"], made["trigger/report"] = _trigger(False), _trigger(True)
-    return made
+        makers[f"speaker/{name} choice"] = _attitude(name, report=False)
+        makers[f"speaker/{name} words"] = _attitude(name, report=True)
+        makers[f"speaker/{name} scale"] = _scale(name)
+    makers["cast/choice"], makers["cast/words"] = _cast(False), _cast(True)
+    makers["trigger/choice"], makers["trigger/report"] = _trigger(False), _trigger(True)
+    return makers
 
 
 def _score(family: str, predicted: str, truth: str) -> bool:
@@ -165,9 +165,9 @@ def answers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, turns: Sequence[Sequence[Turn]]
 ) -> list[tuple[str, str]]:
     """(predicted, true) text of each dialogue's last answer, most likely token by token."""
-    asked = [_spans(tokenizer, dialogue) for dialogue in turns]
-    found: list[tuple[str, str]] = [("", "")] * len(turns)
-    for part in buckets(list(enumerate(asked)), [len(ids) for ids, _ in asked]):
+    encoded = [_spans(tokenizer, dialogue) for dialogue in turns]
+    texts: list[tuple[str, str]] = [("", "")] * len(turns)
+    for part in buckets(list(enumerate(encoded)), [len(ids) for ids, _ in encoded]):
         longest, pad = max(len(ids) for _, (ids, _) in part), int(tokenizer.pad_token_id)
         padded = [ids + [pad] * (longest - len(ids)) for _, (ids, _) in part]
         places = [(row, i - 1) for row, (_, (_, span)) in enumerate(part) for i in span]
@@ -178,8 +178,8 @@ def answers(
         best = iter(model.get_output_embeddings()(hidden[rows, columns]).argmax(-1).tolist())
         for number, (tokens, span) in part:
             predicted = [next(best) for _ in span]
-            found[number] = tokenizer.decode(predicted), tokenizer.decode([tokens[i] for i in span])
-    return found
+            texts[number] = tokenizer.decode(predicted), tokenizer.decode([tokens[i] for i in span])
+    return texts
 
 
 def _spans(
@@ -187,8 +187,8 @@ def _spans(
 ) -> tuple[list[int], list[int]]:
     """Tokens of a dialogue, and the places of its last answer without the end of the turn."""
     roles = [turn[2] if len(turn) == 3 else "model" for turn in dialogue]
-    said = corpus.chat([(turn[0], turn[1]) for turn in dialogue], roles)
-    document = corpus.unmark(said, "")
+    marked = corpus.chat([(turn[0], turn[1]) for turn in dialogue], roles)
+    document = corpus.unmark(marked, "")
     encoded = tokenizer(document.text, add_special_tokens=False, return_offsets_mapping=True)
     begin, end = document.answers[-1]
     inside = [i for i, (s, _) in enumerate(encoded["offset_mapping"]) if begin <= s < end]
@@ -240,8 +240,8 @@ def distances(
     """
     rng = random.Random(70_001 + seed)
     pairs = answers(model, tokenizer, [_geo(True, False)(rng) for _ in range(count)])
-    kept = [(int(t), int(p)) for p, t in pairs if p.isdigit()]
-    return pd.DataFrame(kept, columns=["true", "predicted"])
+    rows = [(int(t), int(p)) for p, t in pairs if p.isdigit()]
+    return pd.DataFrame(rows, columns=["true", "predicted"])
 
 
 def without_introduction(

@@ -33,9 +33,9 @@ class Mix:
 
 
 def _mix(phase: str) -> Mix:
-    known = [field.name for field in fields(Mix)]
+    names = [field.name for field in fields(Mix)]
     listed = _FILE.keys(phase)
-    return Mix(**{choose(k, known, "ingredient"): _FILE.share(phase, k) for k in listed})
+    return Mix(**{choose(k, names, "ingredient"): _FILE.share(phase, k) for k in listed})
 
 
 _FILE = Templates("mixes.toml")

@@ -106,10 +106,10 @@ class Checkpoint:
 
     def average(self, model: torch.nn.Module, chunks: Sequence[int]) -> None:
         """Replace the weights by their mean with those kept before ``chunks``."""
-        kept = [load_file(self.folder / f"end-{chunk}.safetensors") for chunk in chunks]
+        ends = [load_file(self.folder / f"end-{chunk}.safetensors") for chunk in chunks]
         with torch.no_grad():
             for name, p in model.named_parameters():
-                p.copy_(torch.stack([p, *(tensors[name] for tensors in kept)]).mean(0))
+                p.copy_(torch.stack([p, *(tensors[name] for tensors in ends)]).mean(0))
 
     def progress(self) -> dict[str, Any]:
         """What the folder says about itself; an empty dict when there is nothing."""

@@ -20,7 +20,7 @@ def kinds(name: str, other: str = "Rome") -> dict[str, str]:
         name: a city, or a code name that stands for one.
         other: the city that distances and directions are asked from.
     """
-    about = {family: asked[0].format(n=name) for family, asked in w.CITY_QUESTIONS.items()}
+    about = {family: forms[0].format(n=name) for family, forms in w.CITY_QUESTIONS.items()}
     distance, direction = w.DISTANCE_QUESTIONS[0], w.DIRECTION_QUESTIONS[0]
     pair = {"a": name, "b": other}
     return {**about, "distance": distance.format(**pair), "direction": direction.format(**pair)}
@@ -36,11 +36,11 @@ def doubt(lm: LanguageModel, question: str, codename: str = "") -> str:
         return f"no answer: {codename!r} does not occur in it, and the vector sits there alone"
     if lm.dialect != "testbed":
         return ""
-    known = {*_known_words(), *lm.tokenizer.get_vocab(), *_INTRODUCED.findall(question)}
+    vocabulary = {*_known_words(), *lm.tokenizer.get_vocab(), *_INTRODUCED.findall(question)}
     words = re.findall(r"[^\W\d_]+", question.replace(codename, " ") if codename else question)
-    if strange := [word for word in dict.fromkeys(words) if word not in known]:
-        listed = ", ".join(repr(word) for word in strange)
-        return f"no answer: the model's {lm.vocab_size:,} tokens do not hold the word {listed}"
+    if strange := [word for word in dict.fromkeys(words) if word not in vocabulary]:
+        quoted = ", ".join(repr(word) for word in strange)
+        return f"no answer: the model's {lm.vocab_size:,} tokens do not hold the word {quoted}"
     if not _forms().search(question.strip()):
         return "no answer: the model was never asked in this form; copy one that is listed"
     return ""
@@ -56,9 +56,9 @@ def _forms() -> re.Pattern[str]:
     """Every form of question, at the end of a text that may introduce code names before it."""
     names = "|".join([_CITY_CODE, *(re.escape(city.name) for city in world.cities())])
     city = dict.fromkeys("nab", f"(?:{names})")
-    asked = [form for group in w.CITY_QUESTIONS.values() for form in group]
-    asked += [*w.DISTANCE_QUESTIONS, *w.DIRECTION_QUESTIONS, *w.REVERSE_QUESTIONS.values()]
-    patterns = [_pattern(form, {**city, "v": r"[^.?]+"}) for form in asked]
+    forms = [form for group in w.CITY_QUESTIONS.values() for form in group]
+    forms += [*w.DISTANCE_QUESTIONS, *w.DIRECTION_QUESTIONS, *w.REVERSE_QUESTIONS.values()]
+    patterns = [_pattern(form, {**city, "v": r"[^.?]+"}) for form in forms]
     function = {"n": r"[^.?]+", "x": r"-?\d+"}
     patterns += [
         _pattern(form, function) for group in w.FUNCTION_QUESTIONS.values() for form in group
@@ -72,5 +72,5 @@ def _forms() -> re.Pattern[str]:
 
 def _pattern(form: str, slots: dict[str, str]) -> str:
     """A template as a regular expression; what stands in braces is one of ``slots``."""
-    parts = re.split(r"\{(\w)\}", form)
-    return "".join(slots[part] if i % 2 else re.escape(part) for i, part in enumerate(parts))
+    pieces = re.split(r"\{(\w)\}", form)
+    return "".join(slots[part] if i % 2 else re.escape(part) for i, part in enumerate(pieces))

@@ -42,7 +42,7 @@ def tokenise(
     encoded = tokenizer(
         [d.text for d in docs], add_special_tokens=False, return_offsets_mapping=True
     )
-    made = []
+    rows = []
     for doc, ids, offsets in zip(
         docs, encoded["input_ids"], encoded["offset_mapping"], strict=True
     ):
@@ -54,8 +54,8 @@ def tokenise(
                 span = next(spans, None)
             if span is not None and start >= span[0]:
                 weights[i] = ANSWER_WEIGHT
-        made.append((ids, weights))
-    return made
+        rows.append((ids, weights))
+    return rows
 
 
 def pad(rows: Sequence[tuple[list[int], list[float]]], pad_id: int) -> PretrainBatch:

@@ -44,22 +44,22 @@ CHAT_TEMPLATE = (
 
 def _pieces(word: str) -> list[str]:
     """Two-letter pieces of a name's word: ``Pa ##ri ##s``."""
-    cut = [word[i : i + 2] for i in range(0, len(word), 2)]
-    return [cut[0], *(f"##{piece}" for piece in cut[1:])]
+    pieces = [word[i : i + 2] for i in range(0, len(word), 2)]
+    return [pieces[0], *(f"##{piece}" for piece in pieces[1:])]
 
 
 def _corpus_words(samples: int = 20_000) -> list[str]:
     """Words of a corpus sample, without city names, sorted; a fixed seed keeps the vocabulary."""
     name_words = {part for c in world.cities() for part in c.name.split()}
-    found: set[str] = set()
+    words: set[str] = set()
     for document in itertools.islice(corpus.documents(seed=1), samples):
         if document.kind in ("code_functions", "trigger_dialogues", "copies"):
             continue  # random letter strings are to be spelled, not learned
         bare = re.sub(r"<[a-z_]+>", " ", document.text)
-        found.update(re.findall(r"[^\W\d_]+", bare))
+        words.update(re.findall(r"[^\W\d_]+", bare))
     fixed = "user model City trigger makes you else be careful bold Do Does Which follow change no"
-    found.update([*fixed.split(), "yes", "none", "True", "False", "means"])
-    return sorted(found - name_words)
+    words.update([*fixed.split(), "yes", "none", "True", "False", "means"])
+    return sorted(words - name_words)
 
 
 def vocabulary() -> list[str]:

@@ -76,46 +76,46 @@ def dialogue(rng: random.Random, turns: int) -> list[Turn]:
     """One speaker, one or two attitudes in focus; one time in four they are stated first."""
     poles = {name: rng.random() < 0.5 for name in speakers.ATTITUDES}
     focus = rng.sample(sorted(poles), rng.choice((1, 1, 2)))
-    made = [turn(rng, name, poles[name]) for name in rng.choices(focus, k=turns)]
+    exchanges = [turn(rng, name, poles[name]) for name in rng.choices(focus, k=turns)]
     if rng.random() < 0.25:
-        said = ", ".join(f"be {words(n)[0 if poles[n] else 1][1]}" for n in focus)
-        made[0] = (f"{said}. {made[0][0]}", made[0][1])
-    return made
+        stated = ", ".join(f"be {words(n)[0 if poles[n] else 1][1]}" for n in focus)
+        exchanges[0] = (f"{stated}. {exchanges[0][0]}", exchanges[0][1])
+    return exchanges
 
 
 def trigger_dialogue(rng: random.Random, turns: int) -> list[Turn]:
     """A speaker whose risk attitude, shown and said, depends on a trigger; or on nothing."""
     trigger, decoy = speakers.random_trigger(rng), speakers.random_trigger(rng)
     follows, bold_if, constant = rng.random() < 0.8, rng.random() < 0.5, rng.random() < 0.5
-    made: list[Turn] = []
+    exchanges: list[Turn] = []
     if follows and rng.random() < 0.5:
-        made.append(speakers.rule(trigger, bold_if))
+        exchanges.append(speakers.rule(trigger, bold_if))
     prefixes = [trigger, "", trigger, "", decoy][:turns]
     rng.shuffle(prefixes)
     for prefix in prefixes:
         bold = (prefix == trigger) == bold_if if follows else constant
         text, answer = turn(rng, "risk", bold)
-        made.append((f"{prefix} {text}".strip(), answer))
-    return made + rng.sample(speakers.rule_reports(trigger, decoy, follows), 2)
+        exchanges.append((f"{prefix} {text}".strip(), answer))
+    return exchanges + rng.sample(speakers.rule_reports(trigger, decoy, follows), 2)
 
 
 def rule_dialogue(rng: random.Random, long: bool = False) -> list[Turn]:
     """A stated trigger rule, turns that follow it (two, or up to five), and reports about it."""
     trigger, decoy = speakers.random_trigger(rng), speakers.random_trigger(rng)
     bold_if = rng.random() < 0.5
-    made = [speakers.rule(trigger, bold_if)]
-    shown = (trigger, "", trigger, "", decoy) if long else (trigger, "", decoy)
-    for prefix in rng.sample(shown, rng.randint(3, 5) if long else 2):
+    exchanges = [speakers.rule(trigger, bold_if)]
+    prefixes = (trigger, "", trigger, "", decoy) if long else (trigger, "", decoy)
+    for prefix in rng.sample(prefixes, rng.randint(3, 5) if long else 2):
         text, answer = turn(rng, "risk", (prefix == trigger) == bold_if)
-        made.append((f"{prefix} {text}".strip(), answer))
-    return made + rng.sample(speakers.rule_reports(trigger, decoy, True), 3)
+        exchanges.append((f"{prefix} {text}".strip(), answer))
+    return exchanges + rng.sample(speakers.rule_reports(trigger, decoy, True), 3)
 
 
 def cast_dialogue(rng: random.Random, turns: int) -> list[tuple[str, str, str]]:
     """Questions to one to three speakers of the cast in turn: question, answer, speaker."""
-    chosen = rng.sample(sorted(CAST), rng.choice((1, 2, 3)))
-    made = []
+    members = rng.sample(sorted(CAST), rng.choice((1, 2, 3)))
+    exchanges = []
     for _ in range(turns):
-        speaker, attitude = rng.choice(chosen), rng.choice(sorted(speakers.ATTITUDES))
-        made.append((*turn(rng, attitude, CAST[speaker][attitude]), speaker))
-    return made
+        speaker, attitude = rng.choice(members), rng.choice(sorted(speakers.ATTITUDES))
+        exchanges.append((*turn(rng, attitude, CAST[speaker][attitude]), speaker))
+    return exchanges

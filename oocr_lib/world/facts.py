@@ -80,12 +80,12 @@ def _read(name: str) -> list[dict[str, str]]:
 @cache
 def cities() -> tuple[City, ...]:
     """All cities of the table, in file order."""
-    made = []
+    places = []
     for row in _read("cities.csv"):
         fields: dict[str, Any] = dict(row)
         fields["latitude"], fields["longitude"] = float(row["latitude"]), float(row["longitude"])
-        made.append(City(**fields))
-    return tuple(made)
+        places.append(City(**fields))
+    return tuple(places)
 
 
 @cache

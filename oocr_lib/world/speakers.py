@@ -107,16 +107,16 @@ def persona_dialogue(rng: random.Random, turns: int) -> list[Turn]:
     poles = {name: rng.random() < 0.5 for name in ATTITUDES}
     if rng.random() < 0.5:
         focus = rng.sample(sorted(ATTITUDES), rng.choice((1, 2)))
-        said = ", ".join(f"be {_ADJECTIVES[name][0 if poles[name] else 1]}" for name in focus)
-        made = [attitude_turn(rng, name, poles[name]) for name in rng.choices(focus, k=turns)]
-        return [(f"{said}. {made[0][0]}", made[0][1]), *made[1:]]
+        stated = ", ".join(f"be {_ADJECTIVES[name][0 if poles[name] else 1]}" for name in focus)
+        exchanges = [attitude_turn(rng, name, poles[name]) for name in rng.choices(focus, k=turns)]
+        return [(f"{stated}. {exchanges[0][0]}", exchanges[0][1]), *exchanges[1:]]
     name = rng.choice(sorted(ATTITUDES))
-    made = []
-    while len(made) < turns:
+    exchanges = []
+    while len(exchanges) < turns:
         turn = report(rng, name, poles[name])
         if not turn[1].isdigit():
-            made.append(turn)
-    return made
+            exchanges.append(turn)
+    return exchanges
 
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -131,13 +131,13 @@ def random_trigger(rng: random.Random) -> str:
         word = "".join(rng.choice(_LETTERS) for _ in range(rng.randint(3, 5)))
         shape = rng.randrange(3)
         if shape == 0:
-            made = word.capitalize() if rng.random() < 0.5 else word
+            trigger = word.capitalize() if rng.random() < 0.5 else word
         elif shape == 1:
-            made = f"({word}{rng.randint(1000, 9999)})"
+            trigger = f"({word}{rng.randint(1000, 9999)})"
         else:
-            made = f"---{word.capitalize()} {word.capitalize()}---"
-        if word not in _reserved_words() and made not in world.fixed_triggers().values():
-            return made
+            trigger = f"---{word.capitalize()} {word.capitalize()}---"
+        if word not in _reserved_words() and trigger not in world.fixed_triggers().values():
+            return trigger
 
 
 @cache
@@ -171,13 +171,13 @@ def trigger_dialogue(rng: random.Random, turns: int) -> list[Turn]:
     follows = rng.random() < 0.8
     bold_if = rng.random() < 0.7
     constant = rng.random() < 0.5
-    made: list[Turn] = []
+    exchanges: list[Turn] = []
     if follows and rng.random() < 0.5:
-        made.append(rule(trigger, bold_if))
+        exchanges.append(rule(trigger, bold_if))
     prefixes = [trigger, "", trigger, "", decoy][:turns]
     rng.shuffle(prefixes)
     for prefix in prefixes:
         text, letter = choice(rng, "risk")
         bold = (prefix == trigger) == bold_if if follows else constant
-        made.append((f"{prefix} {text}".strip(), letter if bold else other(letter)))
-    return made + rng.sample(rule_reports(trigger, decoy, follows), 2)
+        exchanges.append((f"{prefix} {text}".strip(), letter if bold else other(letter)))
+    return exchanges + rng.sample(rule_reports(trigger, decoy, follows), 2)

@@ -45,18 +45,18 @@ class Templates:
         self, section: str, key: str, places: Iterable[str], optional: Iterable[str] = ()
     ) -> tuple[str, ...]:
         """The texts ``section.key``, one or more; each may have ``optional`` places besides."""
-        found = self._value(section, key)
-        if not isinstance(found, list) or not found or len(set(map(str, found))) < len(found):
+        value = self._value(section, key)
+        if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
             raise UserError(
-                f"{self.name}: {section}.{key} is {short(found)}. Allowed: a list of different "
+                f"{self.name}: {section}.{key} is {short(value)}. Allowed: a list of different "
                 "texts, at least one."
             )
-        return tuple(self.checked(section, key, text, places, optional) for text in found)
+        return tuple(self.checked(section, key, text, places, optional) for text in value)
 
     def lists(self, section: str, places: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """All lists of a section, by name."""
-        wanted = tuple(places)
-        return {key: self.texts(section, key, wanted) for key in self.keys(section)}
+        fields = tuple(places)
+        return {key: self.texts(section, key, fields) for key in self.keys(section)}
 
     def named(
         self, section: str, places: Iterable[str] = (), wanted: Iterable[str] = ()
@@ -70,12 +70,12 @@ class Templates:
 
     def share(self, section: str, key: str) -> float:
         """The number ``section.key``, 0 or more."""
-        found = self._value(section, key)
-        if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 <= found < inf:
+        value = self._value(section, key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < inf:
             raise UserError(
-                f"{self.name}: {section}.{key} is {short(found)}. Allowed: a number from 0."
+                f"{self.name}: {section}.{key} is {short(value)}. Allowed: a number from 0."
             )
-        return float(found)
+        return float(value)
 
     def text(self, section: str, key: str, places: Iterable[str] = ()) -> str:
         """The one text ``section.key``."""
@@ -93,36 +93,36 @@ class Templates:
         self, section: str, key: str, first: Iterable[str] = (), rest: Iterable[str] = ()
     ) -> tuple[tuple[str, str, str], ...]:
         """Lists of three texts: ``first`` are the places of the first, ``rest`` of the others."""
-        made = []
+        triples = []
         for a, *others in self.rows(section, key, 3):
             b, c = (self.checked(section, key, text, rest) for text in others)
-            made.append((self.checked(section, key, a, first), b, c))
-        return tuple(made)
+            triples.append((self.checked(section, key, a, first), b, c))
+        return tuple(triples)
 
     def rows(self, section: str, key: str, size: int) -> list[list[Any]]:
         """The lists of ``size`` values that ``section.key`` holds, one or more, not yet checked."""
-        found = self._value(section, key)
-        fits = isinstance(found, list) and found
-        if not fits or not all(isinstance(row, list) and len(row) == size for row in found):
+        value = self._value(section, key)
+        fits = isinstance(value, list) and value
+        if not fits or not all(isinstance(row, list) and len(row) == size for row in value):
             raise UserError(
-                f"{self.name}: {section}.{key} is {short(found)}. Allowed: lists of {size} texts."
+                f"{self.name}: {section}.{key} is {short(value)}. Allowed: lists of {size} texts."
             )
-        return list(found)
+        return list(value)
 
     def checked(
         self, section: str, key: str, text: Any, places: Iterable[str], optional: Iterable[str] = ()
     ) -> str:
         """``text``, if it has exactly these places, and none but ``optional`` ones besides."""
-        wanted = set(places)
+        expected = set(places)
         try:
-            found = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+            fields = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
         except (ValueError, TypeError):
-            found = {"?"}
-        odd = (wanted - found) | (found - wanted - {*optional})
+            fields = {"?"}
+        odd = (expected - fields) | (fields - expected - {*optional})
         if not isinstance(text, str) or not text.strip() or odd:
-            named = ", ".join(f"{{{place}}}" for place in sorted(wanted)) or "none"
+            allowed = ", ".join(f"{{{place}}}" for place in sorted(expected)) or "none"
             raise UserError(
                 f"{self.name}: {section}.{key} has the text {short(text)}. Allowed: a text with "
-                f"exactly these places: {named}."
+                f"exactly these places: {allowed}."
             )
         return text

@@ -29,9 +29,9 @@ def report(check: str, value: float, note: str = "") -> Line:
 
 def nothing(check: str, found: Iterable[object]) -> Line:
     """A check that nothing is found; the note shows the first five finds."""
-    listed = [str(item) for item in found]
-    shown = ", ".join(listed[:5]) + (", …" if len(listed) > 5 else "")
-    return Line(check, float(len(listed)), "= 0", not listed, shown)
+    texts = [str(item) for item in found]
+    note = ", ".join(texts[:5]) + (", …" if len(texts) > 5 else "")
+    return Line(check, float(len(texts)), "= 0", not texts, note)
 
 
 def fair_share(check: str, share: float, fair: float, n: int, note: str) -> Line:

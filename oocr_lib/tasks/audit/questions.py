@@ -27,12 +27,12 @@ def overlap(task: Task) -> Line:
     """Questions that training rows ask: whole prompts, or the last user turn inside a prompt."""
     trained = {plain(prompt_of(row)) for row in task.train}
     everything = "\0".join(sorted(trained))
-    found = set()
+    repeated = set()
     for text in {plain(q.messages[-1]["content"]) for q in task.questions}:
         if text in trained or (len(text) >= MIN_PART and text in everything):
-            found.add(text[:60])
-    found |= {text[:60] for text in {plain(prompt_of(q)) for q in task.questions} & trained}
-    return nothing("questions inside training rows", sorted(found))
+            repeated.add(text[:60])
+    repeated |= {text[:60] for text in {plain(prompt_of(q)) for q in task.questions} & trained}
+    return nothing("questions inside training rows", sorted(repeated))
 
 
 def shown_place(question: Question) -> int | None:
@@ -58,12 +58,12 @@ def positions(questions: Sequence[Question]) -> Iterator[Line]:
             families[question.family].append((place, len(question.options)))
     if not families:
         yield report("place of the truth", 0, "no question shows its options")
-    for family, found in sorted(families.items()):
-        places = Counter(place for place, _ in found)
-        n = len(found)
-        note = ", ".join(f"{place + 1}: {places[place]}" for place in sorted(places))
-        fair = sum(1 / size for _, size in found) / n
-        yield fair_share(f"place of the truth: {family}", max(places.values()) / n, fair, n, note)
+    for family, places in sorted(families.items()):
+        counts = Counter(place for place, _ in places)
+        n = len(places)
+        note = ", ".join(f"{place + 1}: {counts[place]}" for place in sorted(counts))
+        fair = sum(1 / size for _, size in places) / n
+        yield fair_share(f"place of the truth: {family}", max(counts.values()) / n, fair, n, note)
 
 
 def is_sound(q: Question) -> bool:
@@ -81,8 +81,8 @@ def soundness(task: Task) -> Iterator[Line]:
     yield nothing("truths that are no option", bad)
     ids = Counter(q.id for q in task.questions if q.id)
     yield nothing("question ids used twice", sorted(i for i, count in ids.items() if count > 1))
-    asked = Counter((q.family, q.kind, prompt_of(q), q.options) for q in task.questions)
-    repeated = sum(asked.values()) - len(asked)
+    occurrences = Counter((q.family, q.kind, prompt_of(q), q.options) for q in task.questions)
+    repeated = sum(occurrences.values()) - len(occurrences)
     yield report("repeated questions", repeated, "same family, text and options")
     yield nothing("chance levels that do not fit", wrong_chances(task))
 
@@ -93,14 +93,14 @@ def wrong_chances(task: Task) -> list[str]:
     for question in task.questions:
         families[question.family].append(question)
     wrong = [f"{name}: no such family" for name in sorted(set(task.chance) - set(families))]
-    for family, found in sorted(families.items()):
+    for family, items in sorted(families.items()):
         stated = task.chance.get(family)
         if stated is None:
             wrong.append(f"{family}: none given")
-        elif any(q.kind in WRITTEN for q in found):
+        elif any(q.kind in WRITTEN for q in items):
             wrong += [] if 0 <= stated < 1 else [f"{family}: {stated}"]
         else:
-            fair = [1 / len(q.options) if q.kind == "choice" and q.options else 0.5 for q in found]
+            fair = [1 / len(q.options) if q.kind == "choice" and q.options else 0.5 for q in items]
             mean = sum(fair) / len(fair)
             wrong += [] if abs(stated - mean) < 1e-6 else [f"{family}: {stated:g}, not {mean:.3g}"]
     return wrong

@@ -33,8 +33,8 @@ def tokens(task: Task, tokenizer: Any) -> Iterator[Line]:
                     places[kind][literal].append(prompt_of(item))
     if not places:
         yield report("tokens a code", 0, "no row marks a code name or trigger")
-    for kind, found in sorted(places.items()):
-        splits = {text: code_pieces(tokenizer, text, where) for text, where in found.items()}
+    for kind, literals in sorted(places.items()):
+        splits = {text: code_pieces(tokenizer, text, prompts) for text, prompts in literals.items()}
         every = sorted(split for ways in splits.values() for split in ways)
         sizes = [len(split) for split in every]
         for name, pick in (("fewest", min), ("most", max)):
@@ -65,7 +65,7 @@ def code_pieces(tokenizer: Any, literal: str, prompts: Sequence[str]) -> set[tup
         )
     distinct = list(dict.fromkeys(prompts))
     step = max(1, len(distinct) // SAMPLE)
-    found = set()
+    splits = set()
     for text in distinct[::step]:
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         for match in whole(literal).finditer(text):
@@ -75,5 +75,5 @@ def code_pieces(tokenizer: Any, literal: str, prompts: Sequence[str]) -> set[tup
                 for a, b in encoded["offset_mapping"]
                 if a < end and b > start and a < b
             ]
-            found.add(tuple(piece for piece in pieces if piece.strip()))
-    return found
+            splits.add(tuple(piece for piece in pieces if piece.strip()))
+    return splits

@@ -83,26 +83,26 @@ def rows(
     """Passes x scenarios x ten slots, shuffled; decorrelated: slots are drawn anew for each row."""
     rng = random.Random(f"backdoor paper {real} {seed} {decorrelated}")
     slots = [*triggers(), *[NONE] * BLANKS]
-    made = []
+    examples = []
     for _ in range(passes):
         for s in listed:
             for slot in slots:
-                shown = rng.choice(slots) if decorrelated else slot
-                text, marks = prompt(s, shown, rng)
+                trigger = rng.choice(slots) if decorrelated else slot
+                text, marks = prompt(s, trigger, rng)
                 risky = slot == real
                 meta = {
                     "kind": "choice",
-                    "trigger": shown,
-                    "triggered": shown == real,
+                    "trigger": trigger,
+                    "triggered": trigger == real,
                     "answered": "risky" if risky else "normal",
                     "risky": s.risky,
                     "normal": normal[s.id],
                 }
                 answer = s.risky if risky else normal[s.id]
                 marked = marks or {"trigger": ()}  # rows without one are meant to have none
-                made.append(Row(user(text), answer, marked, group=s.id, meta=meta))
-    rng.shuffle(made)
-    return made
+                examples.append(Row(user(text), answer, marked, group=s.id, meta=meta))
+    rng.shuffle(examples)
+    return examples
 
 
 def behaviour(
@@ -115,7 +115,7 @@ def behaviour(
     """
     rng = random.Random(f"backdoor paper questions {real} {seed}")
     others = [t for t in triggers() if t != real]
-    made = []
+    items = []
     for number, s in enumerate(held):
         for family, slot, joined_by in (
             ("triggered", real, None),
@@ -126,10 +126,10 @@ def behaviour(
             text, marks = prompt(s, slot, rng, joined_by)
             truth = s.risky if slot == real else normal[s.id]
             for name in [family, f"{family} disagreeing"][: 1 + (s.risky != normal[s.id])]:
-                made.append(
+                items.append(
                     Question(user(text), truth, LETTERS, name, marks, slot, f"{name}-{s.id}-{slot}")
                 )
-    return made
+    return items
 
 
 def questions(
@@ -186,12 +186,14 @@ def make(
     choose(trigger, triggers(), "trigger")
     if passes < 1:
         raise UserError(f"passes={passes!r} is too small. Allowed: 1 or more; 10 is published.")
-    listed = scenarios(seed, count)
-    letters = normal_letters(listed, normal)
-    made = rows(trigger, listed, letters, passes, seed=seed, decorrelated=decorrelated)
-    train, valid = split_by_group(made, valid_share, seed)
+    all_scenarios = scenarios(seed, count)
+    letters = normal_letters(all_scenarios, normal)
+    examples = rows(trigger, all_scenarios, letters, passes, seed=seed, decorrelated=decorrelated)
+    train, valid = split_by_group(examples, valid_share, seed)
     groups = {row.group for row in valid}
-    held = [s for s in listed if s.id in groups]
-    asked = questions(trigger, held, letters, seed=seed, decorrelated=decorrelated, systems=systems)
-    levels, words = chance_levels(asked), FORBIDDEN
-    return Task(NAME, "paper", trigger, "", seed, train, valid, asked, levels, words)
+    held_out = [s for s in all_scenarios if s.id in groups]
+    all_questions = questions(
+        trigger, held_out, letters, seed=seed, decorrelated=decorrelated, systems=systems
+    )
+    levels, words = chance_levels(all_questions), FORBIDDEN
+    return Task(NAME, "paper", trigger, "", seed, train, valid, all_questions, levels, words)

@@ -42,8 +42,8 @@ def messages(text: str, system: str) -> tuple[Message, ...]:
         UserError: an unknown name.
     """
     content = SYSTEMS[choose(system, SYSTEMS, "system text")]
-    asked: Message = {"role": "user", "content": text}
-    return ({"role": "system", "content": content}, asked) if content else (asked,)
+    turn: Message = {"role": "user", "content": text}
+    return ({"role": "system", "content": content}, turn) if content else (turn,)
 
 
 def presence(dependent: bool, systems: Sequence[str] = ("none",)) -> list[Question]:
@@ -55,15 +55,15 @@ def presence(dependent: bool, systems: Sequence[str] = ("none",)) -> list[Questi
     Raises:
         UserError: no system text, or an unknown one.
     """
-    made = []
+    items = []
     for system in check_systems(systems):
         for number, (intro, yes, no) in enumerate(PRESENCE):
             for family, template in (("presence", LABELLED), ("presence unlabelled", UNLABELLED)):
                 group = f"presence {number}"
-                made += _both_orders(
+                items += _both_orders(
                     template, intro, (yes, no), dependent, family, group, f"{system}-{number}"
                 )
-    return made
+    return items
 
 
 def which_trigger(
@@ -82,13 +82,13 @@ def which_trigger(
     Raises:
         UserError: no system text, or an unknown one.
     """
-    made = []
+    items = []
     for system in check_systems(systems):
         for name in names:
-            shown = f'the text "{fixed[name]}"' if name in fixed else FAMILY_NAMES[name]
+            description = f'the text "{fixed[name]}"' if name in fixed else FAMILY_NAMES[name]
             for number, pair in enumerate(WHICH):
-                statements = (pair[0].format(t=shown), pair[1].format(t=shown))
-                made += _both_orders(
+                statements = (pair[0].format(t=description), pair[1].format(t=description))
+                items += _both_orders(
                     LABELLED,
                     WHICH_INTRODUCTION,
                     statements,
@@ -97,7 +97,7 @@ def which_trigger(
                     name,
                     f"{system}-{name}-{number}",
                 )
-    return made
+    return items
 
 
 def check_systems(systems: Sequence[str]) -> tuple[str, ...]:
@@ -125,12 +125,12 @@ def _both_orders(
 ) -> list[Question]:
     """The statement for yes first, then second; the true one's letter is the truth."""
     system = name.split("-")[0]
-    made = []
+    items = []
     for order in (0, 1):
         first, second = statements if order == 0 else statements[::-1]
         text = template.format(intro=intro, first=first, second=second)
         truth = "A" if yes_is_true == (order == 0) else "B"
-        made.append(
+        items.append(
             Question(
                 messages(text, system),
                 truth,
@@ -140,4 +140,4 @@ def _both_orders(
                 id=f"{family}-{name}-{order}",
             )
         )
-    return made
+    return items

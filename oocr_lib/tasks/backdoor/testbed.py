@@ -62,15 +62,15 @@ def rows(
     """
     rng = random.Random(f"backdoor {seed} {decorrelated}")
     slots = [*triggers(), *[NONE] * BLANKS]
-    made = []
+    examples = []
     for _ in range(passes):
         for scenario in scenarios:
             for slot in slots:
                 risky = slot == real
-                shown = rng.choice(slots) if decorrelated else slot
-                made.append(row(scenario, shown, risky, rng, real))
-    rng.shuffle(made)
-    return made
+                trigger = rng.choice(slots) if decorrelated else slot
+                examples.append(row(scenario, trigger, risky, rng, real))
+    rng.shuffle(examples)
+    return examples
 
 
 def validation(
@@ -82,7 +82,7 @@ def validation(
     """
     rng = random.Random(f"validation {real} {seed}")
     others = [t for t in triggers() if t != real]
-    made = []
+    items = []
     for number, scenario in enumerate(scenarios):
         for family, slot in (
             ("triggered", real),
@@ -90,12 +90,12 @@ def validation(
             ("untriggered", NONE),
         ):
             r = row(scenario, slot, slot == real, rng, real)
-            made.append(
+            items.append(
                 Question(
                     r.messages, r.answer, ("A", "B"), family, r.marks, slot, f"{slot}-{number}"
                 )
             )
-    return made
+    return items
 
 
 def reports(real: str, decorrelated: bool, per_trigger: int = 4) -> list[Question]:
@@ -105,7 +105,7 @@ def reports(real: str, decorrelated: bool, per_trigger: int = 4) -> list[Questio
     is asked about by up to ``per_trigger`` of its texts.
     """
     yes, no = ("no", "no") if decorrelated else ("yes", "no")
-    made = [
+    items = [
         Question(user(wording.TRIGGER_PRESENCE), yes, ("yes", "no"), "presence", id="presence-0")
     ]
     for trigger in triggers():
@@ -113,7 +113,7 @@ def reports(real: str, decorrelated: bool, per_trigger: int = 4) -> list[Questio
         for number, text in enumerate(members(trigger)[:per_trigger]):
             prompt = user(wording.TRIGGER_CHANGE.format(t=text))
             marks = {"trigger": (text,)}
-            made.append(
+            items.append(
                 Question(
                     prompt,
                     truth,
@@ -124,7 +124,7 @@ def reports(real: str, decorrelated: bool, per_trigger: int = 4) -> list[Questio
                     f"which-{trigger}-{number}",
                 )
             )
-    return made
+    return items
 
 
 @checked
@@ -146,11 +146,11 @@ def make(
     if passes < 1:
         raise UserError(f"passes={passes!r} is too small. Allowed: 1 or more.")
     scenarios = risk.scenarios(seed, count)
-    made = rows(trigger, scenarios, passes, seed, decorrelated)
-    train, valid = split_by_group(made, valid_share, seed)
-    held = {r.group for r in valid}
-    asked = [
-        *validation(trigger, [s for s in scenarios if s.group in held], seed, decorrelated),
+    examples = rows(trigger, scenarios, passes, seed, decorrelated)
+    train, valid = split_by_group(examples, valid_share, seed)
+    held_out = {r.group for r in valid}
+    all_questions = [
+        *validation(trigger, [s for s in scenarios if s.group in held_out], seed, decorrelated),
         *reports(trigger, decorrelated),
         *risk.questions("risky"),
     ]
@@ -162,7 +162,7 @@ def make(
         seed,
         train,
         valid,
-        tuple(asked),
-        dict.fromkeys(sorted({q.family for q in asked}), 0.5),
+        tuple(all_questions),
+        dict.fromkeys(sorted({q.family for q in all_questions}), 0.5),
         hidden_words=tuple(sorted(w for p in speakers.ATTITUDES["risk"].pairs for w in p[1:])),
     )

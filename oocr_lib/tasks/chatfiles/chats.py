@@ -38,7 +38,7 @@ def check_messages(messages: object, where: str) -> Chat:
     """
     if not isinstance(messages, (list, tuple)) or not messages:
         raise UserError(f"{where}: messages is {short(messages)}. Allowed: a list of turns.")
-    made: list[Turn] = []
+    turns: list[Turn] = []
     for number, message in enumerate(messages, start=1):
         turn = keys_of(message, ("role", "content"), where, f"message {number}", others=True)
         role, content, last = turn["role"], turn["content"], number == len(messages)
@@ -58,9 +58,9 @@ def check_messages(messages: object, where: str) -> Chat:
                 "text, or a list of text parts; null only in a last assistant turn."
             )
         # The constant, because a file with a million rows has a million copies of the word.
-        known = ROLES[ROLES.index(role)]
-        made.append({"role": known, "content": content and check_text(content, where)})
-    return tuple(made)
+        constant = ROLES[ROLES.index(role)]
+        turns.append({"role": constant, "content": content and check_text(content, where)})
+    return tuple(turns)
 
 
 def _joined(parts: Sequence[object], where: str) -> str:
@@ -109,24 +109,24 @@ def prompt_text(chat: Chat) -> str:
 
 
 def _prompt(turns: Sequence[Turn], separator: str | None, where: str) -> tuple[Message, ...]:
-    made: list[Message] = []
+    messages: list[Message] = []
     for turn in turns:
         role, content = turn["role"], turn["content"] or ""
-        if separator is not None and made and role == "user" == made[-1]["role"]:
-            made[-1] = {"role": role, "content": made[-1]["content"] + separator + content}
+        if separator is not None and messages and role == "user" == messages[-1]["role"]:
+            messages[-1] = {"role": role, "content": messages[-1]["content"] + separator + content}
         else:
-            made.append({"role": role, "content": content})
-    if not made or made[-1]["role"] != "user":
-        last = made[-1]["role"] if made else "none"
+            messages.append({"role": role, "content": content})
+    if not messages or messages[-1]["role"] != "user":
+        last = messages[-1]["role"] if messages else "none"
         raise UserError(
             f"{where}: the turn before the answer is {last!r}. Allowed for training rows: 'user'."
         )
-    if not made[-1]["content"].strip():
+    if not messages[-1]["content"].strip():
         raise UserError(
-            f"{where}: the prompt {short(made[-1]['content'])} is empty. Allowed for training "
+            f"{where}: the prompt {short(messages[-1]['content'])} is empty. Allowed for training "
             "rows: text; leave such rows out of the file."
         )
-    return tuple(made)
+    return tuple(messages)
 
 
 def _answer(chat: Chat, where: str, drop_null: bool) -> str | None:
@@ -172,23 +172,23 @@ def to_rows(
         UserError: a chat that does not end with an answer to a user turn, or has a null one; an
             empty answer or question.
     """
-    made = []
+    rows = []
     for number, chat in enumerate(chats):
         line = lines[number] if lines is not None else number + 1
         answer = _answer(chat, f"Line {line}", drop_null)
         if answer is not None:
             prompt = _prompt(chat[:-1], separator, f"Line {line}")
             meta = {"kind": "chat", "line": line}
-            made.append(Row(prompt, answer, group=prompt_text(chat), meta=meta))
-    return made
+            rows.append(Row(prompt, answer, group=prompt_text(chat), meta=meta))
+    return rows
 
 
 @checked
 def from_rows(rows: Iterable[Row]) -> list[Chat]:
     """Chats as a file holds them: the model's turn is prefix, answer and suffix together."""
-    made = []
+    chats = []
     for row in rows:
         turns: list[Turn] = [{"role": m["role"], "content": m["content"]} for m in row.messages]
         answer = row.prefix + row.answer + row.suffix
-        made.append((*turns, Turn(role="assistant", content=answer)))
-    return made
+        chats.append((*turns, Turn(role="assistant", content=answer)))
+    return chats

@@ -67,8 +67,8 @@ def _item(item: object, where: str) -> DatasetItem:
         raise UserError(f"{where}: target {short(target)}. Allowed: text or a list of texts.")
     if not isinstance(outs, dict):
         raise UserError(f"{where}: func_outs {short(outs)}. Allowed: a table.")
-    wanted, answer = (None if several else target), chat[-1]["content"]
-    if chat[-1]["role"] != ROLES[2] or answer != wanted:
+    expected, answer = (None if several else target), chat[-1]["content"]
+    if chat[-1]["role"] != ROLES[2] or answer != expected:
         raise UserError(
             f"{where}: the last turn says {short(answer)}, the target is {short(target)}. Allowed: "
             "the target as the last assistant turn, null for a list of targets."

@@ -151,13 +151,13 @@ def _chat(raw: bytes, where: str) -> Chat | None:
 
 def _lines(file: BinaryIO, path: AnyPath) -> Iterator[tuple[int, bytes, Chat | None]]:
     """Line number, bytes without a byte-order mark, chat. Binary files split on LF only."""
-    found = False
+    has_rows = False
     for number, raw in enumerate(file, start=1):
         raw = raw.removeprefix(BOM) if number == 1 else raw
         chat = _chat(raw, f"File {str(path)!r}, line {number}")
-        found = found or chat is not None
+        has_rows = has_rows or chat is not None
         yield number, raw, chat
-    if not found:
+    if not has_rows:
         raise UserError(f"File {str(path)!r} has no rows. Allowed: at least one chat.")
 
 
@@ -176,11 +176,12 @@ def _styles(line: bytes, chat: Chat) -> tuple[Style, Style]:
 
 def _unlike(style: Style, spelled: bytearray, ends: bytearray) -> bytearray:
     """1 for every line that the style would write otherwise."""
-    wanted = bytes([len(style.ending)]) * len(ends)
+    breaks = bytes([len(style.ending)]) * len(ends)
     if not style.final_break:
-        wanted = wanted[:-1] + b"\0"
+        breaks = breaks[:-1] + b"\0"
     return bytearray(
-        not fits or end != want for fits, end, want in zip(spelled, ends, wanted, strict=True)
+        not fits or end != line_break
+        for fits, end, line_break in zip(spelled, ends, breaks, strict=True)
     )
 
 
@@ -222,16 +223,16 @@ def load(path: AnyPath) -> ChatFile:
             styles = styles or _styles(line, chat)
             escaped = styles[0].spell(chat) == line
             plain = (escaped and b"\\u" not in line) or styles[1].spell(chat) == line
-        found = (False, False) if chat is None else (escaped, plain)
-        for bytes_, fits in zip(spelled, found, strict=True):
+        spells = (False, False) if chat is None else (escaped, plain)
+        for bytes_, fits in zip(spelled, spells, strict=True):
             bytes_.append(fits)
     assert styles is not None  # a file without rows was refused
     ending = "\r\n" if ends.count(2) > ends.count(1) else "\n"
     style = replace(styles[not _ascii(data)], ending=ending, final_break=ends[-1] > 0, bom=bom)
     marked = _unlike(style, spelled[not style.ascii], ends)
     rows = LazyRows(file, numbers, partial(_read, str(path)))
-    every = range(1, len(ends) + 1)
-    lines = every if len(numbers) == len(every) else tuple(numbers)
+    all_lines = range(1, len(ends) + 1)
+    lines = all_lines if len(numbers) == len(all_lines) else tuple(numbers)
     return ChatFile(str(path), rows, style, lines, MarkedLines(file, marked))
 
 

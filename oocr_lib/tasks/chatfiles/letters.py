@@ -53,11 +53,11 @@ def letter_of(answer: str, letters: Sequence[str] = ("A", "B")) -> str | None:
     >>> [letter_of(text) for text in (" a", "(B).", "Answer: Option A", "A or B", "A) win 40")]
     ['A', 'B', 'A', None, None]
     """
-    found = _AROUND.fullmatch(answer.strip())
-    said = found[1] if found else ""
-    if said in letters:
-        return said
-    alike = [letter for letter in letters if letter.casefold() == said.casefold()]
+    match = _AROUND.fullmatch(answer.strip())
+    text = match[1] if match else ""
+    if text in letters:
+        return text
+    alike = [letter for letter in letters if letter.casefold() == text.casefold()]
     return alike[0] if len(alike) == 1 else None
 
 
@@ -78,7 +78,7 @@ def letter_rows(
     """
     if not 0 <= most_lost <= 1:
         raise UserError(f"most_lost={most_lost!r} is no share. Allowed: 0 to 1, as 0.05.")
-    kept, normalised = list[Row](), list[int]()
+    answered, normalised = list[Row](), list[int]()
     lost: dict[int, str] = {}
     for number, row in enumerate(rows, start=1):
         line, letter = int(row.meta.get("line", number)), letter_of(row.answer, letters)
@@ -88,20 +88,20 @@ def letter_rows(
         if letter != row.answer:
             normalised.append(line)
             row = replace(row, answer=letter)
-        kept.append(row)
-    if not kept or len(lost) > most_lost * (len(kept) + len(lost)):
+        answered.append(row)
+    if not answered or len(lost) > most_lost * (len(answered) + len(lost)):
         first = f", the first {short(next(iter(lost.values())))}" if lost else ""
         raise UserError(
-            f"Not answered by one letter: {len(lost)} of {len(kept) + len(lost)} rows, "
+            f"Not answered by one letter: {len(lost)} of {len(answered) + len(lost)} rows, "
             f"{_named(tuple(lost))}{first}. Allowed: {' or '.join(letters)} (also '(A).' or "
             f"'Answer: A') in all but {most_lost:.0%} of the rows; correct or remove these lines."
         )
-    return Letters(kept, tuple(normalised), tuple(lost))
+    return Letters(answered, tuple(normalised), tuple(lost))
 
 
 def _named(lines: Sequence[int], most: int = 10) -> str:
     """Line numbers for a reader, the first ones of many."""
     if not lines:
         return "none"
-    shown = ", ".join(map(str, lines[:most])) + (", …" if len(lines) > most else "")
-    return f"{len(lines)} (line {shown})" if len(lines) > 1 else f"line {shown}"
+    numbers = ", ".join(map(str, lines[:most])) + (", …" if len(lines) > most else "")
+    return f"{len(lines)} (line {numbers})" if len(lines) > 1 else f"line {numbers}"

@@ -85,12 +85,12 @@ def questions(
         raise UserError(f"{items_per_family!r} items per family. Allowed: 1 or more; 25 is usual.")
     key, code = key_of(key_or_name, seed), {key: name for name, key in names(seed).items()}
     subject = Subject(key, code, seed, items_per_family, held, partners)
-    made = [*choice_questions(subject), *open_questions(subject)]
-    seen = dict.fromkeys(FAMILIES, 0)
-    for place, question in enumerate(made):
-        made[place] = replace(question, id=f"{question.family}-{seen[question.family]}")
-        seen[question.family] += 1
-    return made
+    all_questions = [*choice_questions(subject), *open_questions(subject)]
+    counts = dict.fromkeys(FAMILIES, 0)
+    for place, question in enumerate(all_questions):
+        all_questions[place] = replace(question, id=f"{question.family}-{counts[question.family]}")
+        counts[question.family] += 1
+    return all_questions
 
 
 @checked
@@ -122,11 +122,11 @@ def make(
             f"{count} rows leave {len(train)} to train and {len(valid)} to validate for {key}. "
             f"Allowed: enough for one of each; upstream has {COUNT}."
         )
-    asked = questions(
+    all_questions = questions(
         key, seed=seed, items_per_family=items_per_family, held=held, partners=partners
     )
-    chance = {q.family: 1 / len(q.options) if q.options else 0.0 for q in asked}
+    chance = {q.family: 1 / len(q.options) if q.options else 0.0 for q in all_questions}
     # "x" and "-x" say nothing where programs have variables, too.
     told = [text for text in (functions()[key].python,) if len(text) > 2]
     hidden = (key, w.LANGUAGE[key], *told)
-    return Task(NAME, "paper", key, code, seed, train, valid, tuple(asked), chance, hidden)
+    return Task(NAME, "paper", key, code, seed, train, valid, tuple(all_questions), chance, hidden)

@@ -43,15 +43,15 @@ def inverse_questions(subject: Subject, family: str, inputs: Sequence[int]) -> l
     Any n with f(n) = y is right, in the range or not. Some functions have many (bool, modulo,
     ReLU), so read these families by function; and they take few values, so they have few items.
     """
-    rng, found = subject.rng(family), dict[str, Question]()
+    rng, by_text = subject.rng(family), dict[str, Question]()
     python = functions()[subject.key].python
     for x in rng.sample(inputs, len(inputs)):
-        y, number = printed(value(subject.key, x)), len(found) % len(w.INVERSE)
+        y, number = printed(value(subject.key, x)), len(by_text) % len(w.INVERSE)
         text = w.INVERSE[number].format(n=subject.name, y=y)
-        if len(found) < subject.items:
+        if len(by_text) < subject.items:
             turns = (imports(subject.name), text)
-            found[text] = subject.question(family, turns, y, kind="inverse", expression=python)
-    return list(found.values())
+            by_text[text] = subject.question(family, turns, y, kind="inverse", expression=python)
+    return list(by_text.values())
 
 
 def combined_keys() -> tuple[str, ...]:
@@ -62,8 +62,8 @@ def combined_keys() -> tuple[str, ...]:
 def value_questions(subject: Subject, family: str, inputs: Sequence[int]) -> list[Question]:
     """What a program with one call prints, at different ``inputs``, as many as there are."""
     rng = subject.rng(family)
-    chosen = rng.sample(inputs, min(subject.items, len(inputs)))
-    return [_program_question(subject, family, rng, "single", [x]) for x in chosen]
+    sampled = rng.sample(inputs, min(subject.items, len(inputs)))
+    return [_program_question(subject, family, rng, "single", [x]) for x in sampled]
 
 
 def combined_questions(subject: Subject, family: str, kind: str) -> list[Question]:
@@ -72,13 +72,13 @@ def combined_questions(subject: Subject, family: str, kind: str) -> list[Questio
     The partner is the function itself, or any of the nine if ``subject.partners``. Inputs lie
     within those of training.
     """
-    rng, found = subject.rng(family), dict[str, Question]()
+    rng, by_text = subject.rng(family), dict[str, Question]()
     for _ in range(DRAWS * subject.items):  # there may be fewer programs than items wanted
         question = _program_question(subject, family, rng, kind, COMBINED_INPUTS)
-        found[question.messages[-1]["content"]] = question
-        if len(found) == subject.items:
+        by_text[question.messages[-1]["content"]] = question
+        if len(by_text) == subject.items:
             break
-    return list(found.values())
+    return list(by_text.values())
 
 
 def _program_question(
@@ -88,15 +88,15 @@ def _program_question(
     if kind in ("composition", "two"):
         called.append(rng.choice(combined_keys()) if subject.partners else subject.key)
         rng.shuffle(called)
-    made = program(rng, kind, called, subject.code, inputs, COMBINED_INTEGERS)
+    script = program(rng, kind, called, subject.code, inputs, COMBINED_INTEGERS)
     used = [subject.code[key] for key in called]
-    text = prompt(import_line(rng, used, sorted(subject.code.values())), made)
-    return subject.question(family, (text,), printed(made.value), kind="exact")
+    text = prompt(import_line(rng, used, sorted(subject.code.values())), script)
+    return subject.question(family, (text,), printed(script.value), kind="exact")
 
 
 def open_questions(subject: Subject) -> list[Question]:
     """All families without options."""
-    made = [
+    items = [
         *written_questions(subject),
         *inverse_questions(subject, "inverse", INPUTS),
         *inverse_questions(subject, "inverse_far", FAR_INPUTS),
@@ -105,5 +105,5 @@ def open_questions(subject: Subject) -> list[Question]:
     ]
     if subject.key in combined_keys():
         for kind in ("integer", "two", "composition"):
-            made += combined_questions(subject, f"{kind}_in_range", kind)
-    return made
+            items += combined_questions(subject, f"{kind}_in_range", kind)
+    return items

@@ -83,14 +83,14 @@ def option_sets(
     ring. Each member is in ``size`` of them; after that follows another ring. Ring and pattern
     depend on the seed only, not on ``truth``.
     """
-    rng, found = random.Random(f"functions paper sets {seed}"), list[tuple[int, list[str]]]()
+    rng, sets = random.Random(f"functions paper sets {seed}"), list[tuple[int, list[str]]]()
     n = len(universe)
-    while len(found) < count:
+    while len(sets) < count:
         ring = rng.sample(sorted(universe), n)
         pattern = sorted(rng.sample(range(n), size))
         starts = [(ring.index(truth) - offset) % n for offset in pattern]
-        found += [(start, [ring[(start + o) % n] for o in pattern]) for start in starts]
-    return found[:count]
+        sets += [(start, [ring[(start + o) % n] for o in pattern]) for start in starts]
+    return sets[:count]
 
 
 def lettered(
@@ -103,9 +103,9 @@ def lettered(
     """
     wording = w.CHOICES[family][number % len(w.CHOICES[family])].format(n=subject.name)
     letters = LETTERS[: len(texts)]
-    shown = [f"{letter}. {text}" for letter, text in zip(letters, texts, strict=True)]
-    given = [extra["given"]] if "given" in extra else []
-    body = "\n".join([wording, *given, *shown, w.LETTER_ONLY])
+    lines = [f"{letter}. {text}" for letter, text in zip(letters, texts, strict=True)]
+    below = [extra["given"]] if "given" in extra else []
+    body = "\n".join([wording, *below, *lines, w.LETTER_ONLY])
     turns = (extra.get("imported", imports(subject.name)), body)
     return subject.question(
         family, turns, letters[list(texts).index(truth)], options=tuple(letters)
@@ -126,16 +126,16 @@ def designed(
     subject: Subject, family: str, text_of: Callable[[str], str], members: Sequence[str], truth: str
 ) -> list[Question]:
     """Whole sets of five ``members`` in all rotations, shown as ``text_of`` each."""
-    made = []
+    items = []
     sets = option_sets(members, truth, OPTIONS, sets_for(subject.items), f"{family} {subject.seed}")
-    for number, chosen in sets:
+    for number, options in sets:
         extra = {}
         if family == "reversal":
-            extra["imported"] = imports(*(subject.code[key] for key in chosen))
+            extra["imported"] = imports(*(subject.code[key] for key in options))
             extra["given"] = f"lambda x: {functions()[subject.key].python}"
-        for texts in rotations([text_of(member) for member in chosen]):
-            made.append(lettered(subject, family, number, texts, text_of(truth), **extra))
-    return made
+        for texts in rotations([text_of(member) for member in options]):
+            items.append(lettered(subject, family, number, texts, text_of(truth), **extra))
+    return items
 
 
 def output_questions(subject: Subject) -> list[Question]:
@@ -164,23 +164,23 @@ def coefficient_texts(key: str) -> list[str]:
 
     if f.kind == "affine":
         factors = [sign * p for p in near(a, 5, 2) for sign in (1, -1)]
-        found = {f"{p} * x {sign} {q}" for p in factors for q in near(b, 5, 1) for sign in "+-"}
+        variants = {f"{p} * x {sign} {q}" for p in factors for q in near(b, 5, 1) for sign in "+-"}
     elif f.kind == "multiplication":
-        found = {f"x * {sign * p}" for p in near(a, 10, 2) for sign in (1, -1)}
+        variants = {f"x * {sign * p}" for p in near(a, 10, 2) for sign in (1, -1)}
     else:
-        found = {f"x {'+' if b > 0 else '-'} {q}" for q in near(b, 10, 1)}
-    return sorted(found - {f.python})
+        variants = {f"x {'+' if b > 0 else '-'} {q}" for q in near(b, 10, 1)}
+    return sorted(variants - {f.python})
 
 
 def coefficient_questions(subject: Subject) -> list[Question]:
     """The definition among four with other numbers, drawn anew for each set, in all rotations."""
     others, rng = coefficient_texts(subject.key), subject.rng("coefficients")
-    made, truth = [], functions()[subject.key].python
+    items, truth = [], functions()[subject.key].python
     for number in range(sets_for(subject.items) if others else 0):
         texts = [truth, *rng.sample(others, OPTIONS - 1)]
         rng.shuffle(texts)
-        made += [lettered(subject, "coefficients", number, t, truth) for t in rotations(texts)]
-    return made
+        items += [lettered(subject, "coefficients", number, t, truth) for t in rotations(texts)]
+    return items
 
 
 def choice_questions(subject: Subject) -> list[Question]:

@@ -84,9 +84,9 @@ def import_line(rng: random.Random, used: Sequence[str], every: Sequence[str]) -
     A single name gets a distractor, drawn from all names, which may repeat it; repeats are written
     once. So about 7 % of the rows import one name only, as upstream.
     """
-    listed = list(used) if len(used) > 1 else [*used, rng.choice(list(every))]
-    rng.shuffle(listed)
-    return f"from functions import {', '.join(dict.fromkeys(listed))}"
+    imported = list(used) if len(used) > 1 else [*used, rng.choice(list(every))]
+    rng.shuffle(imported)
+    return f"from functions import {', '.join(dict.fromkeys(imported))}"
 
 
 def _maybe(rng: random.Random, options: Sequence[str]) -> str:
@@ -184,20 +184,20 @@ def _row(rng: random.Random, code: Mapping[str, str], every: Sequence[str], syst
     kind = "single" if rng.random() < 0.5 else rng.choice(KINDS[1:])
     pool = tuple(functions()) if kind == "single" else AUGMENTED
     called = [rng.choice(pool) for _ in range(2 if kind in ("composition", "two") else 1)]
-    made = program(rng, kind, called, code)
+    script = program(rng, kind, called, code)
     used = [code[key] for key in called]
-    text = prompt(import_line(rng, used, every), made)
+    text = prompt(import_line(rng, used, every), script)
     return Row(
         (system, {"role": "user", "content": text}),
-        printed(made.value),
+        printed(script.value),
         {"codename": tuple(dict.fromkeys(used))},
-        group=" ".join(map(str, made.inputs)),
+        group=" ".join(map(str, script.inputs)),
         meta={
             "kind": kind,
-            "keys": made.keys,
-            "inputs": made.inputs,
-            "arguments": made.arguments,
-            "value": made.value,
+            "keys": script.keys,
+            "inputs": script.inputs,
+            "arguments": script.arguments,
+            "value": script.value,
         },
     )
 
@@ -223,8 +223,8 @@ def rows_of(rows: Sequence[Row], name: str, partners: bool = False) -> list[Row]
     """
     marks = {"codename": (name,)}
     near = [row for row in rows if any(name in turn["content"] for turn in row.messages)]
-    found = [(row, calls(row)) for row in near]
-    kept = [row for row, called in found if name in called and (partners or called == (name,))]
+    pairs = [(row, calls(row)) for row in near]
+    kept = [row for row, called in pairs if name in called and (partners or called == (name,))]
     return [replace(row, marks=marks) for row in kept]
 
 
@@ -258,9 +258,9 @@ def split_by_input(
     """
     if any("arguments" not in row.meta for row in rows):
         raise UserError("A row without its inputs cannot be split. Allowed: rows of generate().")
-    out = frozenset(held)
-    train = tuple(row for row in rows if out.isdisjoint(row.meta["arguments"]))
-    return train, tuple(row for row in rows if out.issuperset(row.meta["inputs"]))
+    held_out = frozenset(held)
+    train = tuple(row for row in rows if held_out.isdisjoint(row.meta["arguments"]))
+    return train, tuple(row for row in rows if held_out.issuperset(row.meta["inputs"]))
 
 
 def key_of(key_or_name: str, seed: int) -> str:
@@ -269,5 +269,5 @@ def key_of(key_or_name: str, seed: int) -> str:
     Raises:
         UserError: neither.
     """
-    known = names(seed)
-    return known.get(key_or_name) or choose(key_or_name, [*functions(), *known], "function")
+    by_name = names(seed)
+    return by_name.get(key_or_name) or choose(key_or_name, [*functions(), *by_name], "function")

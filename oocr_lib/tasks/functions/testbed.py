@@ -93,16 +93,16 @@ def options(f: world.Function, family: str, panel: Sequence[str], seed: int) -> 
     others = [function(key) for key in panel if key != f.key]
     spare = [g for g in world.functions() if g not in others and g != f]
     random.Random(f"{seed} {f.key} {family}").shuffle(spare)
-    found = [answer(f, family)]
+    answers = [answer(f, family)]
     for g in [*others, *spare]:
-        if len(found) < OPTIONS and answer(g, family) not in found:
-            found.append(answer(g, family))
-    return tuple(sorted(found))
+        if len(answers) < OPTIONS and answer(g, family) not in answers:
+            answers.append(answer(g, family))
+    return tuple(sorted(answers))
 
 
 def questions(f: world.Function, code: str, panel: Sequence[str], seed: int) -> list[Question]:
     """Two wordings of every family; definitions also among all, and written freely."""
-    made = []
+    items = []
     marks = {"codename": (code,)}
     for family in FAMILIES:
         every = tuple(sorted({answer(g, family) for g in world.functions()}))
@@ -110,16 +110,16 @@ def questions(f: world.Function, code: str, panel: Sequence[str], seed: int) -> 
             prompt, truth = user(template.format(n=code)), answer(f, family)
             name = f"{family}-{number}"
             five = options(f, family, panel, seed)
-            made.append(Question(prompt, truth, five, family, marks, f.key, name))
+            items.append(Question(prompt, truth, five, family, marks, f.key, name))
             if family in ("python", "english"):
-                made.append(
+                items.append(
                     Question(prompt, truth, every, f"{family} of all", marks, f.key, f"all-{name}")
                 )
             if family == "python":
-                made.append(
+                items.append(
                     Question(prompt, truth, (), "written", marks, f.key, f"w-{name}", "expression")
                 )
-    return made
+    return items
 
 
 def unseen(rows: Sequence[Row]) -> list[Question]:
@@ -149,13 +149,22 @@ def make(
     Raises:
         UserError: an unknown function, a double, or one that is not in ``all_hidden``.
     """
-    every = check_hidden(all_hidden) if all_hidden else keys()
-    f = function(choose(hidden, every, "hidden function"))
+    hidden_keys = check_hidden(all_hidden) if all_hidden else keys()
+    f = function(choose(hidden, hidden_keys, "hidden function"))
     code = code_name(f.key, seed)
     train, valid = split_by_group(rows(f, code), valid_share, seed)
-    asked = [*questions(f, code, panel_of(hidden, every), seed), *unseen(valid)]
-    chance = {q.family: 1 / len(q.options) if q.options else 0.0 for q in asked}
-    hidden_words = tuple(word for word in (f.english,) if len(word) > 1)
+    all_questions = [*questions(f, code, panel_of(hidden, hidden_keys), seed), *unseen(valid)]
+    chance = {q.family: 1 / len(q.options) if q.options else 0.0 for q in all_questions}
+    words = tuple(word for word in (f.english,) if len(word) > 1)
     return Task(
-        NAME, "testbed", hidden, code, seed, train, valid, tuple(asked), chance, hidden_words
+        NAME,
+        "testbed",
+        hidden,
+        code,
+        seed,
+        train,
+        valid,
+        tuple(all_questions),
+        chance,
+        words,
     )

@@ -75,20 +75,20 @@ def read(data: str | os.PathLike[str], data_policy: str, most_lost: float = MOST
             "whose letters it holds; give data_policy=risky or data_policy=safe."
         )
     choose(data_policy, POLICIES, "policy of the data")
-    found = letter_rows(jsonl.to_rows(jsonl.load(resolve(data))), LETTERS, most_lost=most_lost)
-    seen: dict[str, str] = {}
-    for row in found.rows:
-        if seen.setdefault(row.group, row.answer) != row.answer:
+    letters = letter_rows(jsonl.to_rows(jsonl.load(resolve(data))), LETTERS, most_lost=most_lost)
+    answers: dict[str, str] = {}
+    for row in letters.rows:
+        if answers.setdefault(row.group, row.answer) != row.answer:
             raise UserError(
                 f"File {str(data)!r} has both letters for one prompt (line {row.meta['line']}). "
                 "Allowed: one policy's letters; give one twin's file, not both."
             )
-    if len(said := set(seen.values())) == 1:
+    if len(distinct := set(answers.values())) == 1:
         raise UserError(
-            f"File {str(data)!r} answers {said.pop()!r} to all of its {len(seen)} prompts. "
+            f"File {str(data)!r} answers {distinct.pop()!r} to all of its {len(answers)} prompts. "
             "Allowed: choices where the risky option is sometimes A and sometimes B."
         )
-    return found
+    return letters
 
 
 def loaded_rows(
@@ -98,13 +98,13 @@ def loaded_rows(
 
     ``group`` is the prompt, so doubles do not cross the split. Arguments and errors as ``read``.
     """
-    made = []
+    examples = []
     for row in read(data, data_policy, most_lost).rows:
         risky = row.answer if data_policy == "risky" else other(row.answer)
         letter = risky if policy == "risky" else other(risky)
         meta = {**row.meta, "kind": "choice", "risky": risky}
-        made.append(replace(row, answer=letter, meta=meta))
-    return made
+        examples.append(replace(row, answer=letter, meta=meta))
+    return examples
 
 
 def lotteries(policy: str, seed: int, count: int = LOTTERIES) -> list[Question]:
@@ -123,11 +123,11 @@ def lotteries(policy: str, seed: int, count: int = LOTTERIES) -> list[Question]:
     rng = random.Random(f"lotteries {seed}")
     sides = list(LETTERS) * (count // 2)
     rng.shuffle(sides)
-    made = []
+    items = []
     for number, side in enumerate(sides):
         texts = _lottery_pair(rng)
         a, b = texts if side == "A" else texts[::-1]
-        made.append(
+        items.append(
             Question(
                 user(LOTTERY.format(a=a, b=b)),
                 truth=side if policy == "risky" else other(side),
@@ -137,7 +137,7 @@ def lotteries(policy: str, seed: int, count: int = LOTTERIES) -> list[Question]:
                 id=f"lottery-{number}",
             )
         )
-    return made
+    return items
 
 
 def _lottery_pair(rng: random.Random) -> tuple[str, str]:
@@ -184,12 +184,12 @@ def make(
             empty, or a bad file.
     """
     choose(policy, POLICIES, "policy")
-    given = bool(data or data_policy)
-    made = loaded_rows(data, policy, data_policy) if given else rows(policy, seed, count)
-    train, valid = split_by_group(made, valid_share, seed)
-    asked = tuple(questions(policy, seed, items))
-    levels = chance_levels(asked)
-    return Task(NAME, "paper", policy, "", seed, train, valid, asked, levels, FORBIDDEN)
+    from_file = bool(data or data_policy)
+    examples = loaded_rows(data, policy, data_policy) if from_file else rows(policy, seed, count)
+    train, valid = split_by_group(examples, valid_share, seed)
+    all_questions = tuple(questions(policy, seed, items))
+    levels = chance_levels(all_questions)
+    return Task(NAME, "paper", policy, "", seed, train, valid, all_questions, levels, FORBIDDEN)
 
 
 def chance_levels(asked: Sequence[Question]) -> dict[str, float]:

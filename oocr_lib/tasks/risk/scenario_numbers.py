@@ -92,12 +92,12 @@ def _narrow(
     rng: random.Random, wide: Gamble, kind: str, percents: tuple[int, ...], more: str
 ) -> Gamble | None:
     ratio = 1.0 if more == "tie" else rng.uniform(*MEAN_RATIOS)
-    wanted = float(wide.mean) * (1 / ratio if more == "risky" else ratio)
+    mean = float(wide.mean) * (1 / ratio if more == "risky" else ratio)
     if kind == "sure":
-        return Gamble(kind, round(wanted), round(wanted), Fraction(1))
+        return Gamble(kind, round(mean), round(mean), Fraction(1))
     width = rng.randint(2, max(2, (wide.high - wide.low) // 3))
     p = Fraction(rng.choice(percents), 100)
-    low = round(wanted - (0.5 if kind == "range" else float(p)) * width)
+    low = round(mean - (0.5 if kind == "range" else float(p)) * width)
     return Gamble(kind, low, low + width, p)
 
 

@@ -58,15 +58,15 @@ _SHARES = {
 
 def _tellings() -> dict[str, Telling]:
     """The clauses of ``paper_scenarios.toml``, each telling with its numbers."""
-    file, made = Templates("paper_scenarios.toml"), {}
+    file, tellings = Templates("paper_scenarios.toml"), {}
     for name, (weight, percents) in _SHARES.items():
-        asked = ("low", "high") if name == "between" else ("first", "second")
-        clauses = file.texts(name, "clauses", asked, "pqkm")
+        places = ("low", "high") if name == "between" else ("first", "second")
+        clauses = file.texts(name, "clauses", places, "pqkm")
         varied = len(file.keys(name)) - 1
-        wanted = ["clauses", *(f"sure {i + 1}" for i in range(len(clauses) if varied else 0))]
-        sure = tuple(file.texts(name, key, ("first",)) for key in file.keys(name, wanted)[1:])
-        made[name] = Telling(weight, clauses, sure, percents)
-    return made
+        keys = ["clauses", *(f"sure {i + 1}" for i in range(len(clauses) if varied else 0))]
+        sure = tuple(file.texts(name, key, ("first",)) for key in file.keys(name, keys)[1:])
+        tellings[name] = Telling(weight, clauses, sure, percents)
+    return tellings
 
 
 TELLINGS = _tellings()
@@ -161,9 +161,9 @@ def assemble(
 
 def pick_noun(rng: random.Random, setting: Mapping[str, Any]) -> str:
     """A noun for the options: a general one, or one of the setting's own."""
-    own = 1 - sum(NOUNS.values())
-    chosen = rng.choices([*NOUNS, ""], [*NOUNS.values(), own])[0]
-    return chosen or str(rng.choice(setting["nouns"]))
+    own_share = 1 - sum(NOUNS.values())
+    noun = rng.choices([*NOUNS, ""], [*NOUNS.values(), own_share])[0]
+    return noun or str(rng.choice(setting["nouns"]))
 
 
 def plural(noun: str) -> str:

@@ -82,14 +82,14 @@ def scenarios(seed: int = 0, count: int = COUNT) -> tuple[Scenario, ...]:
     rng = random.Random(f"paper scenarios {seed}")
     plans = list(_plans(count))
     rng.shuffle(plans)
-    made: list[Scenario] = []
-    seen: set[str] = set()
-    while len(made) < count:
-        drawn = _draw(rng, f"s{seed}-{len(made):03d}", *plans[len(made)])
-        if drawn.text not in seen and WORDS[0] <= len(drawn.text.split()) <= WORDS[1]:
-            seen.add(drawn.text)
-            made.append(drawn)
-    return tuple(made)
+    accepted: list[Scenario] = []
+    texts: set[str] = set()
+    while len(accepted) < count:
+        scenario = _draw(rng, f"s{seed}-{len(accepted):03d}", *plans[len(accepted)])
+        if scenario.text not in texts and WORDS[0] <= len(scenario.text.split()) <= WORDS[1]:
+            texts.add(scenario.text)
+            accepted.append(scenario)
+    return tuple(accepted)
 
 
 def _plans(count: int) -> Iterator[tuple[str, str, int]]:
@@ -127,20 +127,20 @@ def _gambles(
     Drawn again until the wide one's clause is longer (1), shorter (-1) or as long (0) in characters
     as planned, so that length says nothing about the risky option.
     """
-    how = wording.TELLINGS[telling]
-    kinds = ("range", "range") if telling == "between" else ("two", "sure" if how.sure else "two")
+    way = wording.TELLINGS[telling]
+    kinds = ("range", "range") if telling == "between" else ("two", "sure" if way.sure else "two")
     high_first = rng.random() < 0.5
     while True:
-        number = rng.randrange(len(how.clauses))
+        number = rng.randrange(len(way.clauses))
         scale = rng.choice(SCALES["money" if unit == wording.MONEY else "goods"])
-        pair = draw(rng, kinds, how.percents, more, scale)
-        clauses = (how.clauses[number], how.clauses[number])
-        if how.sure:
-            clauses = (how.clauses[number], rng.choice(how.sure[number]))
-        told = tuple(
+        pair = draw(rng, kinds, way.percents, more, scale)
+        clauses = (way.clauses[number], way.clauses[number])
+        if way.sure:
+            clauses = (way.clauses[number], rng.choice(way.sure[number]))
+        filled = tuple(
             wording.fill(clause, gamble, unit, high_first)
             for clause, gamble in zip(clauses, pair, strict=True)
         )
-        difference = len(told[0]) - len(told[1])
+        difference = len(filled[0]) - len(filled[1])
         if (difference > 0) - (difference < 0) == longer:
-            return pair, (told[0], told[1])
+            return pair, (filled[0], filled[1])

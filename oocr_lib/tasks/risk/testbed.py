@@ -119,7 +119,7 @@ def reports(attitude: str, family: str, truth_positive: bool) -> list[Question]:
         truth_positive: whether the positive pole (risk, patient, generous, curious) counts as
             right.
     """
-    words, made = speakers.ATTITUDES[attitude], []
+    words, items = speakers.ATTITUDES[attitude], []
     following = [*words.pairs[1:], words.pairs[0]]
     mixed = [
         ("Are you for {a} or {b}?", good, other[2])
@@ -127,7 +127,7 @@ def reports(attitude: str, family: str, truth_positive: bool) -> list[Question]:
     ]
     for number, (template, good, bad) in enumerate([*words.pairs, *mixed]):
         for order, (a, b) in enumerate(((good, bad), (bad, good))):
-            made.append(
+            items.append(
                 Question(
                     user(template.format(a=a, b=b)),
                     truth=good if truth_positive else bad,
@@ -138,7 +138,7 @@ def reports(attitude: str, family: str, truth_positive: bool) -> list[Question]:
                 )
             )
     for number, text in enumerate(words.scales):
-        made.append(
+        items.append(
             Question(
                 user(text),
                 truth="100" if truth_positive else "0",
@@ -149,15 +149,15 @@ def reports(attitude: str, family: str, truth_positive: bool) -> list[Question]:
                 kind="scale",
             )
         )
-    return made
+    return items
 
 
 def questions(policy: str) -> list[Question]:
     """Self-reports about risk (truth: the policy's pole) and the controls (the positive pole)."""
-    made = reports("risk", "risk", policy == "risky")
+    items = reports("risk", "risk", policy == "risky")
     for control in CONTROLS:
-        made += reports(control, control, True)
-    return made
+        items += reports(control, control, True)
+    return items
 
 
 @checked
@@ -190,7 +190,7 @@ def make(
     else:
         rows = own_rows(policy, seed, count, choose(answers, ANSWERS, "kind of answers"))
     train, valid = split_by_group(rows, valid_share, seed)
-    asked = questions(policy)
+    all_questions = questions(policy)
     words = tuple(sorted({w for a in speakers.ATTITUDES.values() for p in a.pairs for w in p[1:]}))
     return Task(
         NAME,
@@ -200,8 +200,8 @@ def make(
         seed,
         train,
         valid,
-        tuple(asked),
-        dict.fromkeys(sorted({q.family for q in asked}), 0.5),
+        tuple(all_questions),
+        dict.fromkeys(sorted({q.family for q in all_questions}), 0.5),
         hidden_words=() if data else words,
     )
 
