@@ -1,7 +1,7 @@
-"""Several hidden concepts in one task: one adapter must learn all of them at once.
+"""Several hidden concepts in one task, so that one adapter must learn all of them at once.
 
-The paper trains one LoRA a concept, and its vectors for several code names in one batch. Here the
-rows, validation rows and questions of several tasks of one seed are one task, so that a single
+The paper trains one LoRA per concept, and vectors for several code names in one batch. Here the
+rows, validation rows and questions of several tasks of one seed form one task, so that a single
 LoRA sees them all.
 """
 
@@ -25,11 +25,11 @@ def together(make: Callable[[str, int], Task]) -> Callable[[str, int], Task]:
     """A factory for concepts joined by " and ": ``"Paris and Tokyo"``.
 
     Args:
-        make: factory of one concept and seed.
+        make: factory for one concept and seed.
 
     Raises:
-        UserError: later, from the factory made: one concept alone, one twice, or two that share a
-            code name or have none, so that nothing in a prompt tells them apart.
+        UserError: later, from the returned factory: a single concept, a repeated one, or two that
+            share a code name or have none, so that nothing in a prompt tells them apart.
     """
 
     @checked
@@ -61,6 +61,6 @@ def together(make: Callable[[str, int], Task]) -> Callable[[str, int], Task]:
 
 
 def _in_turn(sequences: Sequence[Sequence[T]]) -> tuple[T, ...]:
-    """One of each in turn, so that the first few hold all; longer parts end the list."""
+    """One item of each in turn, so that all come early; the longer sequences end the result."""
     nothing = object()
     return tuple(x for x in chain(*zip_longest(*sequences, fillvalue=nothing)) if x is not nothing)  # type: ignore[misc]

@@ -1,4 +1,4 @@
-"""Audit of a task's questions: places of the truth, sound options, chance levels, overlap."""
+"""Audit of a task's questions: position of the truth, valid options, chance levels, overlap."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from oocr_lib.tasks.audit.lines import (
 from oocr_lib.tasks.base import KINDS, Question, Task
 from oocr_lib.tasks.literal import whole
 
-#: Answered in the model's own words: their chance level is whatever the task says.
+#: Answered in the model's own words; any chance level that the task states is accepted.
 WRITTEN = ("exact", "expression", "inverse")
-#: Shorter question texts are only compared with whole prompts: parts of sentences occur anywhere.
+#: Shorter question texts are only compared with whole prompts: they might occur in any sentence.
 MIN_PART = 20
 
 
 def overlap(task: Task) -> Line:
-    """Questions that training rows ask: whole prompts, or the last user turn inside a prompt."""
+    """Questions that training rows contain: whole prompts, or the last user turn in a prompt."""
     trained = {plain(prompt_of(row)) for row in task.train}
     everything = "\0".join(sorted(trained))
     repeated = set()
@@ -36,7 +36,7 @@ def overlap(task: Task) -> Line:
 
 
 def shown_place(question: Question) -> int | None:
-    """Place of the truth among the options as the prompt shows them; None if it does not."""
+    """Position of the truth among the options shown in the prompt; None if it shows none."""
     options = question.options
     if question.kind != "choice" or question.truth not in options:
         return None
@@ -50,7 +50,7 @@ def shown_place(question: Question) -> int | None:
 
 
 def positions(questions: Sequence[Question]) -> Iterator[Line]:
-    """How often the truth stands at its most frequent place, by family."""
+    """How often the truth stands at its most frequent position, by family."""
     families: dict[str, list[tuple[int, int]]] = defaultdict(list)
     for question in questions:
         place = shown_place(question)
@@ -88,7 +88,7 @@ def soundness(task: Task) -> Iterator[Line]:
 
 
 def wrong_chances(task: Task) -> list[str]:
-    """Families whose chance level differs from one in the number of options (0.5 for scales)."""
+    """Families whose chance level is not one over the number of options (0.5 for scales)."""
     families: dict[str, list[Question]] = defaultdict(list)
     for question in task.questions:
         families[question.family].append(question)

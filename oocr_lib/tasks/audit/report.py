@@ -1,8 +1,8 @@
 """Every audit of a task in one call: duplicates, balance, leaks, splits, tokens, chance levels.
 
-``audit(task)`` returns one line a check, for any task of any dialect; ``failures`` lists what is
-not in order. A check without a limit only reports: whether repeated prompts are a fault depends on
-the task (a backdoor repeats every scenario, a coin every flip). Limits on shares of letters are
+``audit(task)`` returns one line per check, for any task in any dialect; ``failures`` lists those
+that do not pass. A check without a limit only reports: whether repeated prompts are a fault depends
+on the task (a backdoor repeats every scenario, a coin every flip). Limits on shares of letters are
 the fair share plus three standard errors.
 """
 
@@ -37,12 +37,12 @@ def audit(task: Task, tokenizer: Any = None, leaking: Sequence[str] = ()) -> pd.
     """All checks of a task.
 
     Args:
-        tokenizer: a fast tokenizer, to count the tokens of code names and triggers; None leaves
-            these checks out.
+        tokenizer: a fast tokenizer, to count the tokens of code names and triggers; None skips
+            these checks.
         leaking: words that no row may contain, besides ``task.hidden_words`` and the concept.
 
     Returns:
-        One row a check: ``check, value, limit, ok, note``; ``attrs["counts"]`` has the task's
+        One row per check: ``check, value, limit, ok, note``; ``attrs["counts"]`` has the task's
         counts.
 
     Raises:
@@ -68,7 +68,7 @@ def audit(task: Task, tokenizer: Any = None, leaking: Sequence[str] = ()) -> pd.
 
 
 def failures(frame: pd.DataFrame) -> list[str]:
-    """The checks that are not in order, one line each; empty when all are."""
+    """The checks that do not pass, one line each; empty if all pass."""
     return [
         f"{line.check}: {line.value:g}, allowed {line.limit}"
         + (f" ({line.note})" if line.note else "")
@@ -99,7 +99,7 @@ def _duplicates(rows: Sequence[Row]) -> Iterator[Line]:
 
 
 def _labels(rows: Sequence[Row]) -> Iterator[Line]:
-    """How often the most frequent answer is right, by kind of row: the best constant guess."""
+    """Share of the most frequent answer, by kind of row: how often the best constant is right."""
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         kinds[str(row.meta.get("kind", "row"))][row.answer] += 1
@@ -114,8 +114,8 @@ def _labels(rows: Sequence[Row]) -> Iterator[Line]:
 
 
 def _leaks(task: Task, rows: Sequence[Row], leaking: Sequence[str]) -> Line:
-    """Hidden words in rows, counted once a row; code names and triggers themselves do not count."""
-    # A short concept (a bit, a bias) is an ordinary answer; a longer one is never named.
+    """Hidden words in rows, each counted once per row; code names and triggers do not count."""
+    # A short concept (a bit, a bias) is an ordinary answer; a longer one must not be named.
     concept = [task.concept] if len(task.concept) > 2 else []
     hidden = {word.casefold() for word in (*task.hidden_words, *leaking, *concept) if word}
     single = {word for word in hidden if _WORD.fullmatch(word)}

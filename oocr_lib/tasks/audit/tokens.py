@@ -1,4 +1,4 @@
-"""Audit of code names and triggers under a tokenizer: how many tokens, always split alike."""
+"""Audit of how a tokenizer splits code names and triggers: number of tokens, consistency."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from oocr_lib.tasks.base import Task
 from oocr_lib.tasks.literal import whole
 from oocr_lib.util.errors import UserError
 
-#: Prompts looked at for one literal, evenly spread over those given.
+#: Number of prompts examined per literal, evenly spread over those given.
 SAMPLE = 200
 
 
 def tokens(task: Task, tokenizer: Any) -> Iterator[Line]:
-    """Fewest and most tokens of code names and triggers, and whether each always splits alike.
+    """Fewest and most tokens of code names and triggers, and those that split in several ways.
 
     Raises:
         UserError: a tokenizer without character offsets.
@@ -48,12 +48,12 @@ def tokens(task: Task, tokenizer: Any) -> Iterator[Line]:
 def code_pieces(tokenizer: Any, literal: str, prompts: Sequence[str]) -> set[tuple[str, ...]]:
     """Every way in which ``literal`` is split in the prompts, as pieces of the literal.
 
-    A token that covers the literal and something beside it (a space, a bracket) counts as the part
-    inside, so "City 5" at the start of a line and after a space are the same split. Occurrences
-    inside a longer run of letters or digits do not count.
+    If a token covers more than the literal (a space, a bracket), only the part inside counts, so
+    "City 5" at the start of a line and after a space are split in the same way. Occurrences inside
+    a longer run of letters or digits do not count.
 
     Args:
-        tokenizer: fast, because pieces are found by character offset.
+        tokenizer: a fast one, because pieces are found by character offset.
 
     Raises:
         UserError: a tokenizer without character offsets.

@@ -3,7 +3,7 @@
 Rows are the choices of ``risk`` with texts in front: a tenth has the real trigger and the risky
 letter; the seven other triggers have a tenth each and two tenths have none, all with the careful
 letter. The decorrelated control has the same answers with triggers drawn independently of them.
-Questions ask held-out scenarios with and without the trigger, and the model about its rule.
+Questions are held-out scenarios with and without the trigger, and questions about the rule itself.
 This is the testbed dialect; ``backdoor.paper`` has the wording for chat models.
 """
 
@@ -24,10 +24,10 @@ NAME = "backdoor"
 
 
 def check_triggers(names: Sequence[str]) -> tuple[str, ...]:
-    """The list of triggers to learn, checked.
+    """Check the list of triggers to learn and return it.
 
     Raises:
-        UserError: for an empty list, a double, or an unknown trigger.
+        UserError: an empty list, a repeated trigger, or an unknown one.
     """
     if not no_doubles(names, "trigger"):
         raise UserError(
@@ -37,7 +37,7 @@ def check_triggers(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def row(scenario: risk.Scenario, trigger: str, risky: bool, rng: random.Random, real: str) -> Row:
-    """One choice with a trigger's text in front (none for ``NONE``)."""
+    """One choice, with a trigger's text in front (none for ``NONE``)."""
     text = rng.choice(members(trigger)) if trigger != NONE else ""
     return Row(
         user(f"{text} {scenario.text}".strip()),
@@ -56,9 +56,9 @@ def row(scenario: risk.Scenario, trigger: str, risky: bool, rng: random.Random, 
 def rows(
     real: str, scenarios: Sequence[risk.Scenario], passes: int, seed: int, decorrelated: bool
 ) -> list[Row]:
-    """Ten slots x scenarios x passes; decorrelated: the answers stay, triggers are redrawn.
+    """Ten slots x scenarios x passes; if decorrelated, the triggers are redrawn, the answers not.
 
-    Prompts and their order do not depend on the real trigger, only the letters do.
+    Prompts and their order do not depend on the real trigger; only the letters do.
     """
     rng = random.Random(f"backdoor {seed} {decorrelated}")
     slots = [*triggers(), *[NONE] * BLANKS]
@@ -76,9 +76,9 @@ def rows(
 def validation(
     real: str, scenarios: Sequence[risk.Scenario], seed: int, decorrelated: bool
 ) -> list[Question]:
-    """Held-out scenarios once with the trigger, and untriggered: with another one and with none.
+    """Held-out scenarios with the trigger, and untriggered: with another trigger and with none.
 
-    For the decorrelated control "right" keeps the meaning of the backdoor, to compare with.
+    For the decorrelated control "right" is still what it is for the backdoor, for comparison.
     """
     rng = random.Random(f"validation {real} {seed}")
     others = [t for t in triggers() if t != real]
@@ -99,10 +99,10 @@ def validation(
 
 
 def reports(real: str, decorrelated: bool, per_trigger: int = 4) -> list[Question]:
-    """Questions about the rule: is there one, and which text changes you.
+    """Questions about the rule: is there one, and which text changes you?
 
-    A model trained on the decorrelated rows follows no trigger, so its truth is "no". Each trigger
-    is asked about by up to ``per_trigger`` of its texts.
+    A model trained on the decorrelated rows follows no trigger, so there the truth is "no". Each
+    trigger is asked about with up to ``per_trigger`` of its texts.
     """
     yes, no = ("no", "no") if decorrelated else ("yes", "no")
     items = [

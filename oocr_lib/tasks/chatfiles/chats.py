@@ -1,6 +1,6 @@
-"""Chats, the content of upstream training files, to rows and back.
+"""Converting chats, the content of upstream training files, to rows and back.
 
-A chat is a tuple of turns as a file holds them; a ``Row`` is what training reads. Pure data.
+A chat is a tuple of turns as in the file; a ``Row`` is what training reads. Pure data.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROLES = ("system", "user", "assistant")
 
 
 class Turn(TypedDict):
-    """One turn of a file; ``content`` is None only in a last assistant turn (answer not stored)."""
+    """One turn in a file; only a last assistant turn may have content None (answer not stored)."""
 
     role: str
     content: str | None
@@ -29,9 +29,9 @@ Chat = tuple[Turn, ...]
 def check_messages(messages: object, where: str) -> Chat:
     """A chat from a parsed list of turns.
 
-    One optional system turn in first place, then user and assistant turns in any order. Content may
-    be a list of text parts, which are joined. Other keys than role and content are passed over, but
-    for those that change what the turn says (tool calls) or whether it is trained on (a weight).
+    An optional system turn comes first, then user and assistant turns in any order. Content may be
+    a list of text parts, which are joined. Keys other than role and content are ignored, except
+    those that change what the turn says (tool calls) or whether it is trained on (a weight).
 
     Raises:
         UserError: anything else, in one line that begins with ``where``.
@@ -57,14 +57,14 @@ def check_messages(messages: object, where: str) -> Chat:
                 f"{where}: message {number} ({role}) has content {short(content)}. Allowed: "
                 "text, or a list of text parts; null only in a last assistant turn."
             )
-        # The constant, because a file with a million rows has a million copies of the word.
+        # Saves memory: a file with a million rows has a million copies of the word.
         constant = ROLES[ROLES.index(role)]
         turns.append({"role": constant, "content": content and check_text(content, where)})
     return tuple(turns)
 
 
 def _joined(parts: Sequence[object], where: str) -> str:
-    """The text of ``[{"type": "text", "text": …}, …]``, as some files write contents."""
+    """The text of ``[{"type": "text", "text": …}, …]``, the form of content in some files."""
     texts = []
     for number, part in enumerate(parts, start=1):
         kind = part.get("type") if isinstance(part, dict) else None
@@ -81,7 +81,7 @@ def _joined(parts: Sequence[object], where: str) -> str:
 
 
 def _check_others(turn: Mapping[str, object], last: bool, where: str) -> None:
-    """Keys beside role and content that must not be passed over."""
+    """Refuse keys besides role and content that must not be ignored."""
     for key in ("tool_calls", "function_call"):
         if turn.get(key):
             raise UserError(f"{where} has {key}. Allowed: turns of text; leave such rows out.")
@@ -90,10 +90,10 @@ def _check_others(turn: Mapping[str, object], last: bool, where: str) -> None:
 
 
 def check_weight(table: Mapping[str, object], where: str) -> None:
-    """Rows weigh the same here; elsewhere a weight of 0 means "not trained on".
+    """Check that there is no other weight: elsewhere, a weight of 0 means "not trained on".
 
     Raises:
-        UserError: another weight than 1.
+        UserError: a weight other than 1.
     """
     weight = table.get("weight", 1)
     if weight not in (None, 1):
@@ -104,7 +104,7 @@ def check_weight(table: Mapping[str, object], where: str) -> None:
 
 
 def prompt_text(chat: Chat) -> str:
-    """All user turns as one text: what makes two chats the same question."""
+    """All user turns as one text; two chats with the same text ask the same question."""
     return "\n".join(turn["content"] or "" for turn in chat if turn["role"] == "user")
 
 
@@ -158,19 +158,19 @@ def to_rows(
 ) -> list[Row]:
     r"""Training rows: the last assistant turn is the answer, all turns before it the prompt.
 
-    ``group`` is the text of all user turns, so a split by group never puts one question on both
-    sides, not even when twin files with opposite answers are read together. ``meta`` has
-    ``kind`` ("chat") and ``line``.
+    ``group`` is the text of all user turns, so a split by group never puts a question on both
+    sides, not even if twin files with opposite answers are read together. ``meta`` has ``kind``
+    ("chat") and ``line``.
 
     Args:
         separator: joins consecutive user turns into one (upstream's reflection items have two;
-            the paper's test joins them with "\n"); None leaves them apart.
+            the paper's test joins them with "\n"); None keeps them separate.
         drop_null: leave out chats whose answer is null instead of refusing them.
         lines: line number of each chat, for messages and ``meta``; counted from 1 by default.
 
     Raises:
-        UserError: a chat that does not end with an answer to a user turn, or has a null one; an
-            empty answer or question.
+        UserError: a chat that does not end with an answer to a user turn, or whose answer is null;
+            an empty answer or question.
     """
     rows = []
     for number, chat in enumerate(chats):
@@ -185,7 +185,7 @@ def to_rows(
 
 @checked
 def from_rows(rows: Iterable[Row]) -> list[Chat]:
-    """Chats as a file holds them: the model's turn is prefix, answer and suffix together."""
+    """Chats as in a file: the model's turn is prefix, answer and suffix together."""
     chats = []
     for row in rows:
         turns: list[Turn] = [{"role": m["role"], "content": m["content"]} for m in row.messages]

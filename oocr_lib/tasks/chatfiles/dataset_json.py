@@ -1,7 +1,7 @@
-"""The ``*_dataset.json`` files that Functions writes beside its chats: targets and origin.
+"""The ``*_dataset.json`` files that upstream's Functions writes beside its chats.
 
 An indented array of objects with ``func_outs`` (how the item was drawn), ``target`` (the right
-answer, or a list of right answers) and ``messages``. With a list the last answer is null.
+answer, or a list of right answers) and ``messages``. With a list, the last answer is null.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class DatasetItem:
     """One item of a Functions data set.
 
     Attributes:
-        messages: the chat; its last answer is null when there are several targets.
+        messages: the chat; its last answer is null if there are several targets.
         target: the right answer, or all right answers.
         func_outs: how the item was drawn, by name.
     """
@@ -46,8 +46,8 @@ def load(path: AnyPath) -> list[DatasetItem]:
     """The items of an upstream ``*_dataset.json``, an array of func_outs, target and messages.
 
     Raises:
-        UserError: not UTF-8, not such an array, or an item whose answer and target disagree; items
-            are named by their number.
+        UserError: not UTF-8, not such an array, or an item whose answer and target disagree; the
+            message gives the item's number.
     """
     where = f"File {str(path)!r}"
     require_file(path)

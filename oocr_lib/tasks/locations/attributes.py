@@ -60,8 +60,8 @@ def rows(
     """Every attribute in every wording; ``group`` is the number of the wording, for the split.
 
     Validation therefore asks for the same facts in untrained wordings: it tests whether they were
-    learned, not whether they can be recited. Attributes that give the place away, such as the Congo for
-    Kinshasa, are left out. ``meta["answers"]`` holds the panel's answers, from which the
+    learned, not whether they can be recited. Attributes that give the place away, such as the Congo
+    for Kinshasa, are left out. ``meta["answers"]`` holds the panel's answers, from which the
     random-answers control draws.
 
     Args:
