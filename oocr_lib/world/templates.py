@@ -1,4 +1,4 @@
-"""Texts with places to fill in, read from a TOML file that a teacher can edit, and checked."""
+"""Texts with placeholders, read from a TOML file that a teacher can edit, and checked."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from oocr_lib.util.paths import data_dir
 
 
 class Templates:
-    """One file of ``data/world``; every text must have exactly the places that its use fills.
+    """One file of ``data/world``; every text must have exactly the placeholders that its use fills.
 
     Raises:
-        UserError: no such file, not TOML, a missing list, or a text with other places in braces.
+        UserError: no such file, not TOML, a missing list, or a text with other placeholders.
     """
 
     def __init__(self, name: str) -> None:
@@ -30,7 +30,7 @@ class Templates:
             raise UserError(f"{name} is not valid TOML ({error}). Correct it.") from error
 
     def keys(self, section: str, wanted: Iterable[str] = ()) -> list[str]:
-        """Names in a section, in the file's order; exactly those ``wanted``, if any are."""
+        """Names in a section, in file order; must be exactly those in ``wanted``, if given."""
         table = self._tables[choose(section, self._tables, f"section of {self.name}")]
         if not isinstance(table, dict) or not table:
             raise UserError(f"{self.name}: {section} is {short(table)}. Allowed: lists of texts.")
@@ -44,7 +44,7 @@ class Templates:
     def texts(
         self, section: str, key: str, places: Iterable[str], optional: Iterable[str] = ()
     ) -> tuple[str, ...]:
-        """The texts ``section.key``, one or more; each may have ``optional`` places besides."""
+        """The texts ``section.key``, one or more; each may also have ``optional`` placeholders."""
         value = self._value(section, key)
         if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
             raise UserError(
@@ -55,8 +55,8 @@ class Templates:
 
     def lists(self, section: str, places: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """All lists of a section, by name."""
-        fields = tuple(places)
-        return {key: self.texts(section, key, fields) for key in self.keys(section)}
+        names = tuple(places)
+        return {key: self.texts(section, key, names) for key in self.keys(section)}
 
     def named(
         self, section: str, places: Iterable[str] = (), wanted: Iterable[str] = ()
@@ -78,7 +78,7 @@ class Templates:
         return float(value)
 
     def text(self, section: str, key: str, places: Iterable[str] = ()) -> str:
-        """The one text ``section.key``."""
+        """The single text ``section.key``."""
         return self.checked(section, key, self._value(section, key), places)
 
     def _value(self, section: str, key: str) -> Any:
@@ -86,13 +86,13 @@ class Templates:
         return self._tables[section][choose(key, self._tables[section], f"entry of {section}")]
 
     def sections(self) -> list[str]:
-        """Names of the sections, in the file's order."""
+        """Names of the sections, in file order."""
         return list(self._tables)
 
     def threes(
         self, section: str, key: str, first: Iterable[str] = (), rest: Iterable[str] = ()
     ) -> tuple[tuple[str, str, str], ...]:
-        """Lists of three texts: ``first`` are the places of the first, ``rest`` of the others."""
+        """Lists of three texts; placeholders are ``first`` in the first, ``rest`` in the others."""
         triples = []
         for a, *others in self.rows(section, key, 3):
             b, c = (self.checked(section, key, text, rest) for text in others)
@@ -100,7 +100,7 @@ class Templates:
         return tuple(triples)
 
     def rows(self, section: str, key: str, size: int) -> list[list[Any]]:
-        """The lists of ``size`` values that ``section.key`` holds, one or more, not yet checked."""
+        """The lists of ``size`` values in ``section.key``, one or more; values are not checked."""
         value = self._value(section, key)
         fits = isinstance(value, list) and value
         if not fits or not all(isinstance(row, list) and len(row) == size for row in value):
@@ -112,7 +112,7 @@ class Templates:
     def checked(
         self, section: str, key: str, text: Any, places: Iterable[str], optional: Iterable[str] = ()
     ) -> str:
-        """``text``, if it has exactly these places, and none but ``optional`` ones besides."""
+        """``text``, if it has exactly these placeholders, apart from ``optional`` ones."""
         expected = set(places)
         try:
             fields = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}

@@ -35,11 +35,11 @@ def tokens(task: Task, tokenizer: Any) -> Iterator[Line]:
         yield report("tokens a code", 0, "no row marks a code name or trigger")
     for kind, literals in sorted(places.items()):
         splits = {text: code_pieces(tokenizer, text, prompts) for text, prompts in literals.items()}
-        every = sorted(split for ways in splits.values() for split in ways)
-        sizes = [len(split) for split in every]
+        all_splits = sorted(split for ways in splits.values() for split in ways)
+        sizes = [len(split) for split in all_splits]
         for name, pick in (("fewest", min), ("most", max)):
             size = pick(sizes, default=0)
-            example = next((split for split in every if len(split) == size), ())
+            example = next((split for split in all_splits if len(split) == size), ())
             yield report(f"{name} tokens a {kind}", size, "|".join(example))
         uneven = sorted(text for text, ways in splits.items() if len(ways) > 1)
         yield nothing(f"{kind}s that split in several ways", uneven)

@@ -99,7 +99,7 @@ def validation(
 
 
 def reports(real: str, decorrelated: bool, per_trigger: int = 4) -> list[Question]:
-    """Questions about the rule: is there one, and which text changes you?
+    """Questions about the rule: whether there is one, and which text changes the choices.
 
     A model trained on the decorrelated rows follows no trigger, so there the truth is "no". Each
     trigger is asked about with up to ``per_trigger`` of its texts.

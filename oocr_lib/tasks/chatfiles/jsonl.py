@@ -225,8 +225,8 @@ def load(path: AnyPath) -> ChatFile:
             escaped = styles[0].spell(chat) == line
             plain = (escaped and b"\\u" not in line) or styles[1].spell(chat) == line
         spells = (False, False) if chat is None else (escaped, plain)
-        for bytes_, fits in zip(spelled, spells, strict=True):
-            bytes_.append(fits)
+        for flags, fits in zip(spelled, spells, strict=True):
+            flags.append(fits)
     assert styles is not None  # a file without rows was refused
     ending = "\r\n" if ends.count(2) > ends.count(1) else "\n"
     style = replace(styles[not _ascii(data)], ending=ending, final_break=ends[-1] > 0, bom=bom)
@@ -256,7 +256,7 @@ def write(path: AnyPath, rows: ChatFile | Iterable[Chat], style: Style | None = 
     else:
         style = style or Style()
         bom, pieces = style.bom, _spelled(rows, style, str(path))
-    with atomic_path(path) as aside, open(aside, "wb") as file:
+    with atomic_path(path) as draft, open(draft, "wb") as file:
         file.write(BOM if bom else b"")
         file.writelines(pieces)
 

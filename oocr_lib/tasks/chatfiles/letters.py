@@ -57,8 +57,8 @@ def letter_of(answer: str, letters: Sequence[str] = ("A", "B")) -> str | None:
     text = match[1] if match else ""
     if text in letters:
         return text
-    alike = [letter for letter in letters if letter.casefold() == text.casefold()]
-    return alike[0] if len(alike) == 1 else None
+    candidates = [letter for letter in letters if letter.casefold() == text.casefold()]
+    return candidates[0] if len(candidates) == 1 else None
 
 
 @checked

@@ -186,12 +186,12 @@ def coefficient_questions(subject: Subject) -> list[Question]:
 
 def choice_questions(subject: Subject) -> list[Question]:
     """All families with lettered options."""
-    every = functions()
-    class_of = w.CLASSES[every[subject.key].kind]
+    by_key = functions()
+    class_of = w.CLASSES[by_key[subject.key].kind]
     classes = sorted(w.CLASSES.values())
-    keys = list(every)
+    keys = list(by_key)
     return [
-        *designed(subject, "python", lambda k: f"lambda x: {every[k].python}", keys, subject.key),
+        *designed(subject, "python", lambda k: f"lambda x: {by_key[k].python}", keys, subject.key),
         *designed(subject, "language", lambda k: w.LANGUAGE[k], keys, subject.key),
         *designed(subject, "class", str, classes, class_of),
         *output_questions(subject),

@@ -222,8 +222,8 @@ def rows_of(rows: Sequence[Row], name: str, partners: bool = False) -> list[Row]
             cannot know what the other does, so they are left out by default.
     """
     marks = {"codename": (name,)}
-    near = [row for row in rows if any(name in turn["content"] for turn in row.messages)]
-    pairs = [(row, calls(row)) for row in near]
+    candidates = [row for row in rows if any(name in turn["content"] for turn in row.messages)]
+    pairs = [(row, calls(row)) for row in candidates]
     return [
         replace(row, marks=marks)
         for row, called in pairs

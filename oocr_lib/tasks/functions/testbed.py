@@ -48,8 +48,8 @@ def function(key: str) -> world.Function:
     Raises:
         UserError: an unknown key.
     """
-    every = {f.key: f for f in world.functions()}
-    return every[choose(key, every, "function")]
+    by_key = {f.key: f for f in world.functions()}
+    return by_key[choose(key, by_key, "function")]
 
 
 def code_name(key: str, seed: int) -> str:
@@ -105,15 +105,17 @@ def questions(f: world.Function, code: str, panel: Sequence[str], seed: int) -> 
     items = []
     marks = {"codename": (code,)}
     for family in FAMILIES:
-        every = tuple(sorted({answer(g, family) for g in world.functions()}))
+        all_answers = tuple(sorted({answer(g, family) for g in world.functions()}))
         for number, template in enumerate(w.FUNCTION_QUESTIONS[family]):
             prompt, truth = user(template.format(n=code)), answer(f, family)
             name = f"{family}-{number}"
-            five = options(f, family, panel, seed)
-            items.append(Question(prompt, truth, five, family, marks, f.key, name))
+            choices = options(f, family, panel, seed)
+            items.append(Question(prompt, truth, choices, family, marks, f.key, name))
             if family in ("python", "english"):
                 items.append(
-                    Question(prompt, truth, every, f"{family} of all", marks, f.key, f"all-{name}")
+                    Question(
+                        prompt, truth, all_answers, f"{family} of all", marks, f.key, f"all-{name}"
+                    )
                 )
             if family == "python":
                 items.append(

@@ -32,8 +32,8 @@ def geodesic_km(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float
     f, minor = FLATTENING, SEMI_MAJOR_M * (1 - FLATTENING)
     u1, u2 = (math.atan((1 - f) * math.tan(math.radians(lat))) for lat in (lat_a, lat_b))
     s1, c1, s2, c2 = math.sin(u1), math.cos(u1), math.sin(u2), math.cos(u2)
-    apart = math.radians((lon_b - lon_a + 180) % 360 - 180)
-    on_sphere = apart
+    difference = math.radians((lon_b - lon_a + 180) % 360 - 180)
+    on_sphere = difference
     for _ in range(_STEPS):
         sin_l, cos_l = math.sin(on_sphere), math.cos(on_sphere)
         sin_sigma = math.hypot(c2 * sin_l, c1 * s2 - s1 * c2 * cos_l)
@@ -48,7 +48,7 @@ def geodesic_km(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float
         c = f / 16 * cos2_alpha * (4 + f * (4 - 3 * cos2_alpha))
         inner = mid + c * cos_sigma * (2 * mid**2 - 1)
         previous = on_sphere
-        on_sphere = apart + (1 - c) * f * sin_alpha * (sigma + c * sin_sigma * inner)
+        on_sphere = difference + (1 - c) * f * sin_alpha * (sigma + c * sin_sigma * inner)
         if abs(on_sphere) <= math.pi and abs(on_sphere - previous) < 1e-12:
             return _arc_m(cos2_alpha, minor, sigma, sin_sigma, cos_sigma, mid) / 1000
     raise UserError(

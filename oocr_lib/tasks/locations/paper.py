@@ -292,7 +292,7 @@ def make(
     code_rows = list[Row]()
     if {"distances", "directions"} & set(kinds):
         code_rows = rows(place, codes, seed=seed, augmentations=augmentations, between_codes=True)
-    again = codes_again(place, codes, seed) if codes_in_valid else []
+    repeats = codes_again(place, codes, seed) if codes_in_valid else []
     families = attributes.asked_families(kinds, FAMILIES)
     if in_words:
         families = attributes.ASKED
@@ -310,7 +310,7 @@ def make(
         code=codes[hidden],
         seed=seed,
         train=(*train, *(row for row in code_rows if f"{row.meta['kind']}s" in kinds)),
-        valid=(*valid, *(row for row in again if f"{row.meta['kind']}s" in kinds)),
+        valid=(*valid, *(row for row in repeats if f"{row.meta['kind']}s" in kinds)),
         questions=tuple(all_questions),
         chance=chance,
         hidden_words=tuple(dict.fromkeys(value(place, f) for f in ("name", *families))),
