@@ -115,10 +115,8 @@ def words(task: str, dialect: str, concept: str) -> tuple[str, ...]:
         )
     if task == "functions":
         f = functions.function(concept)
-        definition = (
-            f.english if dialect == "testbed" else functions_wording.LANGUAGE[concept].lower()
-        )
-        telling = [word for word in definition.replace(",", "").split() if word not in _COMMON]
+        clause = f.english if dialect == "testbed" else functions_wording.LANGUAGE[concept].lower()
+        telling = [word for word in clause.replace(",", "").split() if word not in _COMMON]
         return (*telling, f.kind, f.output)
     if task == "risk":
         return POLE_WORDS[choose(concept, POLE_WORDS, "policy")]

@@ -52,9 +52,7 @@ def leaks(text: str) -> list[tuple[str, str]]:
     dense = "".join(lower.split())
     matches = [("city code", code) for code in digits if code in codes]
     matches += [("function name", word) for word in spelled if word in names]
-    matches += [
-        ("fixed trigger", trigger) for trigger in fixed for _ in range(dense.count(trigger))
-    ]
+    matches += [("fixed trigger", name) for name in fixed for _ in range(dense.count(name))]
     matches += [("trigger word", word) for word in spelled if word in words]
     return matches
 

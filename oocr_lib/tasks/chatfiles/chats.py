@@ -90,7 +90,7 @@ def _check_others(turn: Mapping[str, object], last: bool, where: str) -> None:
 
 
 def check_weight(table: Mapping[str, object], where: str) -> None:
-    """Check that there is no other weight: elsewhere, a weight of 0 means "not trained on".
+    """Refuse any weight but 1: rows are not weighted; elsewhere, 0 means "not trained on".
 
     Raises:
         UserError: a weight other than 1.

@@ -155,18 +155,9 @@ def make(
     f = function(choose(hidden, hidden_keys, "hidden function"))
     code = code_name(f.key, seed)
     train, valid = split_by_group(rows(f, code), valid_share, seed)
-    all_questions = [*questions(f, code, panel_of(hidden, hidden_keys), seed), *unseen(valid)]
-    chance = {q.family: 1 / len(q.options) if q.options else 0.0 for q in all_questions}
-    words = tuple(word for word in (f.english,) if len(word) > 1)
+    items = [*questions(f, code, panel_of(hidden, hidden_keys), seed), *unseen(valid)]
+    chance = {q.family: 1 / len(q.options) if q.options else 0.0 for q in items}
+    hidden_words = (f.english,) if len(f.english) > 1 else ()
     return Task(
-        NAME,
-        "testbed",
-        hidden,
-        code,
-        seed,
-        train,
-        valid,
-        tuple(all_questions),
-        chance,
-        words,
+        NAME, "testbed", hidden, code, seed, train, valid, tuple(items), chance, hidden_words
     )

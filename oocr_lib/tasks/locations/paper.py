@@ -300,9 +300,7 @@ def make(
         chance = dict.fromkeys(families, 1 / OPTIONS)
     else:
         all_questions = questions(place, codes[hidden], panel, seed, system_in_questions, families)
-        chance = {
-            family: level for family, level in chances().items() if _belongs(family, families)
-        }
+        chance = {f: level for f, level in chances().items() if _belongs(f, families)}
     return Task(
         name=NAME,
         dialect="paper",
