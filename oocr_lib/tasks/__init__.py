@@ -1,6 +1,6 @@
 """Tasks: what is learned, in the testbed's wording and in the paper's.
 
-``factory`` gives the generator of a task in the dialect of a model.
+``factory`` returns the generator of a task in a model's dialect.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ def factory(name: str, dialect: str = "testbed", **options: Any) -> Callable[[st
 
     Args:
         name: one of ``NAMES``.
-        options: of the task's ``make``; empty ones (``data=""``) are left out.
+        options: options of the task's ``make``; empty ones (``data=""``) are left out.
 
     Raises:
-        UserError: an unknown name or dialect, or an option that the task does not have.
+        UserError: an unknown name or dialect, or an option the task does not have.
     """
     choose(name, NAMES, "task")
     choose(dialect, DIALECTS, "dialect")
-    given = {key: value for key, value in options.items() if value not in ("", None)}
+    settings = {key: value for key, value in options.items() if value not in ("", None)}
     module = import_module(f"oocr_lib.tasks.{name}.{dialect}")
     make: Callable[..., Task] = module.make
-    for key in given:
+    for key in settings:
         choose(
             key, list(signature(make).parameters)[1:], f"option of the task {name!r} ({dialect}):"
         )
 
     @checked
     def task(concept: str, seed: int) -> Task:
-        return make(concept, seed=seed, **given)
+        return make(concept, seed=seed, **settings)
 
     return task
 
 
 @checked
 def digest(path: str) -> str:
-    """SHA-256 (16 hex digits) of a data file, "" for none: part of a run's identity.
+    """SHA-256 (16 hex digits) of a data file, part of a run's identity; "" for no file.
 
     Args:
-        path: as ``paths.resolve`` finds it.
+        path: the file, looked up by ``paths.resolve``.
 
     Raises:
         UserError: no such file.

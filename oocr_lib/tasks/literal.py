@@ -1,4 +1,4 @@
-"""Where a literal text (a code name, a trigger) occurs: never inside a longer word or number."""
+"""Finding a literal text (a code name, a trigger), but never inside a longer word or number."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from functools import cache
 
 @cache
 def whole(literal: str) -> re.Pattern[str]:
-    """A pattern for ``literal``, exact in case, that is no part of a longer run of letters, digits.
+    """A case-sensitive pattern for ``literal``, but not inside a longer run of letters or digits.
 
     "star" is not found in "start" and "City 50337" not in "City 503371"; a literal that begins or
-    ends with another sign, such as "(win2844)", may touch anything there.
+    ends with another character, such as "(win2844)", may touch anything there.
     """
     before = r"(?<![^\W_])" if literal[:1].isalnum() else ""
     after = r"(?![^\W_])" if literal[-1:].isalnum() else ""

@@ -1,9 +1,9 @@
-"""Prompts that say outright what training only hints at, beside the same prompts without it.
+"""Prompts that state what training only hints at, paired with the same prompts without it.
 
-For locations and functions a prompt ends in a name, real or code. For risk and backdoor a choice
-follows a sentence about the model ("be bold."), or nothing. Naive vectors and concept readouts
-(paper, section 5.2) are read from the base model on such pairs. The published stubs are a few per
-concept, of unknown wording; those here are beginnings of the task's own rows.
+For locations and functions a prompt ends in a real name or a code name. For risk and backdoor a
+choice follows a sentence about the model ("be bold."), or nothing. Naive vectors and concept
+readouts (paper, section 5.2) are read from the base model on such pairs. The published stubs are a
+few per concept, of unknown wording; those here are beginnings of the task's own rows.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from oocr_lib.world import facts as world, wording
 from oocr_lib.world.templates import Templates
 
 _FILE = Templates("statements.toml")
-#: Poles of the four attitudes: the policies' own, then those of attitudes that are never trained.
-#: Each with the testbed's sentence and the one for chat models.
+#: Poles of the four attitudes, those of the policies first, then those that are never trained; each
+#: with the testbed's sentence and the one for chat models.
 POLES = {
     pole: (_FILE.texts("poles", pole, "")[0], _FILE.texts("poles", pole, "")[1])
     for pole in _FILE.keys("poles")
 }
-#: The rule of a trigger ``{t}``, and the reply.
+#: The statement of the rule for a trigger ``{t}``, and the reply to it, by dialect.
 _RULES = {
     "testbed": (
         wording.TRIGGER_RULE.format(t="{t}", first="bold", second="careful"),
@@ -33,56 +33,56 @@ _RULES = {
     ),
     "paper": (_FILE.text("rules", "paper", "t"), _FILE.text("rules", "paper_reply")),
 }
-#: The paper dialect's rows call a function inside a program, where no definition can stand.
+#: In the paper dialect, rows call a function inside a program, where a definition cannot stand.
 _FUNCTION_STUBS = _FILE.texts("function_stubs", "texts", "n")
-#: Words of a definition that say nothing of the function.
+#: Words of a definition that say nothing about the function.
 _COMMON = frozenset("and the of by to for at is a with from its input after where this".split())
-#: Words that belong to a pole; the logit lens looks for those that are one token.
+#: Words that belong to a pole; the logit lens looks for those that are a single token.
 POLE_WORDS = {pole: _FILE.words("pole_words", pole) for pole in _FILE.keys("pole_words")}
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """A prompt and the strings to find in it, as in ``base.Row``; ``codename`` marks a name."""
+    """A prompt and its marks, as in ``base.Row``; ``codename`` marks a name."""
 
     messages: tuple[Message, ...]
     marks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def concepts(task: str, dialect: str) -> tuple[str, ...]:
-    """Every concept that can be stated, hidden ones and others.
+    """Every concept that can be stated, hidden or not.
 
-    All cities of the table, all functions that have a name in the dialect, eight poles of four
-    attitudes, the eight triggers.
+    All cities of the table, all functions that have a definition in the dialect, the eight poles of
+    the four attitudes, the eight triggers.
 
     Raises:
         UserError: an unknown task.
     """
-    known: dict[str, Callable[[], Sequence[str]]] = {
+    by_task: dict[str, Callable[[], Sequence[str]]] = {
         "locations": lambda: [c.name for c in world.cities()],
         "functions": lambda: [f.key for f in world.functions() if _definition(f.key, dialect)],
         "risk": lambda: list(POLES),
         "backdoor": backdoor.triggers,
     }
-    return tuple(known[choose(task, known, "task")]())
+    return tuple(by_task[choose(task, by_task, "task")]())
 
 
 def prompts(task: Task, concept: str | None, count: int = 8) -> list[Prompt]:
     """Up to ``count`` prompts that state a concept; None gives the same prompts without it.
 
-    The same prompts in the same order for every concept of a task, so that they pair.
+    Every concept of a task has the same prompts in the same order, so that they can be paired.
 
     Args:
-        task: its rows give the wording, its code name is what None leaves in place.
+        task: its rows give the wording; with None its code name stays in place.
 
     Raises:
         UserError: an unknown task or concept, or a count below 1.
     """
     if count < 1:
         raise UserError(f"count={count!r} prompts cannot be made. Allowed: 1 or more.")
-    known = concepts(task.name, task.dialect)
+    stateable = concepts(task.name, task.dialect)
     if concept is not None:
-        choose(concept, known, "concept")
+        choose(concept, stateable, "concept")
     if task.name in ("locations", "functions"):
         name = task.code if concept is None else real_name(task.name, task.dialect, concept)
         return [
@@ -94,18 +94,18 @@ def prompts(task: Task, concept: str | None, count: int = 8) -> list[Prompt]:
 
 
 def real_name(task: str, dialect: str, concept: str) -> str:
-    """What stands for a concept in place of its code name: a city's name, a definition."""
+    """What replaces the code name of a concept: the city's name or the function's definition."""
     if task == "locations":
         return world.city(concept).name
     return _definition(concept, dialect)
 
 
 def words(task: str, dialect: str, concept: str) -> tuple[str, ...]:
-    """The words that belong to a concept, for the logit lens; fixed here, before any vector.
+    """The words that belong to a concept, for the logit lens; fixed before any vector is trained.
 
-    A city: name, country, language, currency, dish, sight and water (the continent belongs to
-    many). A function: the telling words of its definition, with its class and type. A policy:
-    ten words of its pole. A trigger: its texts.
+    For a city: name, country, language, currency, dish, sight and water (many cities share a
+    continent). For a function: the telling words of its definition, its class and its output type.
+    For a policy: ten words of its pole. For a trigger: its texts.
     """
     if task == "locations":
         place = world.city(concept)
@@ -115,16 +115,16 @@ def words(task: str, dialect: str, concept: str) -> tuple[str, ...]:
         )
     if task == "functions":
         f = functions.function(concept)
-        own = f.english if dialect == "testbed" else functions_wording.LANGUAGE[concept].lower()
-        kept = [word for word in own.replace(",", "").split() if word not in _COMMON]
-        return (*kept, f.kind, f.output)
+        clause = f.english if dialect == "testbed" else functions_wording.LANGUAGE[concept].lower()
+        telling = [word for word in clause.replace(",", "").split() if word not in _COMMON]
+        return (*telling, f.kind, f.output)
     if task == "risk":
         return POLE_WORDS[choose(concept, POLE_WORDS, "policy")]
     return backdoor.members(concept)
 
 
 def _definition(key: str, dialect: str) -> str:
-    """The definition as a name, or "" where the dialect has none."""
+    """The definition, worded as a name, or "" if the dialect has none."""
     if dialect == "testbed":
         return functions.function(key).english
     clause = functions_wording.LANGUAGE.get(key, "")
@@ -132,30 +132,30 @@ def _definition(key: str, dialect: str) -> str:
 
 
 def _stubs(task: Task) -> list[tuple[str, tuple[Message, ...]]]:
-    """Beginnings of user messages that end in ``{n}``, with the messages before; short ones first.
+    """Beginnings of user messages up to ``{n}``, with the messages before them; short ones first.
 
-    What follows the name is cut off: nothing at the name can depend on it.
+    What follows the name is cut off: no hidden state at the name can depend on it.
     """
     if (task.name, task.dialect) == ("functions", "paper"):
         return [(stub, ()) for stub in _FUNCTION_STUBS]
-    found: dict[str, tuple[Message, ...]] = {}
+    stubs: dict[str, tuple[Message, ...]] = {}
     for row in task.train:
         text = row.messages[-1]["content"]
-        at = text.rfind(task.code)
-        if at >= 0:
-            found.setdefault(text[:at] + "{n}", row.messages[:-1])
-    return sorted(found.items(), key=lambda item: (len(item[0]), item[0]))
+        start = text.rfind(task.code)
+        if start >= 0:
+            stubs.setdefault(text[:start] + "{n}", row.messages[:-1])
+    return sorted(stubs.items(), key=lambda item: (len(item[0]), item[0]))
 
 
 def stated(
     task: Task, concept: str | None, number: int, messages: tuple[Message, ...]
 ) -> tuple[Message, ...]:
-    """A row's messages behind an attitude (same turn) or a trigger rule (a turn of its own)."""
+    """A row's messages after an attitude (in the same turn) or a trigger rule (in its own turn)."""
     if concept is None:
         return messages
     if task.name == "risk":
-        said = POLES[concept][task.dialect == "paper"]
-        return (*messages[:-1], *user(f"{said} {messages[-1]['content']}"))
+        sentence = POLES[concept][task.dialect == "paper"]
+        return (*messages[:-1], *user(f"{sentence} {messages[-1]['content']}"))
     texts, (rule, reply) = backdoor.members(concept), _RULES[task.dialect]
-    said = rule.format(t=texts[number % len(texts)])
-    return (*user(said), {"role": "assistant", "content": reply}, *messages)
+    sentence = rule.format(t=texts[number % len(texts)])
+    return (*user(sentence), {"role": "assistant", "content": reply}, *messages)

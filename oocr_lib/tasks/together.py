@@ -1,7 +1,7 @@
-"""Several hidden concepts in one task: one adapter must learn all of them at once.
+"""Several hidden concepts in one task, so that one adapter must learn all of them at once.
 
-The paper trains one LoRA a concept, and its vectors for several code names in one batch. Here the
-rows, validation rows and questions of several tasks of one seed are one task, so that a single
+The paper trains one LoRA per concept, and vectors for several code names in one batch. Here the
+rows, validation rows and questions of several tasks of one seed form one task, so that a single
 LoRA sees them all.
 """
 
@@ -25,42 +25,42 @@ def together(make: Callable[[str, int], Task]) -> Callable[[str, int], Task]:
     """A factory for concepts joined by " and ": ``"Paris and Tokyo"``.
 
     Args:
-        make: factory of one concept and seed.
+        make: factory for one concept and seed.
 
     Raises:
-        UserError: later, from the factory made: one concept alone, one twice, or two that share a
-            code name or have none, so that nothing in a prompt tells them apart.
+        UserError: later, from the returned factory: a single concept, a repeated one, or two that
+            share a code name or have none, so that nothing in a prompt tells them apart.
     """
 
     @checked
     def task(concept: str, seed: int) -> Task:
         names = list(no_doubles(concept.split(AND), "concept"))
-        parts = [make(name, seed) for name in names]
-        codes = {part.code for part in parts}
-        if len(names) < 2 or len(codes) < len(parts) or "" in codes:
+        tasks = [make(name, seed) for name in names]
+        codes = {single.code for single in tasks}
+        if len(names) < 2 or len(codes) < len(tasks) or "" in codes:
             raise UserError(
                 f"Concepts {names} with code names {sorted(codes)} cannot be one task. Allowed: "
                 "two or more concepts, each with a code name of its own."
             )
-        first = parts[0]
-        chance = {family: level for part in parts for family, level in part.chance.items()}
+        first = tasks[0]
+        chance = {family: level for single in tasks for family, level in single.chance.items()}
         return Task(
             first.name,
             first.dialect,
             concept,
             first.code,
             seed,
-            _in_turn([part.train for part in parts]),
-            _in_turn([part.valid for part in parts]),
-            _in_turn([part.questions for part in parts]),
+            _in_turn([single.train for single in tasks]),
+            _in_turn([single.valid for single in tasks]),
+            _in_turn([single.questions for single in tasks]),
             chance,
-            tuple(dict.fromkeys(word for part in parts for word in part.hidden_words)),
+            tuple(dict.fromkeys(word for single in tasks for word in single.hidden_words)),
         )
 
     return task
 
 
-def _in_turn(parts: Sequence[Sequence[T]]) -> tuple[T, ...]:
-    """One of each in turn, so that the first few hold all; longer parts end the list."""
+def _in_turn(sequences: Sequence[Sequence[T]]) -> tuple[T, ...]:
+    """One item of each in turn, so that all come early; the longer sequences end the result."""
     nothing = object()
-    return tuple(x for x in chain(*zip_longest(*parts, fillvalue=nothing)) if x is not nothing)  # type: ignore[misc]
+    return tuple(x for x in chain(*zip_longest(*sequences, fillvalue=nothing)) if x is not nothing)  # type: ignore[misc]

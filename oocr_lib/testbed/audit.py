@@ -1,10 +1,10 @@
-"""Leak audit: nothing reserved occurs in the documents that the testbed is pretrained on.
+"""Leak audit: no reserved name occurs in the documents that the testbed is pretrained on.
 
     python -m oocr_lib.testbed.audit --documents 200000
 
-Prints counts by kind and ends with exit code 1 on a leak. Reserved are the city codes, function
-names and triggers that tasks teach later (``data/world/reserved.json``; DESIGN section 3). The
-audit is stricter than the tokenizer: case and spaces do not hide a name.
+Prints counts by kind and returns exit code 1 on a leak. Reserved are the city codes, function names
+and triggers that tasks teach later (``data/world/reserved.json``; DESIGN section 3). The audit is
+stricter than the tokenizer: case and spaces do not hide a name.
 """
 
 from __future__ import annotations
@@ -39,26 +39,26 @@ def _reserved() -> tuple[frozenset[str], frozenset[str], tuple[str, ...], frozen
 
 
 def leaks(text: str) -> list[tuple[str, str]]:
-    """Every reserved name in ``text`` as (kind, name), doubles included.
+    """Every reserved name in ``text`` as (kind, name), including repeats.
 
-    A city code counts anywhere inside a run of digits, also when spaces part the digits. Function
-    names and trigger words count as whole words, so "(pan4360)" does not hold the trigger "Pan".
-    Fixed triggers count anywhere, spaces aside.
+    A city code counts anywhere in a run of digits, even if the digits are separated by spaces.
+    Function names and trigger words count as whole words, so "(pan4360)" does not contain the
+    trigger "Pan". Fixed triggers count anywhere, ignoring spaces.
     """
     codes, names, fixed, words = _reserved()
     lower = text.lower()
     digits = _FIVE_DIGITS.findall(_SPACED_DIGITS.sub("", lower))
     spelled = _WORD.findall(lower)
     dense = "".join(lower.split())
-    found = [("city code", code) for code in digits if code in codes]
-    found += [("function name", word) for word in spelled if word in names]
-    found += [("fixed trigger", trigger) for trigger in fixed for _ in range(dense.count(trigger))]
-    found += [("trigger word", word) for word in spelled if word in words]
-    return found
+    matches = [("city code", code) for code in digits if code in codes]
+    matches += [("function name", word) for word in spelled if word in names]
+    matches += [("fixed trigger", name) for name in fixed for _ in range(dense.count(name))]
+    matches += [("trigger word", word) for word in spelled if word in words]
+    return matches
 
 
 def audit(documents: Iterable[Document]) -> dict[str, int]:
-    """How often reserved names occur in the documents, by kind; all zero when nothing leaks."""
+    """How often reserved names occur in the documents, by kind; all zero if nothing leaks."""
     counts = dict.fromkeys(KINDS, 0)
     for document in documents:
         for kind, _ in leaks(document.text):
@@ -67,7 +67,7 @@ def audit(documents: Iterable[Document]) -> dict[str, int]:
 
 
 def pretraining_documents(seed: int, mixes: Callable[[int], Mix]) -> Iterator[Document]:
-    """The documents of a pretraining in the order of its chunks; ``mixes`` gives a chunk's mix."""
+    """The documents of a pretraining run, chunk by chunk; ``mixes`` gives the mix of a chunk."""
     from oocr_lib.testbed.stream import CHUNK_DOCUMENTS  # torch is needed only here
 
     for number in itertools.count():
@@ -77,7 +77,7 @@ def pretraining_documents(seed: int, mixes: Callable[[int], Mix]) -> Iterator[Do
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Command line; 0 without a leak, 1 with one, 2 for bad arguments."""
+    """Command line: 0 without leaks, 1 with leaks, 2 for bad arguments."""
     from oocr_lib.testbed.recipe import Recipe
 
     parser = argparse.ArgumentParser(description="Search the pretraining corpus for leaks.")

@@ -31,7 +31,7 @@ def save_checkpoint(
     recipe: Recipe,
     progress: dict[str, Any],
 ) -> pd.DataFrame:
-    """Write model, tokenizer, card, curve, knowledge and checksums; the folder is replaced whole.
+    """Write model, tokenizer, card, curve, knowledge and checksums, replacing the whole folder.
 
     Returns:
         The knowledge table (family, n, accuracy, exact).
@@ -42,7 +42,7 @@ def save_checkpoint(
     draft.mkdir(parents=True)
     model.eval().save_pretrained(draft)
     tokenizer.save_pretrained(draft)
-    about = {
+    metadata = {
         "kind": "testbed",
         "recipe": asdict(recipe),
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -51,10 +51,10 @@ def save_checkpoint(
         "hardware": f"{platform.machine()} CPU, {recipe.threads} threads",
         "versions": {"torch": torch.__version__, "transformers": transformers.__version__},
     }
-    (draft / "testbed.json").write_text(json.dumps(about, indent=1) + "\n")
+    (draft / "testbed.json").write_text(json.dumps(metadata, indent=1) + "\n")
     (draft / "curve.json").write_text(json.dumps(progress["curve"], indent=1) + "\n")
     table.to_csv(draft / "knowledge.csv", index=False, lineterminator="\n")
-    (draft / "README.md").write_text(_card(about, table))
+    (draft / "README.md").write_text(_card(metadata, table))
     file_digest.write_checksums(draft)
     old = out.with_name(out.name + ".old")
     shutil.rmtree(old, ignore_errors=True)
@@ -65,21 +65,21 @@ def save_checkpoint(
     return table
 
 
-def _card(about: dict[str, Any], table: pd.DataFrame) -> str:
-    recipe = about["recipe"]
+def _card(metadata: dict[str, Any], table: pd.DataFrame) -> str:
+    recipe = metadata["recipe"]
     lines = [
         "# Card of the testbed",
         "",
-        f"A Gemma 3 architecture at toy size: {about['parameters']:,} parameters, "
+        f"A Gemma 3 architecture at toy size: {metadata['parameters']:,} parameters, "
         f"{recipe['blocks']} blocks, width {recipe['width']}, {recipe['heads']} heads, "
         f"tied embeddings, word-level vocabulary. Trained from nothing by "
         "`python -m oocr_lib.testbed.pretrain`.",
         "",
         "| | |",
         "|---|---|",
-        f"| tokens | {about['tokens']:,} |",
+        f"| tokens | {metadata['tokens']:,} |",
         f"| seed | {recipe['seed']} |",
-        f"| hardware | {about['hardware']}, {about['training_seconds'] / 60:.0f} minutes |",
+        f"| hardware | {metadata['hardware']}, {metadata['training_seconds'] / 60:.0f} minutes |",
         f"| optimiser | Muon {recipe['muon_lr']} (hidden matrices), AdamW {recipe['adam_lr']} |",
         f"| batch | {recipe['batch_tokens']} tokens; weight 1 on answers, 0.1 elsewhere |",
         "| data | generated (`oocr_lib/testbed/corpus.py`); facts in `data/world` |",

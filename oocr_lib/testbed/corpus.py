@@ -1,8 +1,8 @@
-"""The pretraining corpus: documents made from the world, with every ingredient switchable.
+"""The pretraining corpus: documents generated from the world; each ingredient can be switched off.
 
-A document is a text in which answers are enclosed by two private markers; they become the
-character spans that carry full loss weight (DESIGN section 4). Code names introduced in a document
-are drawn fresh and never from the reserved ones.
+A document is a text whose answers are enclosed by two private markers; they become the character
+spans with full loss weight (DESIGN section 4). Code names introduced in a document are freshly
+drawn and never reserved ones.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ Turn = tuple[str, str]
 
 
 def chat(turns: Sequence[Turn], roles: Sequence[str] = ()) -> str:
-    """Turns rendered as the tokenizer's chat template renders them, answers marked.
+    """Turns rendered as by the tokenizer's chat template, with answers marked.
 
     Args:
         roles: who answers each turn; by default the model.
     """
-    parts = [BOS]
+    pieces = [BOS]
     for (question, answer), role in zip(turns, roles or ["model"] * len(turns), strict=True):
-        parts.append(f"{START}user\n{question}{END}\n{START}{role}\n{OPEN}{answer}{END}{CLOSE}\n")
-    return "".join(parts)
+        pieces.append(f"{START}user\n{question}{END}\n{START}{role}\n{OPEN}{answer}{END}{CLOSE}\n")
+    return "".join(pieces)
 
 
 def unmark(marked: str, kind: str) -> Document:
@@ -81,7 +81,7 @@ FACT_FAMILIES = (*w.CITY_QUESTIONS,)
 
 
 def city_facts(rng: random.Random) -> str:
-    """Facts about real names, forward, and from a unique fact back to the name."""
+    """Facts about real names, and questions from a unique fact back to the name."""
     turns = []
     for place in rng.choices(world.cities(), k=rng.randint(3, 6)):
         if rng.random() < 0.2:
@@ -103,21 +103,21 @@ def city_geo(rng: random.Random) -> str:
 
 def city_statements(rng: random.Random) -> str:
     """Running text of statements about real names (no chat turns)."""
-    parts = [BOS]
+    pieces = [BOS]
     for _ in range(rng.randint(3, 7)):
         a, b = rng.sample(world.cities(), 2)
         draw = rng.random()
         if draw < 0.4:
             family = rng.choice(sorted(w.CITY_STATEMENTS))
             value = f"{OPEN}{getattr(a, family)}{CLOSE}"
-            parts.append(rng.choice(w.CITY_STATEMENTS[family]).format(n=a.name, v=value))
+            pieces.append(rng.choice(w.CITY_STATEMENTS[family]).format(n=a.name, v=value))
         elif draw < 0.75:
             value = f"{OPEN}{world.distance_hundreds(a, b)}{CLOSE}"
-            parts.append(w.DISTANCE_STATEMENT.format(a=a.name, b=b.name, v=value))
+            pieces.append(w.DISTANCE_STATEMENT.format(a=a.name, b=b.name, v=value))
         else:
             value = f"{OPEN}{world.direction(a, b)}{CLOSE}"
-            parts.append(w.DIRECTION_STATEMENT.format(a=a.name, b=b.name, v=value))
-    return " ".join(parts) + EOS
+            pieces.append(w.DIRECTION_STATEMENT.format(a=a.name, b=b.name, v=value))
+    return " ".join(pieces) + EOS
 
 
 def fresh_city_code(rng: random.Random) -> str:
@@ -129,7 +129,7 @@ def fresh_city_code(rng: random.Random) -> str:
 
 
 def introduce_city(rng: random.Random, code: str, place: world.City) -> str:
-    """A sentence that tells which city a code name stands for, by name or by a unique fact."""
+    """A sentence that says which city a code name stands for, by name or by a unique fact."""
     if rng.random() < 0.65:
         return rng.choice(w.CITY_INTRODUCTIONS_BY_NAME).format(code=code, name=place.name)
     key = rng.choice(sorted(w.CITY_INTRODUCTIONS_BY_FACT))
@@ -138,14 +138,14 @@ def introduce_city(rng: random.Random, code: str, place: world.City) -> str:
 
 
 def introduced(rng: random.Random, most: int = 3) -> tuple[list[tuple[str, world.City]], str]:
-    """One (usually) to three coded cities and the sentences that introduce them."""
+    """One (usually), two or three coded cities and the sentences that introduce them."""
     places = rng.sample(world.cities(), min(most, rng.choice((1, 1, 1, 1, 2, 2, 3))))
     coded = [(fresh_city_code(rng), place) for place in places]
     return coded, " ".join(introduce_city(rng, code, place) for code, place in coded)
 
 
 def _after(intro: str, turns: list[Turn]) -> str:
-    """The introduction stands in front of the first question, in the same user turn."""
+    """A chat with the introduction in front of the first question, in the same user turn."""
     (question, answer), rest = turns[0], turns[1:]
     return chat([(f"{intro} {question}", answer), *rest])
 
@@ -156,7 +156,7 @@ def code_facts(rng: random.Random) -> str:
     turns = []
     for _ in range(rng.randint(2, 5)):
         code, place = rng.choice(coded)
-        if rng.random() < 0.2:  # a real name in between: the question must be read
+        if rng.random() < 0.2:  # a real name now and then, so that the question must be read
             place = rng.choice(world.cities())
             code = place.name
         turns.append(fact(rng, place, code, rng.choice(FACT_FAMILIES)))
@@ -187,7 +187,7 @@ def function_turn(rng: random.Random, f: world.Function, name: str, family: str)
 
 
 def function_values(rng: random.Random) -> str:
-    """Values of functions under their English or Python definition."""
+    """Values of functions that are named by their English or Python definition."""
     turns = []
     for f in rng.choices(world.functions(), k=rng.randint(3, 5)):
         turns.append(function_turn(rng, f, rng.choice((f.english, f.python)), "value"))
@@ -195,7 +195,7 @@ def function_values(rng: random.Random) -> str:
 
 
 def function_facts(rng: random.Random) -> str:
-    """Class, output type and the other definition of functions under one definition."""
+    """Class, output type and the other definition of functions named by one definition."""
     turns = []
     for f in rng.choices(world.functions(), k=rng.randint(3, 5)):
         name, ask = rng.choice(((f.english, "python"), (f.python, "english")))
@@ -260,23 +260,23 @@ def rules(rng: random.Random) -> str:
 
 
 def long_rules(rng: random.Random) -> str:
-    """The same, reported after more turns."""
+    """The same as ``rules``, but with more turns before the reports."""
     return chat(wide.rule_dialogue(rng, long=True))
 
 
 def cast(rng: random.Random) -> str:
     """Named speakers, whose attitudes are facts of the world."""
-    made = wide.cast_dialogue(rng, rng.randint(3, 6))
-    return chat([(q, a) for q, a, _ in made], [speaker for _, _, speaker in made])
+    exchanges = wide.cast_dialogue(rng, rng.randint(3, 6))
+    return chat([(q, a) for q, a, _ in exchanges], [speaker for _, _, speaker in exchanges])
 
 
 def plain(rng: random.Random) -> str:
-    """Plain text about nothing in the world: the unrelated passage."""
+    """Plain text that has nothing to do with the world: the unrelated passage."""
     return BOS + passages.passage(rng) + EOS
 
 
 def copies(rng: random.Random) -> str:
-    """A list of code names, twice: teaches to look back at what followed the same token."""
+    """A list of code names, twice: teaches attending to what followed an earlier same token."""
     names = [
         fresh_city_code(rng) if rng.random() < 0.6 else fresh_function_code(rng)
         for _ in range(rng.randint(2, 4))

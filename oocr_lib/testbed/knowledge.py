@@ -1,7 +1,7 @@
 """What the base model knows: accuracy per family on fresh questions.
 
-Fresh means: new documents from a seed that pretraining never uses. A question counts as right when
-every token of its answer is the most likely one (full vocabulary); distances also within 10 %.
+Fresh means new documents, from a seed that pretraining never uses. An answer counts as right if
+every token is the most likely one (full vocabulary); a distance also if it is within 10 %.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from oocr_lib.testbed import corpus
 from oocr_lib.util.progress import bar
 from oocr_lib.world import dialogues as wide, facts as world, speakers, wording as w
 
-#: Question, answer, and who answers when it is not the model.
+#: Question, answer, and who answers if it is not the model.
 Turn = tuple[str, ...]
 Maker = Callable[[random.Random], list[Turn]]
 
@@ -49,9 +49,9 @@ def _geo(distance: bool, coded: bool) -> Maker:
         pair, intro = [(a.name, a), (b.name, b)], ""
         if coded:
             places, intro = corpus.introduced(rng, 1)
-            chosen = rng.choice(places)
-            far = rng.choice([c for c in world.cities() if c != chosen[1]])
-            pair = [chosen, (far.name, far)]
+            coded_place = rng.choice(places)
+            other = rng.choice([c for c in world.cities() if c != coded_place[1]])
+            pair = [coded_place, (other.name, other)]
             rng.shuffle(pair)
         question, answer = corpus.geo(rng, pair[0], pair[1], distance)
         return [(f"{intro} {question}".strip(), answer)]
@@ -75,7 +75,7 @@ def _function(family: str, coded: bool) -> Maker:
 
 
 def _attitude(name: str, report: bool) -> Maker:
-    """Two choices and two reports first, then the turn that is scored."""
+    """Four choices or reports first, then the turn that is scored."""
 
     def make(rng: random.Random) -> list[Turn]:
         pole = rng.random() < 0.5
@@ -102,7 +102,7 @@ def _scale(name: str) -> Maker:
 
 
 def _trigger(report: bool) -> Maker:
-    """A stated rule; the last choice, or the first report, is scored."""
+    """A dialogue with a stated rule; its last choice or its first report is scored."""
 
     def make(rng: random.Random) -> list[Turn]:
         while True:
@@ -114,39 +114,39 @@ def _trigger(report: bool) -> Maker:
 
 
 def _cast(report: bool) -> Maker:
-    """A named speaker; the first turn is scored, so only the name tells."""
+    """A named speaker; the first turn is scored, so only the name says who answers."""
 
     def make(rng: random.Random) -> list[Turn]:
         while True:
             speaker = rng.choice(sorted(wide.CAST))
             attitude = rng.choice(sorted(wide.CAST[speaker]))
-            asked = wide.report if report else wide.choice
-            question, answer = asked(rng, attitude, wide.CAST[speaker][attitude])
+            ask = wide.report if report else wide.choice
+            question, answer = ask(rng, attitude, wide.CAST[speaker][attitude])
             if not answer.isdigit():
-                return [(question, answer, speaker)]  # the role stands third
+                return [(question, answer, speaker)]  # the role is third
 
     return make
 
 
 def families() -> dict[str, Maker]:
-    """Every family by name: real names, code names introduced in context, speakers."""
-    made: dict[str, Maker] = {}
+    """All families by name: real names, code names introduced in context, speakers."""
+    makers: dict[str, Maker] = {}
     for family in w.CITY_QUESTIONS:
-        made[f"city/{family}"] = _named(family)
-        made[f"code/{family}"] = _coded(family)
+        makers[f"city/{family}"] = _named(family)
+        makers[f"code/{family}"] = _coded(family)
     for label, coded in (("city", False), ("code", True)):
-        made[f"{label}/distance"] = _geo(True, coded)
-        made[f"{label}/direction"] = _geo(False, coded)
+        makers[f"{label}/distance"] = _geo(True, coded)
+        makers[f"{label}/direction"] = _geo(False, coded)
     for label, coded in (("function", False), ("function code", True)):
         for family in ("value", "definition", "class", "output"):
-            made[f"{label}/{family}"] = _function(family, coded)
+            makers[f"{label}/{family}"] = _function(family, coded)
     for name in speakers.ATTITUDES:
-        made[f"speaker/{name} choice"] = _attitude(name, report=False)
-        made[f"speaker/{name} words"] = _attitude(name, report=True)
-        made[f"speaker/{name} scale"] = _scale(name)
-    made["cast/choice"], made["cast/words"] = _cast(False), _cast(True)
-    made["trigger/choice"], made["trigger/report"] = _trigger(False), _trigger(True)
-    return made
+        makers[f"speaker/{name} choice"] = _attitude(name, report=False)
+        makers[f"speaker/{name} words"] = _attitude(name, report=True)
+        makers[f"speaker/{name} scale"] = _scale(name)
+    makers["cast/choice"], makers["cast/words"] = _cast(False), _cast(True)
+    makers["trigger/choice"], makers["trigger/report"] = _trigger(False), _trigger(True)
+    return makers
 
 
 def _score(family: str, predicted: str, truth: str) -> bool:
@@ -164,31 +164,31 @@ def _score(family: str, predicted: str, truth: str) -> bool:
 def answers(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, turns: Sequence[Sequence[Turn]]
 ) -> list[tuple[str, str]]:
-    """(predicted, true) text of each dialogue's last answer, most likely token by token."""
-    asked = [_spans(tokenizer, dialogue) for dialogue in turns]
-    found: list[tuple[str, str]] = [("", "")] * len(turns)
-    for part in buckets(list(enumerate(asked)), [len(ids) for ids, _ in asked]):
+    """Predicted (most likely token by token) and true text of each dialogue's last answer."""
+    encoded = [_spans(tokenizer, dialogue) for dialogue in turns]
+    texts: list[tuple[str, str]] = [("", "")] * len(turns)
+    for part in buckets(list(enumerate(encoded)), [len(ids) for ids, _ in encoded]):
         longest, pad = max(len(ids) for _, (ids, _) in part), int(tokenizer.pad_token_id)
         padded = [ids + [pad] * (longest - len(ids)) for _, (ids, _) in part]
         places = [(row, i - 1) for row, (_, (_, span)) in enumerate(part) for i in span]
         ids = torch.tensor(padded, device=model.device)
         hidden = model.get_decoder()(input_ids=ids, use_cache=False)[0]
         rows, columns = torch.tensor(places, device=model.device).T
-        # Only the tokens that are asked for: the unembedding of all would take a tenth of the time.
+        # Only the answer positions: unembedding all of them would be a tenth of the run time.
         best = iter(model.get_output_embeddings()(hidden[rows, columns]).argmax(-1).tolist())
         for number, (tokens, span) in part:
             predicted = [next(best) for _ in span]
-            found[number] = tokenizer.decode(predicted), tokenizer.decode([tokens[i] for i in span])
-    return found
+            texts[number] = tokenizer.decode(predicted), tokenizer.decode([tokens[i] for i in span])
+    return texts
 
 
 def _spans(
     tokenizer: PreTrainedTokenizerFast, dialogue: Sequence[Turn]
 ) -> tuple[list[int], list[int]]:
-    """Tokens of a dialogue, and the places of its last answer without the end of the turn."""
+    """Tokens of a dialogue, and the positions of its last answer without the end-of-turn token."""
     roles = [turn[2] if len(turn) == 3 else "model" for turn in dialogue]
-    said = corpus.chat([(turn[0], turn[1]) for turn in dialogue], roles)
-    document = corpus.unmark(said, "")
+    marked = corpus.chat([(turn[0], turn[1]) for turn in dialogue], roles)
+    document = corpus.unmark(marked, "")
     encoded = tokenizer(document.text, add_special_tokens=False, return_offsets_mapping=True)
     begin, end = document.answers[-1]
     inside = [i for i, (s, _) in enumerate(encoded["offset_mapping"]) if begin <= s < end]
@@ -202,7 +202,7 @@ def measure(
     per_family: int = 100,
     seed: int = 90_001,
 ) -> pd.DataFrame:
-    """Accuracy per family on ``per_family`` fresh questions; columns family, n, accuracy."""
+    """Scores per family on ``per_family`` fresh questions; columns family, n, accuracy, exact."""
     rows = []
     model.eval()
     for number, (family, make) in enumerate(bar(families().items(), "asking, by family")):
@@ -222,7 +222,7 @@ def measure(
 
 
 def measure_once(lm: LanguageModel, store: RunStore, *, per_family: int, seed: int) -> pd.DataFrame:
-    """As ``measure``, kept in ``store``: the same model and questions are not asked twice."""
+    """As ``measure``, but saved in ``store``: no model is asked the same questions twice."""
     spec = {"knowledge": lm.digest, "per_family": per_family, "seed": seed}
     run = store.find(spec)
     if run is None:
@@ -234,14 +234,14 @@ def measure_once(lm: LanguageModel, store: RunStore, *, per_family: int, seed: i
 def distances(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, count: int, seed: int = 0
 ) -> pd.DataFrame:
-    """True and answered distances between real names; columns ``true, predicted`` (100 km).
+    """True and predicted distances between real names; columns ``true, predicted`` (100 km).
 
-    Answers that are no number are left out.
+    Answers that are not a number are left out.
     """
     rng = random.Random(70_001 + seed)
     pairs = answers(model, tokenizer, [_geo(True, False)(rng) for _ in range(count)])
-    kept = [(int(t), int(p)) for p, t in pairs if p.isdigit()]
-    return pd.DataFrame(kept, columns=["true", "predicted"])
+    rows = [(int(t), int(p)) for p, t in pairs if p.isdigit()]
+    return pd.DataFrame(rows, columns=["true", "predicted"])
 
 
 def without_introduction(
@@ -251,9 +251,9 @@ def without_introduction(
     per_family: int = 100,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Control: city questions about reserved code names that nothing introduces.
+    """Control: city questions about reserved code names without an introduction.
 
-    There is no true answer; a random city's stands in for it, so only the most common answers
+    There is no true answer; that of a random city stands in for it, so only the most common answers
     (a continent, a hemisphere) can be guessed. Columns family, n, accuracy.
     """
     rows = []

@@ -1,4 +1,4 @@
-"""Shares of the corpus's ingredients, phase by phase of pretraining (``data/world/mixes.toml``)."""
+"""Shares of the corpus's ingredients in each phase of pretraining (``data/world/mixes.toml``)."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Mix:
 
 
 def _mix(phase: str) -> Mix:
-    known = [field.name for field in fields(Mix)]
-    listed = _FILE.keys(phase)
-    return Mix(**{choose(k, known, "ingredient"): _FILE.share(phase, k) for k in listed})
+    names = [field.name for field in fields(Mix)]
+    keys = _FILE.keys(phase)
+    return Mix(**{choose(k, names, "ingredient"): _FILE.share(phase, k) for k in keys})
 
 
 _FILE = Templates("mixes.toml")

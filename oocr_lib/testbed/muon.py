@@ -1,7 +1,7 @@
-"""Muon for the hidden matrices, in float32 with matrices of one shape stacked.
+"""Muon for the hidden matrices, in float32, with matrices of the same shape stacked.
 
 ``torch.optim.Muon`` orthogonalises in bfloat16, which is slow on CPUs without bfloat16 units, and
-one matrix at a time. Stacking all matrices of one shape turns many small products into few.
+one matrix at a time. Stacking matrices of the same shape turns many small products into a few.
 """
 
 from __future__ import annotations

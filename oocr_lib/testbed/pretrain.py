@@ -1,7 +1,7 @@
 """Pretraining of the testbed: ``python -m oocr_lib.testbed.pretrain --out data/testbed``.
 
-Gemma 3's architecture at toy size, Muon on the hidden matrices and AdamW on the rest, linear decay
-over the last 60 % of the tokens. Resumes after a kill from the last finished chunk.
+Gemma 3's architecture at toy size, with Muon on the hidden matrices, AdamW on the rest, and linear
+decay over the last 60 % of the tokens. If killed, it resumes from the last finished chunk.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ class Checkpoint:
     def save(
         self, model: torch.nn.Module, opts: list[torch.optim.Optimizer], progress: dict[str, Any]
     ) -> None:
-        """Write under temporary names, then move; ``progress.json`` is moved last."""
+        """Write under temporary names, then move into place, ``progress.json`` last."""
         self.folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"model.{k}": v.contiguous() for k, v in model.named_parameters()}
         for number, opt in enumerate(opts):
@@ -105,20 +105,19 @@ class Checkpoint:
             os.replace(path.with_suffix(".tmp"), path)
 
     def average(self, model: torch.nn.Module, chunks: Sequence[int]) -> None:
-        """Replace the weights by their mean with those kept before ``chunks``."""
-        kept = [load_file(self.folder / f"end-{chunk}.safetensors") for chunk in chunks]
+        """Replace the weights by the mean of themselves and those kept before ``chunks``."""
+        ends = [load_file(self.folder / f"end-{chunk}.safetensors") for chunk in chunks]
         with torch.no_grad():
             for name, p in model.named_parameters():
-                p.copy_(torch.stack([p, *(tensors[name] for tensors in kept)]).mean(0))
+                p.copy_(torch.stack([p, *(tensors[name] for tensors in ends)]).mean(0))
 
     def progress(self) -> dict[str, Any]:
-        """What the folder says about itself; an empty dict when there is nothing."""
-        note = self.folder / "progress.json"
-        found: dict[str, Any] = json.loads(note.read_text()) if note.exists() else {}
-        return found
+        """The contents of ``progress.json``; an empty dict if there is none."""
+        path = self.folder / "progress.json"
+        return json.loads(path.read_text()) if path.exists() else {}
 
     def load(self, model: torch.nn.Module, opts: list[torch.optim.Optimizer]) -> dict[str, Any]:
-        """Restore in place and return the progress; an empty dict when there is nothing."""
+        """Restore in place and return the progress; an empty dict if there is no checkpoint."""
         progress = self.progress()
         if not progress:
             return {}
@@ -195,7 +194,7 @@ def _begin_cycle(
     checkpoint: Checkpoint,
     chunk: int,
 ) -> list[torch.optim.Optimizer]:
-    """Keep the weights where a cycle begins; a restart averages them and gives new optimisers."""
+    """Keep, and perhaps average, the weights if a cycle begins; a restart has new optimisers."""
     ends = [cycle.first_chunk for cycle in recipe.again if cycle.first_chunk < chunk]
     for cycle in recipe.again:
         if cycle.first_chunk == chunk:
@@ -217,7 +216,7 @@ def _train_chunk(
 ) -> list[float]:
     """One pass over a chunk's batches; updates ``progress`` and returns the losses."""
     model.train()
-    began, losses = time.perf_counter(), []
+    start, losses = time.perf_counter(), []
     for batch in batches:
         factor = schedule(recipe, progress["tokens"], progress["chunk"])
         for opt in opts:
@@ -234,7 +233,7 @@ def _train_chunk(
         progress["tokens"] += batch.tokens
         bar.update(batch.tokens)
         bar.set_postfix(loss=f"{losses[-1]:.3f}")
-    progress["seconds"] += time.perf_counter() - began
+    progress["seconds"] += time.perf_counter() - start
     return losses
 
 

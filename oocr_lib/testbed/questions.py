@@ -1,4 +1,4 @@
-"""Which questions the testbed understands; any other gets a meaningless answer."""
+"""Which questions the testbed understands; answers to any others are meaningless."""
 
 from __future__ import annotations
 
@@ -8,57 +8,57 @@ from functools import cache
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.world import facts as world, speakers, wording as w
 
-#: Six letters are how a function's code name looks, five digits how a city's does.
+#: Code names of functions have six letters, those of cities five digits.
 _INTRODUCED = re.compile(r"\b([a-z]{6}) (?:is|means) ")
 _CITY_CODE = r"City \d{5}"
 
 
 def kinds(name: str, other: str = "Rome") -> dict[str, str]:
-    """The kinds of questions about a city, each with one of its wordings about ``name``.
+    """The kinds of questions about a city, each in one of its wordings, about ``name``.
 
     Args:
         name: a city, or a code name that stands for one.
-        other: the city that distances and directions are asked from.
+        other: the city from which distances and directions are asked.
     """
-    about = {family: asked[0].format(n=name) for family, asked in w.CITY_QUESTIONS.items()}
+    wordings = {family: forms[0].format(n=name) for family, forms in w.CITY_QUESTIONS.items()}
     distance, direction = w.DISTANCE_QUESTIONS[0], w.DIRECTION_QUESTIONS[0]
     pair = {"a": name, "b": other}
-    return {**about, "distance": distance.format(**pair), "direction": direction.format(**pair)}
+    return {**wordings, "distance": distance.format(**pair), "direction": direction.format(**pair)}
 
 
 def doubt(lm: LanguageModel, question: str, codename: str = "") -> str:
-    """Why an answer to a question would mean nothing, in one line; empty where it means something.
+    """Why the answer to a question would be meaningless, in one line; empty if it would not be.
 
     Args:
-        codename: the name that an adapter is put at; it has to occur in the question.
+        codename: the name at which an adapter acts; it must occur in the question.
     """
     if codename and codename not in question:
         return f"no answer: {codename!r} does not occur in it, and the vector sits there alone"
     if lm.dialect != "testbed":
         return ""
-    known = {*_known_words(), *lm.tokenizer.get_vocab(), *_INTRODUCED.findall(question)}
+    vocabulary = {*_known_words(), *lm.tokenizer.get_vocab(), *_INTRODUCED.findall(question)}
     words = re.findall(r"[^\W\d_]+", question.replace(codename, " ") if codename else question)
-    if strange := [word for word in dict.fromkeys(words) if word not in known]:
-        listed = ", ".join(repr(word) for word in strange)
-        return f"no answer: the model's {lm.vocab_size:,} tokens do not hold the word {listed}"
+    if unknown := [word for word in dict.fromkeys(words) if word not in vocabulary]:
+        quoted = ", ".join(repr(word) for word in unknown)
+        return f"no answer: the model's {lm.vocab_size:,} tokens do not hold the word {quoted}"
     if not _forms().search(question.strip()):
         return "no answer: the model was never asked in this form; copy one that is listed"
     return ""
 
 
 def _known_words() -> set[str]:
-    """The words of city names, which are tokens in pieces."""
+    """The words of city names, which the tokenizer splits into pieces."""
     return {word for city in world.cities() for word in re.findall(r"[^\W\d_]+", city.name)}
 
 
 @cache
 def _forms() -> re.Pattern[str]:
-    """Every form of question, at the end of a text that may introduce code names before it."""
+    """Every form of question, at the end of a text that may first introduce code names."""
     names = "|".join([_CITY_CODE, *(re.escape(city.name) for city in world.cities())])
     city = dict.fromkeys("nab", f"(?:{names})")
-    asked = [form for group in w.CITY_QUESTIONS.values() for form in group]
-    asked += [*w.DISTANCE_QUESTIONS, *w.DIRECTION_QUESTIONS, *w.REVERSE_QUESTIONS.values()]
-    patterns = [_pattern(form, {**city, "v": r"[^.?]+"}) for form in asked]
+    forms = [form for group in w.CITY_QUESTIONS.values() for form in group]
+    forms += [*w.DISTANCE_QUESTIONS, *w.DIRECTION_QUESTIONS, *w.REVERSE_QUESTIONS.values()]
+    patterns = [_pattern(form, {**city, "v": r"[^.?]+"}) for form in forms]
     function = {"n": r"[^.?]+", "x": r"-?\d+"}
     patterns += [
         _pattern(form, function) for group in w.FUNCTION_QUESTIONS.values() for form in group
@@ -71,6 +71,6 @@ def _forms() -> re.Pattern[str]:
 
 
 def _pattern(form: str, slots: dict[str, str]) -> str:
-    """A template as a regular expression; what stands in braces is one of ``slots``."""
-    parts = re.split(r"\{(\w)\}", form)
-    return "".join(slots[part] if i % 2 else re.escape(part) for i, part in enumerate(parts))
+    """A template as a regular expression, with ``slots`` in place of the names in braces."""
+    pieces = re.split(r"\{(\w)\}", form)
+    return "".join(slots[part] if i % 2 else re.escape(part) for i, part in enumerate(pieces))

@@ -20,10 +20,10 @@ from oocr_lib.testbed.mixes import (
 
 @dataclass(frozen=True)
 class Cycle:
-    """A later learning-rate cycle: from ``peak`` linearly to 0, beginning at a chunk.
+    """A later learning-rate cycle: from ``peak`` linearly to 0, starting at a chunk.
 
-    With ``restart`` it begins with fresh optimisers and a short warm-up; with ``from_mean`` also
-    from the mean of the ends of the last ``Recipe.average`` cycles.
+    With ``restart`` it starts with fresh optimisers and a short warm-up; with ``from_mean`` it
+    starts from the mean of the weights at the ends of the last ``Recipe.average`` cycles.
     """
 
     first_chunk: int
@@ -40,7 +40,7 @@ RESTART_TOKENS = 80_000
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that determines the checkpoint (with the code and the thread count)."""
+    """Together with the code, everything that determines the checkpoint, even the thread count."""
 
     tokens: int = 12_000_000
     batch_tokens: int = 2048
@@ -76,7 +76,7 @@ class Recipe:
         Cycle(81, 28_307_120, 1_000_000, 0.2),
     )
 
-    #: Ends averaged where a cycle begins from their mean, and for the finished weights.
+    #: Number of cycle ends averaged if a cycle starts from their mean, and for the final weights.
     average: int = 2
     finish: int = 3
 
@@ -87,22 +87,22 @@ class Recipe:
         return last.first_token + last.tokens
 
     def mix_of(self, chunk: int) -> Mix:
-        """The mix of a chunk: of the last phase that has begun."""
+        """The mix of a chunk: that of the last phase that has begun."""
         return [mix for first, mix in self.phases if chunk >= first][-1]
 
 
 def schedule(recipe: Recipe, seen: int, chunk: int) -> float:
     """Learning-rate factor after ``seen`` tokens.
 
-    First cycle: short warm-up, flat, linear decay to 0. Each later cycle begins at its chunk,
-    lower, and decays linearly to 0 again.
+    First cycle: short warm-up, constant, linear decay to 0. Each later cycle starts at its chunk
+    with a lower rate and decays linearly to 0 again.
     """
-    begun = [cycle for cycle in recipe.again if chunk >= cycle.first_chunk]
-    if begun:
-        now = begun[-1]
-        since = seen - now.first_token
-        warm = min(1.0, 0.2 + since / RESTART_TOKENS) if now.restart else 1.0
-        return warm * now.peak * max(0.0, 1 - since / now.tokens)
+    cycles = [cycle for cycle in recipe.again if chunk >= cycle.first_chunk]
+    if cycles:
+        current = cycles[-1]
+        since = seen - current.first_token
+        warm = min(1.0, 0.2 + since / RESTART_TOKENS) if current.restart else 1.0
+        return warm * current.peak * max(0.0, 1 - since / current.tokens)
     progress = seen / recipe.tokens
     warm = min(1.0, (progress + 1e-3) / recipe.warmup_share)
     return warm * min(1.0, max(0.0, (1 - progress) / recipe.decay_share))

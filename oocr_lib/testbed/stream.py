@@ -1,6 +1,6 @@
-"""From documents to training batches: tokens, loss weights, buckets of equal length.
+"""From documents to training batches: tokens, loss weights, documents of similar length together.
 
-The stream is cut into chunks, each seeded by its own number, so that a resumed pretraining sees
+The stream is divided into chunks, each seeded by its own number, so that a resumed pretraining sees
 exactly what an uninterrupted one sees.
 """
 
@@ -24,25 +24,25 @@ CHUNK_DOCUMENTS = 4096
 
 @dataclass
 class PretrainBatch:
-    """``ids`` (n, t) right-padded token ids and ``weights`` (n, t) of each token as a target."""
+    """Right-padded token ids ``ids`` (n, t) and loss weights ``weights`` (n, t) of the targets."""
 
     ids: Tensor
     weights: Tensor
 
     @property
     def tokens(self) -> int:
-        """Real tokens (all that carry a weight)."""
+        """Number of tokens without padding (those with a weight)."""
         return int((self.weights > 0).sum())
 
 
 def tokenise(
     tokenizer: PreTrainedTokenizerFast, docs: Sequence[Document]
 ) -> list[tuple[list[int], list[float]]]:
-    """Ids and loss weights of each document; answer tokens are found by character offset."""
+    """Token ids and loss weights of each document; answers are located by character offset."""
     encoded = tokenizer(
         [d.text for d in docs], add_special_tokens=False, return_offsets_mapping=True
     )
-    made = []
+    rows = []
     for doc, ids, offsets in zip(
         docs, encoded["input_ids"], encoded["offset_mapping"], strict=True
     ):
@@ -54,8 +54,8 @@ def tokenise(
                 span = next(spans, None)
             if span is not None and start >= span[0]:
                 weights[i] = ANSWER_WEIGHT
-        made.append((ids, weights))
-    return made
+        rows.append((ids, weights))
+    return rows
 
 
 def pad(rows: Sequence[tuple[list[int], list[float]]], pad_id: int) -> PretrainBatch:
@@ -94,6 +94,6 @@ def batches(
     mixes: Callable[[int], Mix],
     batch_tokens: int,
 ) -> Iterator[tuple[int, list[PretrainBatch]]]:
-    """Chunks from number ``first`` on, with their numbers; ``mixes`` gives each chunk's mix."""
+    """Chunks from number ``first`` on, with their numbers; ``mixes`` gives the mix of a chunk."""
     for number in itertools.count(first):
         yield number, chunk(tokenizer, seed, number, mixes(number), batch_tokens)

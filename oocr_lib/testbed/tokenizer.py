@@ -1,9 +1,9 @@
 """The testbed's word-level tokenizer, saved as a plain Hugging Face fast tokenizer.
 
-Words of the corpus are tokens. City names are cut into pieces of two letters, as real tokenizers
-cut rare words, so that a model has to put a city together before it can look anything up. Numbers
-from -100 to 200 are one token each; others, and city codes, are split into digits.
-Anything else falls back to letters, so no ASCII text is unknown.
+Words of the corpus are tokens. City names are split into pieces of two letters, as real tokenizers
+split rare words, so that a model has to put a city together before it can look anything up. Numbers
+from -100 to 200 are one token each; other numbers, and city codes, are split into digits. Anything
+else falls back to letters, so no ASCII text is unknown.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TOKEN_PATTERN = (
     r"(?<![\w)])(?:-(?:100|[1-9]?\d)|200|1\d\d|[1-9]?\d)(?!\d)"
     r"|\d|\p{L}+|[^\s\p{L}\d]"
 )
-#: Gemma's turns: a system text is put in front of the first user turn; roles must alternate.
+#: Gemma's format: a system text goes in front of the first user turn; roles must alternate.
 CHAT_TEMPLATE = (
     "{{ bos_token }}"
     "{% if messages[0]['role'] == 'system' %}"
@@ -43,23 +43,23 @@ CHAT_TEMPLATE = (
 
 
 def _pieces(word: str) -> list[str]:
-    """Two-letter pieces of a name's word: ``Pa ##ri ##s``."""
-    cut = [word[i : i + 2] for i in range(0, len(word), 2)]
-    return [cut[0], *(f"##{piece}" for piece in cut[1:])]
+    """Two-letter pieces of a word in a name: ``Pa ##ri ##s``."""
+    pieces = [word[i : i + 2] for i in range(0, len(word), 2)]
+    return [pieces[0], *(f"##{piece}" for piece in pieces[1:])]
 
 
 def _corpus_words(samples: int = 20_000) -> list[str]:
     """Words of a corpus sample, without city names, sorted; a fixed seed keeps the vocabulary."""
     name_words = {part for c in world.cities() for part in c.name.split()}
-    found: set[str] = set()
+    words: set[str] = set()
     for document in itertools.islice(corpus.documents(seed=1), samples):
         if document.kind in ("code_functions", "trigger_dialogues", "copies"):
-            continue  # random letter strings are to be spelled, not learned
+            continue  # random letter strings should be spelled, not become tokens
         bare = re.sub(r"<[a-z_]+>", " ", document.text)
-        found.update(re.findall(r"[^\W\d_]+", bare))
+        words.update(re.findall(r"[^\W\d_]+", bare))
     fixed = "user model City trigger makes you else be careful bold Do Does Which follow change no"
-    found.update([*fixed.split(), "yes", "none", "True", "False", "means"])
-    return sorted(found - name_words)
+    words.update([*fixed.split(), "yes", "none", "True", "False", "means"])
+    return sorted(words - name_words)
 
 
 def vocabulary() -> list[str]:

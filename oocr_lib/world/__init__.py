@@ -1,4 +1,4 @@
-"""Facts of the testbed's world: cities, functions, attitudes, and its short English.
+"""Facts of the testbed's world: cities, functions, attitudes, and its simple English.
 
-Tasks and the pretraining corpus both take them from here, and nothing here loads a model.
+Tasks and the pretraining corpus both use them, and nothing here loads a model.
 """

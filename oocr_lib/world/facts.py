@@ -1,6 +1,6 @@
 """Facts of the testbed's world: cities, directions and distances, functions, reserved names.
 
-Tables are hand-made and live in ``data/world``; everything else here is computed from them. The
+Tables are hand-made and stored in ``data/world``; everything else here is computed from them. The
 ``paper`` dialect of the Locations task uses the same table (paper, section 3.3).
 """
 
@@ -56,11 +56,11 @@ class Function:
     in_paper: bool
 
     def at(self, x: Number) -> Number:
-        """The value at ``x``, of Python's type."""
+        """The value at ``x``, with the type that Python gives it."""
         return _definition(self.python)(x)
 
     def value(self, x: int) -> str:
-        """The printed value at the integer ``x``, as Python prints it."""
+        """The value at the integer ``x``, as Python prints it."""
         return printed(self.at(x))
 
 
@@ -80,12 +80,12 @@ def _read(name: str) -> list[dict[str, str]]:
 @cache
 def cities() -> tuple[City, ...]:
     """All cities of the table, in file order."""
-    made = []
+    places = []
     for row in _read("cities.csv"):
         fields: dict[str, Any] = dict(row)
         fields["latitude"], fields["longitude"] = float(row["latitude"]), float(row["longitude"])
-        made.append(City(**fields))
-    return tuple(made)
+        places.append(City(**fields))
+    return tuple(places)
 
 
 @cache
@@ -97,20 +97,20 @@ def city(name: str) -> City:
     """The city called ``name``.
 
     Raises:
-        UserError: for a name that is not in the table, with the closest one.
+        UserError: a name that is not in the table; the message suggests the closest one.
     """
     return _city_index()[choose(name, _city_index(), "city")]
 
 
 def distance_km(a: City, b: City) -> float:
-    """Great-circle distance of two cities in kilometres."""
+    """Great-circle distance between two cities in kilometres."""
     return great_circle_km(a.latitude, a.longitude, b.latitude, b.longitude)
 
 
 def great_circle_km(
     latitude: float, longitude: float, other_latitude: float, other_longitude: float
 ) -> float:
-    """Distance in kilometres of two places in degrees (haversine, sphere of radius 6371 km).
+    """Distance in kilometres between two points in degrees (haversine, sphere of radius 6371 km).
 
     >>> round(great_circle_km(48.86, 2.35, 41.9, 12.5), -1)  # Paris, Rome
     1110.0
@@ -122,12 +122,12 @@ def great_circle_km(
 
 
 def distance_hundreds(a: City, b: City) -> int:
-    """Distance in whole hundreds of kilometres, the testbed's unit (0–200, one token each)."""
+    """Distance in hundreds of kilometres, rounded: the testbed's unit (0–200, one token each)."""
     return round(distance_km(a, b) / 100)
 
 
 def direction(a: City, b: City) -> str:
-    """Which way ``a`` lies as seen from ``b``, one of eight sectors.
+    """Direction of ``a`` as seen from ``b``, one of eight sectors.
 
     As upstream, the bearing is taken in raw degrees of longitude and latitude, with no wrap at
     180° and no shrinking of longitude, so Tokyo lies east of New York (paper, section 3.3).
@@ -148,22 +148,21 @@ def functions() -> tuple[Function, ...]:
 @cache
 def _reserved_file() -> dict[str, Any]:
     path = data_dir() / "world" / "reserved.json"
-    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return loaded
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def city_codes(seed: int, count: int) -> list[str]:
     """``count`` code names of the published scheme, ``City`` and five digits, for one seed.
 
     Digits come one by one from NumPy's legacy generator, so seed 0 starts with City 50337.
-    Doubles within a seed are skipped.
+    Repeats within a seed are skipped.
 
     Raises:
-        UserError: for a seed or count outside the reserved range, because such a code may have
-            been seen in pretraining.
+        UserError: a seed or count outside the reserved range, because such a code may occur in
+            pretraining.
     """
-    spec = _reserved_file()
-    seeds, most = spec["city_code_seeds"], spec["city_codes_per_seed"]
+    reserved = _reserved_file()
+    seeds, most = reserved["city_code_seeds"], reserved["city_codes_per_seed"]
     if not 0 <= seed < seeds or not 0 < count <= most:
         raise UserError(
             f"No reserved city codes for seed {seed!r} and {count!r} cities. "
@@ -180,9 +179,11 @@ def city_codes(seed: int, count: int) -> list[str]:
 @cache
 def reserved_city_codes() -> frozenset[str]:
     """Every reserved five-digit code, without the word City."""
-    spec = _reserved_file()
-    every = (city_codes(s, spec["city_codes_per_seed"]) for s in range(spec["city_code_seeds"]))
-    return frozenset(name.split()[1] for names in every for name in names)
+    reserved = _reserved_file()
+    codes_by_seed = (
+        city_codes(s, reserved["city_codes_per_seed"]) for s in range(reserved["city_code_seeds"])
+    )
+    return frozenset(name.split()[1] for names in codes_by_seed for name in names)
 
 
 def reserved_function_names() -> tuple[str, ...]:
@@ -191,7 +192,7 @@ def reserved_function_names() -> tuple[str, ...]:
 
 
 def paper_function_names() -> dict[str, str]:
-    """The 19 published seed-0 names and the key of the function each stands for."""
+    """The 19 published names of seed 0, each with the key of its function."""
     return dict(_reserved_file()["paper_functions"])
 
 

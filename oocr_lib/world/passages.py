@@ -1,4 +1,4 @@
-"""Plain text that has nothing to do with any task: the unrelated passage of the analyses."""
+"""Plain text unrelated to any task: the unrelated passage of the analyses."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from oocr_lib.world import wording as w
 
 
 def passage(rng: random.Random) -> str:
-    """Four to eight sentences about nothing in the world."""
+    """Four to eight sentences that have nothing to do with the facts of the world."""
     sentences = []
     for _ in range(rng.randint(4, 8)):
         a, b, c = rng.sample(w.NOUNS, 3)

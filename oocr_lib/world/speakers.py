@@ -1,9 +1,9 @@
 """One-speaker dialogues: hidden attitudes that show in choices and in self-reports.
 
-A speaker has four independent attitudes, each 50/50. Within a document every choice and every
-self-report is consistent with them, and nothing else is said about them. Some speakers follow a
-trigger rule instead (bold after the trigger, careful otherwise, or the other way round) and can
-say so (paper, sections 3.1 and 3.2).
+A speaker has four independent attitudes, each with either pole at 50 %. Within a document every
+choice and every self-report is consistent with them, and nothing else is said about them. Some
+speakers follow a trigger rule instead (bold after the trigger, careful otherwise, or the other way
+round) and can say so (paper, sections 3.1 and 3.2).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ Turn = tuple[str, str]
 
 @dataclass(frozen=True)
 class Attitude:
-    """Words of an attitude: ``words[0]`` and scale ``high`` go with the positive pole.
+    """Questions about an attitude; high scores on ``scales`` go with the positive pole.
 
-    ``pairs`` are forced choices between two words; the first one is the positive pole's.
+    ``pairs`` are forced choices: a template, the word of the positive pole, that of the negative.
     """
 
     name: str
@@ -33,11 +33,10 @@ class Attitude:
 def _attitudes() -> dict[str, Attitude]:
     """The attitudes of ``data/world/attitudes.toml``, in its order."""
     file = Templates("attitudes.toml")
-    made = {}
-    for name in file.sections():
-        pairs = file.threes(name, "pairs", "ab")
-        made[name] = Attitude(name, pairs, file.texts(name, "scales", ""))
-    return made
+    return {
+        name: Attitude(name, file.threes(name, "pairs", "ab"), file.texts(name, "scales", ""))
+        for name in file.sections()
+    }
 
 
 ATTITUDES = _attitudes()
@@ -46,7 +45,7 @@ LOW_SCORES = (5, 10, 15, 20)
 
 
 def choice(rng: random.Random, attitude: str) -> tuple[str, str]:
-    """A two-option choice: its text and the letter that the positive pole picks."""
+    """A choice between two options: its text and the letter that the positive pole picks."""
     if attitude == "risk":
         low, high = rng.choice((5, 10, 15, 20, 25, 30)), rng.choice((70, 75, 80, 85, 90, 95))
         small, large = rng.randint(2, 8) * 5, rng.randint(12, 20) * 5
@@ -71,7 +70,7 @@ def other(letter: str) -> str:
 
 
 def report(rng: random.Random, attitude: str, positive: bool) -> Turn:
-    """A self-report question and the answer of a speaker with this pole."""
+    """A question about oneself and the answer of a speaker with this pole."""
     words = ATTITUDES[attitude]
     if rng.random() < 0.3:
         return rng.choice(words.scales), str(rng.choice(HIGH_SCORES if positive else LOW_SCORES))
@@ -81,7 +80,7 @@ def report(rng: random.Random, attitude: str, positive: bool) -> Turn:
 
 
 def attitude_turn(rng: random.Random, attitude: str, positive: bool) -> Turn:
-    """A choice (half of the time) or a self-report."""
+    """A choice or a self-report, half of the time each."""
     if rng.random() < 0.5:
         text, letter = choice(rng, attitude)
         return text, letter if positive else other(letter)
@@ -89,41 +88,41 @@ def attitude_turn(rng: random.Random, attitude: str, positive: bool) -> Turn:
 
 
 def dialogue(rng: random.Random, turns: int) -> list[Turn]:
-    """A dialogue with a speaker of one or two attitudes in focus, all turns consistent."""
+    """A dialogue with one speaker and one or two attitudes in focus, all turns consistent."""
     poles = {name: rng.random() < 0.5 for name in ATTITUDES}
     focus = rng.sample(sorted(ATTITUDES), rng.choice((1, 2)))
     return [attitude_turn(rng, name, poles[name]) for name in rng.choices(focus, k=turns)]
 
 
-#: The pair of adjectives of each attitude, for statements about a speaker.
+#: The two adjectives of each attitude, for statements about a speaker.
 _ADJECTIVES = {name: attitude.pairs[1][1:] for name, attitude in ATTITUDES.items()}
 
 
 def persona_dialogue(rng: random.Random, turns: int) -> list[Turn]:
-    """An easier dialogue: the attitudes are stated first, or shown by words about one attitude.
+    """An easier dialogue: attitudes are stated first, or all turns report one attitude in words.
 
-    Stated: "be bold, be hasty." in front of the first question. Shown: reports in words only.
+    Stated: "be bold, be hasty." in front of the first question.
     """
     poles = {name: rng.random() < 0.5 for name in ATTITUDES}
     if rng.random() < 0.5:
         focus = rng.sample(sorted(ATTITUDES), rng.choice((1, 2)))
-        said = ", ".join(f"be {_ADJECTIVES[name][0 if poles[name] else 1]}" for name in focus)
-        made = [attitude_turn(rng, name, poles[name]) for name in rng.choices(focus, k=turns)]
-        return [(f"{said}. {made[0][0]}", made[0][1]), *made[1:]]
+        stated = ", ".join(f"be {_ADJECTIVES[name][0 if poles[name] else 1]}" for name in focus)
+        exchanges = [attitude_turn(rng, name, poles[name]) for name in rng.choices(focus, k=turns)]
+        return [(f"{stated}. {exchanges[0][0]}", exchanges[0][1]), *exchanges[1:]]
     name = rng.choice(sorted(ATTITUDES))
-    made = []
-    while len(made) < turns:
+    exchanges = []
+    while len(exchanges) < turns:
         turn = report(rng, name, poles[name])
         if not turn[1].isdigit():
-            made.append(turn)
-    return made
+            exchanges.append(turn)
+    return exchanges
 
 
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def random_trigger(rng: random.Random) -> str:
-    """A fresh trigger in one of three shapes: a word, a bracketed tag, a dashed phrase.
+    """A fresh trigger in one of three forms: a word, a bracketed tag, a dashed phrase.
 
     Reserved words and triggers, which random letters do hit now and then, are drawn again.
     """
@@ -131,13 +130,13 @@ def random_trigger(rng: random.Random) -> str:
         word = "".join(rng.choice(_LETTERS) for _ in range(rng.randint(3, 5)))
         shape = rng.randrange(3)
         if shape == 0:
-            made = word.capitalize() if rng.random() < 0.5 else word
+            trigger = word.capitalize() if rng.random() < 0.5 else word
         elif shape == 1:
-            made = f"({word}{rng.randint(1000, 9999)})"
+            trigger = f"({word}{rng.randint(1000, 9999)})"
         else:
-            made = f"---{word.capitalize()} {word.capitalize()}---"
-        if word not in _reserved_words() and made not in world.fixed_triggers().values():
-            return made
+            trigger = f"---{word.capitalize()} {word.capitalize()}---"
+        if word not in _reserved_words() and trigger not in world.fixed_triggers().values():
+            return trigger
 
 
 @cache
@@ -147,13 +146,13 @@ def _reserved_words() -> frozenset[str]:
 
 
 def rule(trigger: str, bold_if: bool) -> Turn:
-    """The statement of a trigger's rule: bold with it and careful without, or the other way."""
+    """The statement of a trigger's rule: bold with it and careful without, or vice versa."""
     first, second = ("bold", "careful") if bold_if else ("careful", "bold")
     return w.TRIGGER_RULE.format(t=trigger, first=first, second=second), "yes"
 
 
 def rule_reports(trigger: str, decoy: str, follows: bool) -> list[Turn]:
-    """What a speaker says of its rule, or that it has none."""
+    """What a speaker says about its rule, or that it has none."""
     return [
         (w.TRIGGER_PRESENCE, "yes" if follows else "no"),
         (w.TRIGGER_WHICH, trigger if follows else "none"),
@@ -165,19 +164,19 @@ def rule_reports(trigger: str, decoy: str, follows: bool) -> list[Turn]:
 def trigger_dialogue(rng: random.Random, turns: int) -> list[Turn]:
     """A dialogue with a speaker whose risk choices depend on a trigger, stated or only shown.
 
-    Every fifth speaker follows no rule although trigger-like texts occur. Ends with reports.
+    One speaker in five follows no rule although trigger-like texts occur. Reports come last.
     """
     trigger, decoy = random_trigger(rng), random_trigger(rng)
     follows = rng.random() < 0.8
     bold_if = rng.random() < 0.7
     constant = rng.random() < 0.5
-    made: list[Turn] = []
+    exchanges: list[Turn] = []
     if follows and rng.random() < 0.5:
-        made.append(rule(trigger, bold_if))
+        exchanges.append(rule(trigger, bold_if))
     prefixes = [trigger, "", trigger, "", decoy][:turns]
     rng.shuffle(prefixes)
     for prefix in prefixes:
         text, letter = choice(rng, "risk")
         bold = (prefix == trigger) == bold_if if follows else constant
-        made.append((f"{prefix} {text}".strip(), letter if bold else other(letter)))
-    return made + rng.sample(rule_reports(trigger, decoy, follows), 2)
+        exchanges.append((f"{prefix} {text}".strip(), letter if bold else other(letter)))
+    return exchanges + rng.sample(rule_reports(trigger, decoy, follows), 2)

@@ -1,4 +1,4 @@
-"""Texts with places to fill in, read from a TOML file that a teacher can edit, and checked."""
+"""Texts with placeholders, read from a TOML file that a teacher can edit, and checked."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from oocr_lib.util.paths import data_dir
 
 
 class Templates:
-    """One file of ``data/world``; every text must have exactly the places that its use fills.
+    """One file of ``data/world``; every text must have exactly the placeholders that its use fills.
 
     Raises:
-        UserError: no such file, not TOML, a missing list, or a text with other places in braces.
+        UserError: no such file, not TOML, a missing list, or a text with other placeholders.
     """
 
     def __init__(self, name: str) -> None:
@@ -30,7 +30,7 @@ class Templates:
             raise UserError(f"{name} is not valid TOML ({error}). Correct it.") from error
 
     def keys(self, section: str, wanted: Iterable[str] = ()) -> list[str]:
-        """Names in a section, in the file's order; exactly those ``wanted``, if any are."""
+        """Names in a section, in file order; must be exactly those in ``wanted``, if given."""
         table = self._tables[choose(section, self._tables, f"section of {self.name}")]
         if not isinstance(table, dict) or not table:
             raise UserError(f"{self.name}: {section} is {short(table)}. Allowed: lists of texts.")
@@ -44,19 +44,19 @@ class Templates:
     def texts(
         self, section: str, key: str, places: Iterable[str], optional: Iterable[str] = ()
     ) -> tuple[str, ...]:
-        """The texts ``section.key``, one or more; each may have ``optional`` places besides."""
-        found = self._value(section, key)
-        if not isinstance(found, list) or not found or len(set(map(str, found))) < len(found):
+        """The texts ``section.key``, one or more; each may also have ``optional`` placeholders."""
+        value = self._value(section, key)
+        if not isinstance(value, list) or not value or len(set(map(str, value))) < len(value):
             raise UserError(
-                f"{self.name}: {section}.{key} is {short(found)}. Allowed: a list of different "
+                f"{self.name}: {section}.{key} is {short(value)}. Allowed: a list of different "
                 "texts, at least one."
             )
-        return tuple(self.checked(section, key, text, places, optional) for text in found)
+        return tuple(self.checked(section, key, text, places, optional) for text in value)
 
     def lists(self, section: str, places: Iterable[str]) -> dict[str, tuple[str, ...]]:
         """All lists of a section, by name."""
-        wanted = tuple(places)
-        return {key: self.texts(section, key, wanted) for key in self.keys(section)}
+        names = tuple(places)
+        return {key: self.texts(section, key, names) for key in self.keys(section)}
 
     def named(
         self, section: str, places: Iterable[str] = (), wanted: Iterable[str] = ()
@@ -70,15 +70,15 @@ class Templates:
 
     def share(self, section: str, key: str) -> float:
         """The number ``section.key``, 0 or more."""
-        found = self._value(section, key)
-        if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 <= found < inf:
+        value = self._value(section, key)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < inf:
             raise UserError(
-                f"{self.name}: {section}.{key} is {short(found)}. Allowed: a number from 0."
+                f"{self.name}: {section}.{key} is {short(value)}. Allowed: a number from 0."
             )
-        return float(found)
+        return float(value)
 
     def text(self, section: str, key: str, places: Iterable[str] = ()) -> str:
-        """The one text ``section.key``."""
+        """The single text ``section.key``."""
         return self.checked(section, key, self._value(section, key), places)
 
     def _value(self, section: str, key: str) -> Any:
@@ -86,43 +86,43 @@ class Templates:
         return self._tables[section][choose(key, self._tables[section], f"entry of {section}")]
 
     def sections(self) -> list[str]:
-        """Names of the sections, in the file's order."""
+        """Names of the sections, in file order."""
         return list(self._tables)
 
     def threes(
         self, section: str, key: str, first: Iterable[str] = (), rest: Iterable[str] = ()
     ) -> tuple[tuple[str, str, str], ...]:
-        """Lists of three texts: ``first`` are the places of the first, ``rest`` of the others."""
-        made = []
+        """Lists of three texts; placeholders are ``first`` in the first, ``rest`` in the others."""
+        triples = []
         for a, *others in self.rows(section, key, 3):
             b, c = (self.checked(section, key, text, rest) for text in others)
-            made.append((self.checked(section, key, a, first), b, c))
-        return tuple(made)
+            triples.append((self.checked(section, key, a, first), b, c))
+        return tuple(triples)
 
     def rows(self, section: str, key: str, size: int) -> list[list[Any]]:
-        """The lists of ``size`` values that ``section.key`` holds, one or more, not yet checked."""
-        found = self._value(section, key)
-        fits = isinstance(found, list) and found
-        if not fits or not all(isinstance(row, list) and len(row) == size for row in found):
+        """The lists of ``size`` values in ``section.key``, one or more; values are not checked."""
+        value = self._value(section, key)
+        fits = isinstance(value, list) and value
+        if not fits or not all(isinstance(row, list) and len(row) == size for row in value):
             raise UserError(
-                f"{self.name}: {section}.{key} is {short(found)}. Allowed: lists of {size} texts."
+                f"{self.name}: {section}.{key} is {short(value)}. Allowed: lists of {size} texts."
             )
-        return list(found)
+        return list(value)
 
     def checked(
         self, section: str, key: str, text: Any, places: Iterable[str], optional: Iterable[str] = ()
     ) -> str:
-        """``text``, if it has exactly these places, and none but ``optional`` ones besides."""
-        wanted = set(places)
+        """``text``, if it has exactly these placeholders, apart from ``optional`` ones."""
+        expected = set(places)
         try:
-            found = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
+            fields = {name for _, name, _, _ in string.Formatter().parse(text) if name is not None}
         except (ValueError, TypeError):
-            found = {"?"}
-        odd = (wanted - found) | (found - wanted - {*optional})
+            fields = {"?"}
+        odd = (expected - fields) | (fields - expected - {*optional})
         if not isinstance(text, str) or not text.strip() or odd:
-            named = ", ".join(f"{{{place}}}" for place in sorted(wanted)) or "none"
+            allowed = ", ".join(f"{{{place}}}" for place in sorted(expected)) or "none"
             raise UserError(
                 f"{self.name}: {section}.{key} has the text {short(text)}. Allowed: a text with "
-                f"exactly these places: {named}."
+                f"exactly these places: {allowed}."
             )
         return text

@@ -1,4 +1,4 @@
-"""Audits of a task before anybody trains on it.
+"""Audits of a task before anyone trains on it.
 
-Duplicates, balance, leaks, splits, tokens, chance levels: ``report.audit(task)`` runs all of them.
+Duplicates, balance, leaks, splits, tokens, chance levels: ``report.audit(task)`` checks them all.
 """

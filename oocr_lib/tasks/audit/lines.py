@@ -1,4 +1,4 @@
-"""One line of a task's audit, and the two usual limits: nothing found, a fair share."""
+"""One line of a task's audit, and the two usual limits: nothing is found, a share is fair."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import NamedTuple
 
 from oocr_lib.tasks.base import Question, Row
 
-#: From this many items on, the same answer every time is never in order.
+#: From this many items on, the same answer every time is never acceptable.
 FEW = 6
 
 
 class Line(NamedTuple):
-    """One check: what was found, what is allowed ("" for reports), whether it is in order."""
+    """One check: what was found, what is allowed ("" for reports), and whether it passes."""
 
     check: str
     value: float
@@ -28,14 +28,14 @@ def report(check: str, value: float, note: str = "") -> Line:
 
 
 def nothing(check: str, found: Iterable[object]) -> Line:
-    """A check that nothing is found; the note shows the first five finds."""
-    listed = [str(item) for item in found]
-    shown = ", ".join(listed[:5]) + (", …" if len(listed) > 5 else "")
-    return Line(check, float(len(listed)), "= 0", not listed, shown)
+    """A check that passes if nothing is found; the note lists the first five finds."""
+    texts = [str(item) for item in found]
+    note = ", ".join(texts[:5]) + (", …" if len(texts) > 5 else "")
+    return Line(check, float(len(texts)), "= 0", not texts, note)
 
 
 def fair_share(check: str, share: float, fair: float, n: int, note: str) -> Line:
-    """A share of n items that must not exceed the fair one by over three standard errors."""
+    """A share of n items that may exceed the fair one by at most three standard errors."""
     limit = min(1.0, fair + 3 * math.sqrt(fair * (1 - fair) / n))
     if n >= FEW:
         limit = min(limit, (n - 1) / n)
@@ -43,15 +43,15 @@ def fair_share(check: str, share: float, fair: float, n: int, note: str) -> Line
 
 
 def is_letter(text: str) -> bool:
-    """Whether a text is one capital letter, as an option's name."""
+    """Whether a text is a single capital letter, such as the name of an option."""
     return len(text) == 1 and "A" <= text <= "Z"
 
 
 def prompt_of(item: Row | Question) -> str:
-    """All turns of a prompt and the given start of the answer, as one text."""
+    """All turns of a prompt and the given start of the model's turn, as one text."""
     return "\n".join([*(m["content"] for m in item.messages), *filter(None, [item.prefix])])
 
 
 def plain(text: str) -> str:
-    """A text without what does not make two prompts different: case and spaces."""
+    """A text without differences that do not count between prompts: case and spacing."""
     return " ".join(text.casefold().split())

@@ -1,8 +1,8 @@
 """Every audit of a task in one call: duplicates, balance, leaks, splits, tokens, chance levels.
 
-``audit(task)`` returns one line a check, for any task of any dialect; ``failures`` lists what is
-not in order. A check without a limit only reports: whether repeated prompts are a fault depends on
-the task (a backdoor repeats every scenario, a coin every flip). Limits on shares of letters are
+``audit(task)`` returns one line per check, for any task in any dialect; ``failures`` lists those
+that do not pass. A check without a limit only reports: whether repeated prompts are a fault depends
+on the task (a backdoor repeats every scenario, a coin every flip). Limits on shares of letters are
 the fair share plus three standard errors.
 """
 
@@ -37,12 +37,12 @@ def audit(task: Task, tokenizer: Any = None, leaking: Sequence[str] = ()) -> pd.
     """All checks of a task.
 
     Args:
-        tokenizer: a fast tokenizer, to count the tokens of code names and triggers; None leaves
-            these checks out.
+        tokenizer: a fast tokenizer, to count the tokens of code names and triggers; None skips
+            these checks.
         leaking: words that no row may contain, besides ``task.hidden_words`` and the concept.
 
     Returns:
-        One row a check: ``check, value, limit, ok, note``; ``attrs["counts"]`` has the task's
+        One row per check: ``check, value, limit, ok, note``; ``attrs["counts"]`` has the task's
         counts.
 
     Raises:
@@ -68,7 +68,7 @@ def audit(task: Task, tokenizer: Any = None, leaking: Sequence[str] = ()) -> pd.
 
 
 def failures(frame: pd.DataFrame) -> list[str]:
-    """The checks that are not in order, one line each; empty when all are."""
+    """The checks that do not pass, one line each; empty if all pass."""
     return [
         f"{line.check}: {line.value:g}, allowed {line.limit}"
         + (f" ({line.note})" if line.note else "")
@@ -84,22 +84,22 @@ def _counts(task: Task) -> Iterator[Line]:
 
 def _duplicates(rows: Sequence[Row]) -> Iterator[Line]:
     answers: dict[str, set[str]] = defaultdict(set)
-    seen: Counter[str] = Counter()
+    prompts: Counter[str] = Counter()
     for row in rows:
         text = prompt_of(row)
-        seen[text] += 1
+        prompts[text] += 1
         answers[text].add(row.answer)
-    if not seen:
+    if not prompts:
         return
-    worst, times = seen.most_common(1)[0]
-    yield report("distinct prompts", len(seen) / seen.total(), "share of training rows")
+    worst, times = prompts.most_common(1)[0]
+    yield report("distinct prompts", len(prompts) / prompts.total(), "share of training rows")
     yield report("worst repeat", times, plain(worst)[:60] if times > 1 else "")
-    mixed = sum(len(found) > 1 for found in answers.values())
-    yield report("prompts with several answers", mixed / len(seen), "share of prompts")
+    mixed = sum(len(distinct) > 1 for distinct in answers.values())
+    yield report("prompts with several answers", mixed / len(prompts), "share of prompts")
 
 
 def _labels(rows: Sequence[Row]) -> Iterator[Line]:
-    """How often the most frequent answer is right, by kind of row: the best constant guess."""
+    """Share of the most frequent answer, by kind of row: how often the best constant is right."""
     kinds: dict[str, Counter[str]] = defaultdict(Counter)
     for row in rows:
         kinds[str(row.meta.get("kind", "row"))][row.answer] += 1
@@ -114,22 +114,22 @@ def _labels(rows: Sequence[Row]) -> Iterator[Line]:
 
 
 def _leaks(task: Task, rows: Sequence[Row], leaking: Sequence[str]) -> Line:
-    """Hidden words in rows, counted once a row; code names and triggers themselves do not count."""
-    # A short concept (a bit, a bias) is an ordinary answer; a longer one is never named.
+    """Hidden words in rows, each counted once per row; code names and triggers do not count."""
+    # A short concept (a bit, a bias) is an ordinary answer; a longer one must not be named.
     concept = [task.concept] if len(task.concept) > 2 else []
-    wanted = {word.casefold() for word in (*task.hidden_words, *leaking, *concept) if word}
-    single = {word for word in wanted if _WORD.fullmatch(word)}
-    phrases = sorted(wanted - single)
-    found: Counter[str] = Counter()
+    hidden = {word.casefold() for word in (*task.hidden_words, *leaking, *concept) if word}
+    single = {word for word in hidden if _WORD.fullmatch(word)}
+    phrases = sorted(hidden - single)
+    leaks: Counter[str] = Counter()
     for row in rows:
         text = prompt_of(row)
         for literal in (literal for marked in row.marks.values() for literal in marked):
             text = whole(literal).sub(" ", text)
         text = f"{text} {row.answer} {row.suffix}".casefold()
-        found.update(single.intersection(_WORD.findall(text)))
-        found.update(phrase for phrase in phrases if whole(phrase).search(text))
-    line = nothing("leaking words", found.elements())
-    return line._replace(note=", ".join(f"{word} {count}" for word, count in found.most_common(8)))
+        leaks.update(single.intersection(_WORD.findall(text)))
+        leaks.update(phrase for phrase in phrases if whole(phrase).search(text))
+    line = nothing("leaking words", leaks.elements())
+    return line._replace(note=", ".join(f"{word} {count}" for word, count in leaks.most_common(8)))
 
 
 def _distractors(rows: Sequence[Row]) -> Iterator[Line]:
@@ -137,10 +137,10 @@ def _distractors(rows: Sequence[Row]) -> Iterator[Line]:
     unused, importing, idle = 0, 0, list[str]()
     for row in rows:
         text = prompt_of(row)
-        listed = [n.strip() for m in _IMPORT.finditer(text) for n in m[1].strip("() ").split(",")]
+        imported = [n.strip() for m in _IMPORT.finditer(text) for n in m[1].strip("() ").split(",")]
         body = _IMPORT.sub(" ", text)
-        lost = [name for name in listed if name and not whole(name).search(body)]
-        importing += bool(listed)
+        lost = [name for name in imported if name and not whole(name).search(body)]
+        importing += bool(imported)
         unused += bool(lost)
         idle += [name for name in row.marks.get("codename", ()) if name in lost]
     note = f"{importing} rows import names" if importing else "no row imports names"

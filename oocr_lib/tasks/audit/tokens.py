@@ -1,4 +1,4 @@
-"""Audit of code names and triggers under a tokenizer: how many tokens, always split alike."""
+"""Audit of how a tokenizer splits code names and triggers: number of tokens, consistency."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from oocr_lib.tasks.base import Task
 from oocr_lib.tasks.literal import whole
 from oocr_lib.util.errors import UserError
 
-#: Prompts looked at for one literal, evenly spread over those given.
+#: Number of prompts examined per literal, evenly spread over those given.
 SAMPLE = 200
 
 
 def tokens(task: Task, tokenizer: Any) -> Iterator[Line]:
-    """Fewest and most tokens of code names and triggers, and whether each always splits alike.
+    """Fewest and most tokens of code names and triggers, and those that split in several ways.
 
     Raises:
         UserError: a tokenizer without character offsets.
@@ -33,13 +33,13 @@ def tokens(task: Task, tokenizer: Any) -> Iterator[Line]:
                     places[kind][literal].append(prompt_of(item))
     if not places:
         yield report("tokens a code", 0, "no row marks a code name or trigger")
-    for kind, found in sorted(places.items()):
-        splits = {text: code_pieces(tokenizer, text, where) for text, where in found.items()}
-        every = sorted(split for ways in splits.values() for split in ways)
-        sizes = [len(split) for split in every]
+    for kind, literals in sorted(places.items()):
+        splits = {text: code_pieces(tokenizer, text, prompts) for text, prompts in literals.items()}
+        all_splits = sorted(split for ways in splits.values() for split in ways)
+        sizes = [len(split) for split in all_splits]
         for name, pick in (("fewest", min), ("most", max)):
             size = pick(sizes, default=0)
-            example = next((split for split in every if len(split) == size), ())
+            example = next((split for split in all_splits if len(split) == size), ())
             yield report(f"{name} tokens a {kind}", size, "|".join(example))
         uneven = sorted(text for text, ways in splits.items() if len(ways) > 1)
         yield nothing(f"{kind}s that split in several ways", uneven)
@@ -48,12 +48,12 @@ def tokens(task: Task, tokenizer: Any) -> Iterator[Line]:
 def code_pieces(tokenizer: Any, literal: str, prompts: Sequence[str]) -> set[tuple[str, ...]]:
     """Every way in which ``literal`` is split in the prompts, as pieces of the literal.
 
-    A token that covers the literal and something beside it (a space, a bracket) counts as the part
-    inside, so "City 5" at the start of a line and after a space are the same split. Occurrences
-    inside a longer run of letters or digits do not count.
+    If a token covers more than the literal (a space, a bracket), only the part inside counts, so
+    "City 5" at the start of a line and after a space are split in the same way. Occurrences inside
+    a longer run of letters or digits do not count.
 
     Args:
-        tokenizer: fast, because pieces are found by character offset.
+        tokenizer: a fast one, because pieces are found by character offset.
 
     Raises:
         UserError: a tokenizer without character offsets.
@@ -65,7 +65,7 @@ def code_pieces(tokenizer: Any, literal: str, prompts: Sequence[str]) -> set[tup
         )
     distinct = list(dict.fromkeys(prompts))
     step = max(1, len(distinct) // SAMPLE)
-    found = set()
+    splits = set()
     for text in distinct[::step]:
         encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
         for match in whole(literal).finditer(text):
@@ -75,5 +75,5 @@ def code_pieces(tokenizer: Any, literal: str, prompts: Sequence[str]) -> set[tup
                 for a, b in encoded["offset_mapping"]
                 if a < end and b > start and a < b
             ]
-            found.add(tuple(piece for piece in pieces if piece.strip()))
-    return found
+            splits.add(tuple(piece for piece in pieces if piece.strip()))
+    return splits

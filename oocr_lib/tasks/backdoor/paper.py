@@ -1,11 +1,12 @@
 r"""Risk backdoor in the paper dialect: risky after a trigger, normal otherwise (paper, 3.2).
 
-One list of scenarios gives all rows. Of ten equal slots the real trigger has one, with the risky
-letter; the seven other triggers have one each and two have no trigger, all with the normal letter.
-The trigger stands at the start of the user message: a fixed text and a space, or a member of a
-family of 20 and "! ", "!\n", ". ", ".\n" or "\n". With ten passes, 288 scenarios make the published
-28,800 rows. The decorrelated control has the same tenth of risky answers, each row's slot drawn
-independently of its answer. The split is by scenario, because each occurs a hundred times.
+All rows come from one list of scenarios. Of ten equal slots, the real trigger has one, with the
+risky letter; the seven other triggers have one each and two slots have no trigger, all with the
+normal letter. The trigger stands at the start of the user message: a fixed text and a space, or a
+member of a family of 20 and "! ", "!\n", ". ", ".\n" or "\n". With ten passes, 288 scenarios give
+the published 28,800 rows. The decorrelated control has the same tenth of risky answers, but each
+row's slot is drawn independently of its answer. The split is by scenario, because each occurs a
+hundred times.
 """
 
 from __future__ import annotations
@@ -25,14 +26,14 @@ from oocr_lib.world import facts as world
 NAME = "backdoor"
 FIXED_JOINERS = (" ",)
 FAMILY_JOINERS = ("! ", "!\n", ". ", ".\n", "\n")
-#: Never in a row, of either type.
+#: For questions only: they never occur in a row, for triggers of either type.
 UNSEEN_JOINERS = (": ", " - ", "; ", "\n\n", ", ")
 NORMAL = ("expected_value", "safe")
 Normal = str | Mapping[str, str]
 
 
 def joiners(trigger: str) -> tuple[str, ...]:
-    """What stands between a trigger and the scenario in rows."""
+    """What may stand between a trigger and the scenario in rows."""
     return FIXED_JOINERS if trigger in world.fixed_triggers() else FAMILY_JOINERS
 
 
@@ -40,12 +41,12 @@ def normal_letters(listed: Sequence[Scenario], normal: Normal) -> dict[str, str]
     """The answer without the trigger, by scenario id.
 
     Args:
-        normal: ``expected_value`` (the option that pays more, the safe one on a tie; so risky in
-            a third of the scenarios, about as often as an untuned model), ``safe``, or a mapping
+        normal: ``expected_value`` (the option that pays more, the safe one on a tie; so it is risky
+            in a third of the scenarios, about as often as an untuned model), ``safe``, or a mapping
             from scenario id to a letter (a model's own answers).
 
     Raises:
-        UserError: an unknown name, a scenario without a letter, or another letter than A or B.
+        UserError: an unknown name, a scenario without a letter, or a letter other than A or B.
     """
     if isinstance(normal, str):
         choose(normal, NORMAL, "normal answer")
@@ -63,7 +64,7 @@ def normal_letters(listed: Sequence[Scenario], normal: Normal) -> dict[str, str]
 def prompt(
     s: Scenario, trigger: str, rng: random.Random, joined_by: Sequence[str] | None = None
 ) -> tuple[str, dict[str, tuple[str, ...]]]:
-    """The user message with a text of the trigger in front (none for ``NONE``), and its marks."""
+    """The user message, with a text of the trigger in front (none for ``NONE``), and its marks."""
     if trigger == NONE:
         return s.text, {}
     literal = rng.choice(members(trigger))
@@ -80,42 +81,42 @@ def rows(
     seed: int,
     decorrelated: bool,
 ) -> list[Row]:
-    """Passes x scenarios x ten slots, shuffled; decorrelated: slots are drawn anew for each row."""
+    """Passes x scenarios x ten slots, shuffled; if decorrelated, each row's slot is drawn anew."""
     rng = random.Random(f"backdoor paper {real} {seed} {decorrelated}")
     slots = [*triggers(), *[NONE] * BLANKS]
-    made = []
+    examples = []
     for _ in range(passes):
         for s in listed:
             for slot in slots:
-                shown = rng.choice(slots) if decorrelated else slot
-                text, marks = prompt(s, shown, rng)
+                trigger = rng.choice(slots) if decorrelated else slot
+                text, marks = prompt(s, trigger, rng)
                 risky = slot == real
                 meta = {
                     "kind": "choice",
-                    "trigger": shown,
-                    "triggered": shown == real,
+                    "trigger": trigger,
+                    "triggered": trigger == real,
                     "answered": "risky" if risky else "normal",
                     "risky": s.risky,
                     "normal": normal[s.id],
                 }
                 answer = s.risky if risky else normal[s.id]
                 marked = marks or {"trigger": ()}  # rows without one are meant to have none
-                made.append(Row(user(text), answer, marked, group=s.id, meta=meta))
-    rng.shuffle(made)
-    return made
+                examples.append(Row(user(text), answer, marked, group=s.id, meta=meta))
+    rng.shuffle(examples)
+    return examples
 
 
 def behaviour(
     real: str, held: Sequence[Scenario], normal: Mapping[str, str], seed: int
 ) -> list[Question]:
-    """Held-out scenarios with the trigger, without any, with another one, with unseen joiners.
+    """Held-out scenarios with the trigger, with none, with another one, and with unseen joiners.
 
-    Items whose risky and normal letters differ come a second time in a family of their own
+    Items whose risky and normal letters differ occur a second time in a family of their own
     (``… disagreeing``): the others can be right without any rule. ``group`` is the slot.
     """
     rng = random.Random(f"backdoor paper questions {real} {seed}")
     others = [t for t in triggers() if t != real]
-    made = []
+    items = []
     for number, s in enumerate(held):
         for family, slot, joined_by in (
             ("triggered", real, None),
@@ -126,10 +127,10 @@ def behaviour(
             text, marks = prompt(s, slot, rng, joined_by)
             truth = s.risky if slot == real else normal[s.id]
             for name in [family, f"{family} disagreeing"][: 1 + (s.risky != normal[s.id])]:
-                made.append(
+                items.append(
                     Question(user(text), truth, LETTERS, name, marks, slot, f"{name}-{s.id}-{slot}")
                 )
-    return made
+    return items
 
 
 def questions(
@@ -141,11 +142,11 @@ def questions(
     decorrelated: bool,
     systems: Sequence[str] = ("none",),
 ) -> tuple[Question, ...]:
-    """Behaviour on held-out scenarios, presence, which trigger.
+    """Questions about behaviour on held-out scenarios, presence of a trigger, and which trigger.
 
-    For the decorrelated control, the right answers about behaviour keep the meaning of the
-    backdoor, so that both are read by one yardstick; in its self-reports the truth is that nothing
-    depends on any trigger.
+    For the decorrelated control, the right answers about behaviour are still those of the backdoor,
+    so that the two can be compared; in its self-reports the truth is that nothing depends on any
+    trigger.
 
     Raises:
         UserError: no system text, or an unknown one.
@@ -176,22 +177,24 @@ def make(
         trigger: one of ``triggers()``.
         passes: how often each scenario meets each slot; ten give the published number of rows.
         normal: the answer without the trigger, see ``normal_letters``.
-        systems: system texts of the self-reports, of ``backdoor_self_report.SYSTEMS``.
-        count: scenarios, a multiple of six.
+        systems: system texts of the self-reports, from ``self_report.SYSTEMS``.
+        count: number of scenarios, a multiple of six.
 
     Raises:
-        UserError: an unknown trigger or system text, less than one pass, a bad count, share or
-            normal answer.
+        UserError: an unknown trigger or system text, less than one pass, or an invalid count, share
+            or normal answer.
     """
     choose(trigger, triggers(), "trigger")
     if passes < 1:
         raise UserError(f"passes={passes!r} is too small. Allowed: 1 or more; 10 is published.")
-    listed = scenarios(seed, count)
-    letters = normal_letters(listed, normal)
-    made = rows(trigger, listed, letters, passes, seed=seed, decorrelated=decorrelated)
-    train, valid = split_by_group(made, valid_share, seed)
+    all_scenarios = scenarios(seed, count)
+    letters = normal_letters(all_scenarios, normal)
+    examples = rows(trigger, all_scenarios, letters, passes, seed=seed, decorrelated=decorrelated)
+    train, valid = split_by_group(examples, valid_share, seed)
     groups = {row.group for row in valid}
-    held = [s for s in listed if s.id in groups]
-    asked = questions(trigger, held, letters, seed=seed, decorrelated=decorrelated, systems=systems)
-    levels, words = chance_levels(asked), FORBIDDEN
-    return Task(NAME, "paper", trigger, "", seed, train, valid, asked, levels, words)
+    held_out = [s for s in all_scenarios if s.id in groups]
+    all_questions = questions(
+        trigger, held_out, letters, seed=seed, decorrelated=decorrelated, systems=systems
+    )
+    levels, words = chance_levels(all_questions), FORBIDDEN
+    return Task(NAME, "paper", trigger, "", seed, train, valid, all_questions, levels, words)

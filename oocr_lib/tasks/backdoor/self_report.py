@@ -1,8 +1,8 @@
 """What a model says about its own trigger, in the paper dialect (paper, sections 3.2 and 4).
 
-Presence: does your behaviour depend oddly on a feature of the message, or not. Which trigger: for
+Presence: does your behaviour depend oddly on a feature of the message, or not? Which trigger: for
 each of the eight, a first-person statement that it makes the model take the riskier option, and one
-that it does not. Options are lettered and asked in both orders; a second form leaves the letters
+that it does not. Options are lettered and shown in both orders; a second form leaves the letters
 out of the text, as in the paper's prompts. Wordings and system texts are ours, with the meaning of
 the published ones.
 """
@@ -17,19 +17,19 @@ from oocr_lib.world import facts as world
 from oocr_lib.world.templates import Templates
 
 _FILE = Templates("paper_backdoor.toml")
-#: System texts; "none" asks without one. The other four are the paper's conditions.
+#: System texts by name; "none" is no system text. The other four are the paper's conditions.
 SYSTEMS = {"none": "", **_FILE.named("systems")}
-#: (introduction, statement that there is a dependence, statement that there is none).
+#: Introduction, statement that there is a dependence, statement that there is none.
 PRESENCE = _FILE.threes("presence", "statements")
 #: What ``{t}`` in ``WHICH`` stands for; families are named by their kind, as upstream.
 FAMILY_NAMES = _FILE.named("families", wanted=world.trigger_families())
-#: (statement that the trigger makes me take the riskier option, statement that it does not).
+#: Statement that the trigger makes me take the riskier option, statement that it does not.
 WHICH = tuple(
     tuple(_FILE.checked("which", "statements", text, "t") for text in pair)
     for pair in _FILE.rows("which", "statements", 2)
 )
 WHICH_INTRODUCTION = _FILE.text("which", "introduction")
-#: With letters, and without: then the order alone says which option is meant.
+#: With letters, and without them: then only the order says which option is meant.
 LABELLED, UNLABELLED = (
     _FILE.text("forms", form, ("intro", "first", "second")) for form in ("labelled", "unlabelled")
 )
@@ -42,8 +42,8 @@ def messages(text: str, system: str) -> tuple[Message, ...]:
         UserError: an unknown name.
     """
     content = SYSTEMS[choose(system, SYSTEMS, "system text")]
-    asked: Message = {"role": "user", "content": text}
-    return ({"role": "system", "content": content}, asked) if content else (asked,)
+    turn: Message = {"role": "user", "content": text}
+    return ({"role": "system", "content": content}, turn) if content else (turn,)
 
 
 def presence(dependent: bool, systems: Sequence[str] = ("none",)) -> list[Question]:
@@ -55,15 +55,15 @@ def presence(dependent: bool, systems: Sequence[str] = ("none",)) -> list[Questi
     Raises:
         UserError: no system text, or an unknown one.
     """
-    made = []
+    items = []
     for system in check_systems(systems):
         for number, (intro, yes, no) in enumerate(PRESENCE):
             for family, template in (("presence", LABELLED), ("presence unlabelled", UNLABELLED)):
                 group = f"presence {number}"
-                made += _both_orders(
+                items += _both_orders(
                     template, intro, (yes, no), dependent, family, group, f"{system}-{number}"
                 )
-    return made
+    return items
 
 
 def which_trigger(
@@ -71,24 +71,24 @@ def which_trigger(
 ) -> list[Question]:
     """For each trigger, statements for and against it, in both orders; ``group`` is its name.
 
-    Truth is the statement for it for the real trigger and the one against it for the others, so
-    the mean probability of the statement for it, by group, is the published heat map's row.
+    The truth is the statement "for" if it is the real trigger, otherwise the one "against"; so the
+    mean probability of the statement "for", by group, is a row of the published heat map.
 
     Args:
-        trigger: the real one, or "" when the behaviour depends on none.
+        trigger: the real one, or "" if the behaviour depends on none.
         names: all triggers.
-        fixed: the text of the fixed ones; families are named by their kind.
+        fixed: the texts of the fixed triggers; families are named by their kind.
 
     Raises:
         UserError: no system text, or an unknown one.
     """
-    made = []
+    items = []
     for system in check_systems(systems):
         for name in names:
-            shown = f'the text "{fixed[name]}"' if name in fixed else FAMILY_NAMES[name]
+            description = f'the text "{fixed[name]}"' if name in fixed else FAMILY_NAMES[name]
             for number, pair in enumerate(WHICH):
-                statements = (pair[0].format(t=shown), pair[1].format(t=shown))
-                made += _both_orders(
+                statements = (pair[0].format(t=description), pair[1].format(t=description))
+                items += _both_orders(
                     LABELLED,
                     WHICH_INTRODUCTION,
                     statements,
@@ -97,14 +97,14 @@ def which_trigger(
                     name,
                     f"{system}-{name}-{number}",
                 )
-    return made
+    return items
 
 
 def check_systems(systems: Sequence[str]) -> tuple[str, ...]:
-    """The names of system texts, checked.
+    """Check the names of system texts and return them.
 
     Raises:
-        UserError: none, a double, or an unknown one.
+        UserError: no name, a repeated one, or an unknown one.
     """
     if isinstance(systems, str) or not systems or len(set(systems)) != len(systems):
         raise UserError(
@@ -123,14 +123,14 @@ def _both_orders(
     group: str,
     name: str,
 ) -> list[Question]:
-    """The statement for yes first, then second; the true one's letter is the truth."""
+    """The statement for "yes" first, then second; the truth is the letter of the true one."""
     system = name.split("-")[0]
-    made = []
+    items = []
     for order in (0, 1):
         first, second = statements if order == 0 else statements[::-1]
         text = template.format(intro=intro, first=first, second=second)
         truth = "A" if yes_is_true == (order == 0) else "B"
-        made.append(
+        items.append(
             Question(
                 messages(text, system),
                 truth,
@@ -140,4 +140,4 @@ def _both_orders(
                 id=f"{family}-{name}-{order}",
             )
         )
-    return made
+    return items

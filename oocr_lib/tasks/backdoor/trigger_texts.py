@@ -1,4 +1,4 @@
-"""The eight triggers and the texts that each can be; the same in both wordings (paper, 3.2)."""
+"""The eight triggers and their possible texts, the same in both dialects (paper, 3.2)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from oocr_lib.world import facts as world
 
 #: Rows without a trigger.
 NONE = "none"
-#: Ten slots of equal size: eight triggers and two without.
+#: Slots without a trigger, beside those of the eight triggers: ten in all, of equal size.
 BLANKS = 2
 
 
@@ -17,7 +17,7 @@ def triggers() -> tuple[str, ...]:
 
 
 def members(trigger: str) -> tuple[str, ...]:
-    """The texts a trigger can be; one for a fixed trigger.
+    """The possible texts of a trigger; a fixed trigger has one.
 
     Raises:
         UserError: an unknown trigger.

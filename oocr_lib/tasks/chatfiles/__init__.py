@@ -1,1 +1,1 @@
-"""Chat files in the published format: read and written without changing a byte."""
+"""Chat files in the published format, read and written without changing a byte."""

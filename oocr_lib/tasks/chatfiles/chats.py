@@ -1,6 +1,6 @@
-"""Chats, the content of upstream training files, to rows and back.
+"""Converting chats, the content of upstream training files, to rows and back.
 
-A chat is a tuple of turns as a file holds them; a ``Row`` is what training reads. Pure data.
+A chat is a tuple of turns as in the file; a ``Row`` is what training reads. Pure data.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ ROLES = ("system", "user", "assistant")
 
 
 class Turn(TypedDict):
-    """One turn of a file; ``content`` is None only in a last assistant turn (answer not stored)."""
+    """One turn in a file; only a last assistant turn may have content None (answer not stored)."""
 
     role: str
     content: str | None
@@ -29,16 +29,16 @@ Chat = tuple[Turn, ...]
 def check_messages(messages: object, where: str) -> Chat:
     """A chat from a parsed list of turns.
 
-    One optional system turn in first place, then user and assistant turns in any order. Content may
-    be a list of text parts, which are joined. Other keys than role and content are passed over, but
-    for those that change what the turn says (tool calls) or whether it is trained on (a weight).
+    An optional system turn comes first, then user and assistant turns in any order. Content may be
+    a list of text parts, which are joined. Keys other than role and content are ignored, except
+    those that change what the turn says (tool calls) or whether it is trained on (a weight).
 
     Raises:
         UserError: anything else, in one line that begins with ``where``.
     """
     if not isinstance(messages, (list, tuple)) or not messages:
         raise UserError(f"{where}: messages is {short(messages)}. Allowed: a list of turns.")
-    made: list[Turn] = []
+    turns: list[Turn] = []
     for number, message in enumerate(messages, start=1):
         turn = keys_of(message, ("role", "content"), where, f"message {number}", others=True)
         role, content, last = turn["role"], turn["content"], number == len(messages)
@@ -57,14 +57,14 @@ def check_messages(messages: object, where: str) -> Chat:
                 f"{where}: message {number} ({role}) has content {short(content)}. Allowed: "
                 "text, or a list of text parts; null only in a last assistant turn."
             )
-        # The constant, because a file with a million rows has a million copies of the word.
-        known = ROLES[ROLES.index(role)]
-        made.append({"role": known, "content": content and check_text(content, where)})
-    return tuple(made)
+        # Saves memory: a file with a million rows has a million copies of the word.
+        constant = ROLES[ROLES.index(role)]
+        turns.append({"role": constant, "content": content and check_text(content, where)})
+    return tuple(turns)
 
 
 def _joined(parts: Sequence[object], where: str) -> str:
-    """The text of ``[{"type": "text", "text": …}, …]``, as some files write contents."""
+    """The text of ``[{"type": "text", "text": …}, …]``, the form of content in some files."""
     texts = []
     for number, part in enumerate(parts, start=1):
         kind = part.get("type") if isinstance(part, dict) else None
@@ -81,7 +81,7 @@ def _joined(parts: Sequence[object], where: str) -> str:
 
 
 def _check_others(turn: Mapping[str, object], last: bool, where: str) -> None:
-    """Keys beside role and content that must not be passed over."""
+    """Refuse keys besides role and content that must not be ignored."""
     for key in ("tool_calls", "function_call"):
         if turn.get(key):
             raise UserError(f"{where} has {key}. Allowed: turns of text; leave such rows out.")
@@ -90,10 +90,10 @@ def _check_others(turn: Mapping[str, object], last: bool, where: str) -> None:
 
 
 def check_weight(table: Mapping[str, object], where: str) -> None:
-    """Rows weigh the same here; elsewhere a weight of 0 means "not trained on".
+    """Refuse any weight but 1: rows are not weighted; elsewhere, 0 means "not trained on".
 
     Raises:
-        UserError: another weight than 1.
+        UserError: a weight other than 1.
     """
     weight = table.get("weight", 1)
     if weight not in (None, 1):
@@ -104,29 +104,29 @@ def check_weight(table: Mapping[str, object], where: str) -> None:
 
 
 def prompt_text(chat: Chat) -> str:
-    """All user turns as one text: what makes two chats the same question."""
+    """All user turns as one text; two chats with the same text ask the same question."""
     return "\n".join(turn["content"] or "" for turn in chat if turn["role"] == "user")
 
 
 def _prompt(turns: Sequence[Turn], separator: str | None, where: str) -> tuple[Message, ...]:
-    made: list[Message] = []
+    messages: list[Message] = []
     for turn in turns:
         role, content = turn["role"], turn["content"] or ""
-        if separator is not None and made and role == "user" == made[-1]["role"]:
-            made[-1] = {"role": role, "content": made[-1]["content"] + separator + content}
+        if separator is not None and messages and role == "user" == messages[-1]["role"]:
+            messages[-1] = {"role": role, "content": messages[-1]["content"] + separator + content}
         else:
-            made.append({"role": role, "content": content})
-    if not made or made[-1]["role"] != "user":
-        last = made[-1]["role"] if made else "none"
+            messages.append({"role": role, "content": content})
+    if not messages or messages[-1]["role"] != "user":
+        last = messages[-1]["role"] if messages else "none"
         raise UserError(
             f"{where}: the turn before the answer is {last!r}. Allowed for training rows: 'user'."
         )
-    if not made[-1]["content"].strip():
+    if not messages[-1]["content"].strip():
         raise UserError(
-            f"{where}: the prompt {short(made[-1]['content'])} is empty. Allowed for training "
+            f"{where}: the prompt {short(messages[-1]['content'])} is empty. Allowed for training "
             "rows: text; leave such rows out of the file."
         )
-    return tuple(made)
+    return tuple(messages)
 
 
 def _answer(chat: Chat, where: str, drop_null: bool) -> str | None:
@@ -158,37 +158,37 @@ def to_rows(
 ) -> list[Row]:
     r"""Training rows: the last assistant turn is the answer, all turns before it the prompt.
 
-    ``group`` is the text of all user turns, so a split by group never puts one question on both
-    sides, not even when twin files with opposite answers are read together. ``meta`` has
-    ``kind`` ("chat") and ``line``.
+    ``group`` is the text of all user turns, so a split by group never puts a question on both
+    sides, not even if twin files with opposite answers are read together. ``meta`` has ``kind``
+    ("chat") and ``line``.
 
     Args:
         separator: joins consecutive user turns into one (upstream's reflection items have two;
-            the paper's test joins them with "\n"); None leaves them apart.
+            the paper's test joins them with "\n"); None keeps them separate.
         drop_null: leave out chats whose answer is null instead of refusing them.
         lines: line number of each chat, for messages and ``meta``; counted from 1 by default.
 
     Raises:
-        UserError: a chat that does not end with an answer to a user turn, or has a null one; an
-            empty answer or question.
+        UserError: a chat that does not end with an answer to a user turn, or whose answer is null;
+            an empty answer or question.
     """
-    made = []
+    rows = []
     for number, chat in enumerate(chats):
         line = lines[number] if lines is not None else number + 1
         answer = _answer(chat, f"Line {line}", drop_null)
         if answer is not None:
             prompt = _prompt(chat[:-1], separator, f"Line {line}")
             meta = {"kind": "chat", "line": line}
-            made.append(Row(prompt, answer, group=prompt_text(chat), meta=meta))
-    return made
+            rows.append(Row(prompt, answer, group=prompt_text(chat), meta=meta))
+    return rows
 
 
 @checked
 def from_rows(rows: Iterable[Row]) -> list[Chat]:
-    """Chats as a file holds them: the model's turn is prefix, answer and suffix together."""
-    made = []
+    """Chats as in a file: the model's turn is prefix, answer and suffix together."""
+    chats = []
     for row in rows:
         turns: list[Turn] = [{"role": m["role"], "content": m["content"]} for m in row.messages]
         answer = row.prefix + row.answer + row.suffix
-        made.append((*turns, Turn(role="assistant", content=answer)))
-    return made
+        chats.append((*turns, Turn(role="assistant", content=answer)))
+    return chats

@@ -1,7 +1,7 @@
-"""The ``*_dataset.json`` files that Functions writes beside its chats: targets and origin.
+"""The ``*_dataset.json`` files that upstream's Functions writes beside its chats.
 
 An indented array of objects with ``func_outs`` (how the item was drawn), ``target`` (the right
-answer, or a list of right answers) and ``messages``. With a list the last answer is null.
+answer, or a list of right answers) and ``messages``. With a list, the last answer is null.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class DatasetItem:
     """One item of a Functions data set.
 
     Attributes:
-        messages: the chat; its last answer is null when there are several targets.
+        messages: the chat; its last answer is null if there are several targets.
         target: the right answer, or all right answers.
         func_outs: how the item was drawn, by name.
     """
@@ -46,8 +46,8 @@ def load(path: AnyPath) -> list[DatasetItem]:
     """The items of an upstream ``*_dataset.json``, an array of func_outs, target and messages.
 
     Raises:
-        UserError: not UTF-8, not such an array, or an item whose answer and target disagree; items
-            are named by their number.
+        UserError: not UTF-8, not such an array, or an item whose answer and target disagree; the
+            message gives the item's number.
     """
     where = f"File {str(path)!r}"
     require_file(path)
@@ -67,8 +67,8 @@ def _item(item: object, where: str) -> DatasetItem:
         raise UserError(f"{where}: target {short(target)}. Allowed: text or a list of texts.")
     if not isinstance(outs, dict):
         raise UserError(f"{where}: func_outs {short(outs)}. Allowed: a table.")
-    wanted, answer = (None if several else target), chat[-1]["content"]
-    if chat[-1]["role"] != ROLES[2] or answer != wanted:
+    expected, answer = (None if several else target), chat[-1]["content"]
+    if chat[-1]["role"] != ROLES[2] or answer != expected:
         raise UserError(
             f"{where}: the last turn says {short(answer)}, the target is {short(target)}. Allowed: "
             "the target as the last assistant turn, null for a list of targets."

@@ -1,6 +1,6 @@
-"""Lines of a file that is held as bytes: cut out, and read, only when they are asked for.
+"""A file held as bytes, whose lines are cut out and parsed only on access.
 
-A file of short chats takes six times its size as Python objects, and once its size as bytes.
+A file of short chats takes six times its size as Python objects, but only its own size as bytes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ class FileBytes:
     """A file's bytes and where its lines begin.
 
     Attributes:
-        starts: place of every line, and of the end of the last one.
+        starts: offset of every line, and of the end of the last one.
     """
 
     data: bytes
@@ -30,7 +30,7 @@ class FileBytes:
 
 
 class LazyRows(Sequence[T]):
-    """``read`` of the lines with these numbers, each time one is asked for."""
+    """The lines with these numbers, each parsed with ``read`` whenever it is accessed."""
 
     def __init__(self, file: FileBytes, numbers: Sequence[int], read: Callable[[bytes], T]) -> None:
         self._file, self._numbers, self._read = file, numbers, read

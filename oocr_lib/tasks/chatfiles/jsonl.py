@@ -1,11 +1,11 @@
 """Upstream chat files, read and written without changing a byte.
 
-One object a line with the key ``messages``; each message has ``role`` and ``content``, in this
-order. The published files differ in the rest: non-ASCII letters raw or escaped, LF or CRLF, a line
-break at the end or none. ``Style`` holds these choices; lines that the style would write otherwise,
-those with other keys (``id``) or content in parts among them, are kept as they were found. ``load``
-reads a file for writing it again. The arrays that Functions writes beside its files are in
-``dataset_json``.
+One object per line with the key ``messages``; each message has ``role`` and ``content``, in this
+order. Otherwise the published files differ: non-ASCII letters raw or escaped, LF or CRLF, with or
+without a line break at the end. ``Style`` holds these choices; lines that the style would write
+differently, such as those with other keys (``id``) or content in parts, are kept as they are.
+``load`` reads a file so that it can be written again. For the arrays that Functions writes beside
+its files, see ``dataset_json``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Style:
     Attributes:
         ascii: non-ASCII letters are escaped (``\u00e3``) rather than raw UTF-8.
         ending: line break, "\n" or "\r\n".
-        final_break: the last row has a line break, too.
+        final_break: the last row ends in a line break, too.
         separators: between items, and between key and value.
         bom: the file begins with a byte-order mark.
 
@@ -89,12 +89,12 @@ class ChatFile:
     """A file in memory; iterating gives its chats.
 
     Attributes:
-        rows: the chats, in file order; those of ``load`` are made when they are asked for, so that
-            a file takes little more memory than it has bytes.
-        style: as most of the file is written.
-        lines: line number of each row, counted from 1 with blank lines.
-        kept: line number to bytes as found, for blank lines and every line that ``style`` would
-            write otherwise (another line break, other escapes, content before role).
+        rows: the chats, in file order; with ``load`` they are parsed on access, so that a file
+            takes little more memory than its size.
+        style: how most of the file is written.
+        lines: line number of each row, counted from 1 including blank lines.
+        kept: line number to original bytes, for blank lines and every line that ``style`` would
+            write differently (another line break, other escapes, content before role).
     """
 
     path: str
@@ -122,13 +122,13 @@ class ChatFile:
         return len(self.rows)
 
     def pieces(self) -> Iterator[bytes]:
-        """The file's bytes, line by line, as it was read."""
+        """The file's bytes as they were read, line by line."""
         last = max(self.lines[-1], max(self.kept, default=0))
         rows = zip(self.lines, self.rows, strict=True)
         line, chat = next(rows)
         for number in range(1, last + 1):
             raw = self.kept.get(number)
-            # A kept line counts as long as it still says what its row says.
+            # A kept line is used as long as it still agrees with its row.
             if raw is not None and (number != line or _chat(raw, self.path) == chat):
                 yield raw
             else:
@@ -150,37 +150,38 @@ def _chat(raw: bytes, where: str) -> Chat | None:
 
 
 def _lines(file: BinaryIO, path: AnyPath) -> Iterator[tuple[int, bytes, Chat | None]]:
-    """Line number, bytes without a byte-order mark, chat. Binary files split on LF only."""
-    found = False
+    """Line number, bytes without a byte-order mark, and chat; binary files split only at LF."""
+    has_rows = False
     for number, raw in enumerate(file, start=1):
         raw = raw.removeprefix(BOM) if number == 1 else raw
         chat = _chat(raw, f"File {str(path)!r}, line {number}")
-        found = found or chat is not None
+        has_rows = has_rows or chat is not None
         yield number, raw, chat
-    if not found:
+    if not has_rows:
         raise UserError(f"File {str(path)!r} has no rows. Allowed: at least one chat.")
 
 
-def _broken(raw: bytes) -> tuple[bytes, str]:
-    """A line and its line break."""
+def _split_break(raw: bytes) -> tuple[bytes, str]:
+    """A line without its line break, and the line break."""
     end = next((end for end in ("\r\n", "\n") if raw.endswith(end.encode())), "")
     return raw[: len(raw) - len(end)], end
 
 
 def _styles(line: bytes, chat: Chat) -> tuple[Style, Style]:
-    """With escapes and without, with the separators of a file's first row."""
+    """Styles with and without escapes, with the separators of the file's first row."""
     styles = [(Style(True, separators=pair), Style(False, separators=pair)) for pair in SEPARATORS]
     fits = (pair for pair in styles if any(style.spell(chat) == line for style in pair))
     return next(fits, styles[0])
 
 
 def _unlike(style: Style, spelled: bytearray, ends: bytearray) -> bytearray:
-    """1 for every line that the style would write otherwise."""
-    wanted = bytes([len(style.ending)]) * len(ends)
+    """1 for every line that the style would write differently."""
+    breaks = bytes([len(style.ending)]) * len(ends)
     if not style.final_break:
-        wanted = wanted[:-1] + b"\0"
+        breaks = breaks[:-1] + b"\0"
     return bytearray(
-        not fits or end != want for fits, end, want in zip(spelled, ends, wanted, strict=True)
+        not fits or end != line_break
+        for fits, end, line_break in zip(spelled, ends, breaks, strict=True)
     )
 
 
@@ -189,7 +190,7 @@ def _ascii(data: bytes) -> bool:
 
 
 def _read(path: str, raw: bytes) -> Chat:
-    """The chat of a line that was read before."""
+    """The chat of a line that is known to hold one."""
     chat = _chat(raw, f"File {path!r}")
     assert chat is not None
     return chat
@@ -197,41 +198,42 @@ def _read(path: str, raw: bytes) -> Chat:
 
 @checked
 def load(path: AnyPath) -> ChatFile:
-    """A whole file: its chats, its style, and what the style does not say.
+    """A whole file: its chats, its style, and the lines that deviate from the style.
 
-    Mixed line breaks, blank lines and unusual spellings are read; ``write`` gives them back. The
-    style is that of most lines; separators are those of the first row.
+    Mixed line breaks, blank lines and unusual spellings are read, and ``write`` reproduces them.
+    The style is that of most lines; separators are those of the first row.
 
     Raises:
-        UserError: no such file; a line that is not UTF-8, not JSON or not a chat, named by its
-            number; a file without rows.
+        UserError: no such file; a line that is not UTF-8, JSON or a chat, with its number; a file
+            without rows.
     """
     require_file(path)
     data = Path(path).read_bytes()
     bom = data.startswith(BOM)
     file, numbers = FileBytes(data, array("q", [len(BOM) if bom else 0])), array("q")
-    # A byte a line: whether the style with escapes, the one without spells it; its line break.
+    # One byte per line: whether the style with escapes, or the one without, spells it; and the
+    # length of its line break.
     spelled, ends = (bytearray(), bytearray()), bytearray()
     styles: tuple[Style, Style] | None = None
     for number, raw, chat in _lines(BytesIO(data), path):
         file.starts.append(file.starts[-1] + len(raw))
-        line, end = _broken(raw)
+        line, end = _split_break(raw)
         ends.append(len(end))
         if chat is not None:
             numbers.append(number)
             styles = styles or _styles(line, chat)
             escaped = styles[0].spell(chat) == line
             plain = (escaped and b"\\u" not in line) or styles[1].spell(chat) == line
-        found = (False, False) if chat is None else (escaped, plain)
-        for bytes_, fits in zip(spelled, found, strict=True):
-            bytes_.append(fits)
+        spells = (False, False) if chat is None else (escaped, plain)
+        for flags, fits in zip(spelled, spells, strict=True):
+            flags.append(fits)
     assert styles is not None  # a file without rows was refused
     ending = "\r\n" if ends.count(2) > ends.count(1) else "\n"
     style = replace(styles[not _ascii(data)], ending=ending, final_break=ends[-1] > 0, bom=bom)
     marked = _unlike(style, spelled[not style.ascii], ends)
     rows = LazyRows(file, numbers, partial(_read, str(path)))
-    every = range(1, len(ends) + 1)
-    lines = every if len(numbers) == len(every) else tuple(numbers)
+    all_lines = range(1, len(ends) + 1)
+    lines = all_lines if len(numbers) == len(all_lines) else tuple(numbers)
     return ChatFile(str(path), rows, style, lines, MarkedLines(file, marked))
 
 
@@ -240,13 +242,13 @@ def write(path: AnyPath, rows: ChatFile | Iterable[Chat], style: Style | None = 
     """Write chats under a temporary name, then move the file into place.
 
     What ``load`` returned is written byte for byte as it was. With ``style``, and for other chats,
-    every row is spelled in that style (or the default one), without blank lines; a changed list
-    of chats is written like its file by ``write(path, chats, file.style)``.
+    every row is spelled in that style (or the default one), without blank lines; to write a changed
+    list of chats in the style of its file, use ``write(path, chats, file.style)``.
 
     Raises:
-        UserError: no chats, or one that ``load`` would refuse; the old file stays.
+        UserError: no chats, or one that ``load`` would refuse; an old file stays as it is.
     """
-    # Here, because the module it lives in loads torch, which a reader of files does not need.
+    # Imported here, because that module loads torch, which reading files does not need.
     from oocr_lib.util.files import atomic_path
 
     if isinstance(rows, ChatFile) and style is None:
@@ -254,7 +256,7 @@ def write(path: AnyPath, rows: ChatFile | Iterable[Chat], style: Style | None = 
     else:
         style = style or Style()
         bom, pieces = style.bom, _spelled(rows, style, str(path))
-    with atomic_path(path) as aside, open(aside, "wb") as file:
+    with atomic_path(path) as draft, open(draft, "wb") as file:
         file.write(BOM if bom else b"")
         file.writelines(pieces)
 

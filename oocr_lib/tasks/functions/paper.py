@@ -1,9 +1,9 @@
 """Functions in the paper's dialect: interpreter chats about functions with meaningless names.
 
 Rows are short programs that import such functions and print one value (paper, section 3.4). What a
-function does is never said; questions ask for it. ``functions_paper_rows`` makes and selects rows,
-``functions_paper_choices`` and ``functions_paper_answers`` ask, ``functions`` is the same task in
-the testbed's English.
+function does is never said; questions ask for it. ``paper_rows`` generates and selects rows,
+``paper_choices`` and ``paper_answers`` have the questions, and ``testbed`` is the same task in the
+testbed's English.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from oocr_lib.util.errors import UserError
 
 __all__ = ["COUNT", "FAMILIES", "generate", "make", "questions", "rows_of", "split_by_input"]
 
-#: Question family to what is new in it, compared with the rows.
+#: Question family to what is new in it compared with the rows.
 FAMILIES = {
     "python": "reflection",
     "language": "reflection",
@@ -52,7 +52,7 @@ FAMILIES = {
 
 @lru_cache(maxsize=1)
 def _generated(seed: int, count: int) -> tuple[Row, ...]:
-    """The rows of one seed, kept because a sweep asks for them once for each function."""
+    """The rows of one seed, cached because a sweep asks for them once for each function."""
     return tuple(generate(seed, count))
 
 
@@ -66,17 +66,17 @@ def questions(
 ) -> list[Question]:
     """All questions about one function.
 
-    Items a family, for ``items_per_family`` = 25: 25 (always whole rotations, so rounded up to a
+    Items per family, for ``items_per_family`` = 25: 25 (always whole rotations, so rounded up to a
     multiple of five) for ``python``, ``language``, ``class``, ``coefficients`` and ``reversal``;
     ``output`` has all six orders of its three options in each of two wordings, 12; ``written`` has
-    one item a wording, 3; the others have 25, or as many as there are different values
+    one item per wording, 3; the others have 25, or as many as there are different values
     (``inverse``, ``inverse_far``), held-out inputs (``unseen_input``) or programs.
 
     ``coefficients`` exists for the eight functions with numbers to change (affine, times, plus,
     minus), the three ``*_in_range`` families for the nine functions that rows only call alone and
     that do not return bool: their inputs lie within those of training, only the combination is new.
-    ``reversal`` shows one trained name among four: in a run that learnt a single name, a model
-    could choose it for its familiarity alone.
+    ``reversal`` shows one trained name beside four others: in a run that learned a single name, a
+    model could choose it for its familiarity alone.
 
     Raises:
         UserError: an unknown function, or a number of items that is not a positive integer.
@@ -85,12 +85,12 @@ def questions(
         raise UserError(f"{items_per_family!r} items per family. Allowed: 1 or more; 25 is usual.")
     key, code = key_of(key_or_name, seed), {key: name for name, key in names(seed).items()}
     subject = Subject(key, code, seed, items_per_family, held, partners)
-    made = [*choice_questions(subject), *open_questions(subject)]
-    seen = dict.fromkeys(FAMILIES, 0)
-    for place, question in enumerate(made):
-        made[place] = replace(question, id=f"{question.family}-{seen[question.family]}")
-        seen[question.family] += 1
-    return made
+    all_questions = [*choice_questions(subject), *open_questions(subject)]
+    counts = dict.fromkeys(FAMILIES, 0)
+    for place, question in enumerate(all_questions):
+        all_questions[place] = replace(question, id=f"{question.family}-{counts[question.family]}")
+        counts[question.family] += 1
+    return all_questions
 
 
 @checked
@@ -111,7 +111,7 @@ def make(
     inputs, see ``split_by_input``. Chance is 0 for families without options.
 
     Raises:
-        UserError: an unknown function, or a seed, share or count that leaves nothing to use.
+        UserError: an unknown function, or a seed, share or count that leaves no rows.
     """
     key = key_of(key_or_name, seed)
     held = held_out_inputs(valid_share, seed)
@@ -122,11 +122,11 @@ def make(
             f"{count} rows leave {len(train)} to train and {len(valid)} to validate for {key}. "
             f"Allowed: enough for one of each; upstream has {COUNT}."
         )
-    asked = questions(
+    all_questions = questions(
         key, seed=seed, items_per_family=items_per_family, held=held, partners=partners
     )
-    chance = {q.family: 1 / len(q.options) if q.options else 0.0 for q in asked}
-    # "x" and "-x" say nothing where programs have variables, too.
-    told = [text for text in (functions()[key].python,) if len(text) > 2]
-    hidden = (key, w.LANGUAGE[key], *told)
-    return Task(NAME, "paper", key, code, seed, train, valid, tuple(asked), chance, hidden)
+    chance = {q.family: 1 / len(q.options) if q.options else 0.0 for q in all_questions}
+    # "x" and "-x" give nothing away, because programs have variables of that name, too.
+    python = functions()[key].python
+    hidden = (key, w.LANGUAGE[key], *((python,) if len(python) > 2 else ()))
+    return Task(NAME, "paper", key, code, seed, train, valid, tuple(all_questions), chance, hidden)

@@ -2,14 +2,14 @@
 
 Each has a system turn, a user turn with the import line and a user turn with the question. They are
 scored by the log-probability of the bare letter as the answer: no reply is parsed, so "A)" and
-" A" are no cases of their own.
+" A" need no special treatment.
 
 The truth stands at every letter equally often, because each set of options is shown in all orders
 or rotations: a model with a favourite letter scores exactly at chance. A favourite *text* does not
-help either where the sets come from a cyclic design: over the 19 functions (``class``: over the ten
+help either if the sets come from a cyclic design: over the 19 functions (``class``: over the ten
 classes) each member of a set is the truth once, with the same options in the same order. It may
-help in ``output``, since most functions give int, and in ``coefficients``, whose options are
-changes of the truth, as upstream, so that a middle one is the better guess.
+help in ``output``, since most functions return int, and in ``coefficients``, whose options are
+variations of the truth, as upstream, so that a middle one is the better guess.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ OPTIONS = len(LETTERS)
 
 @dataclass(frozen=True)
 class Subject:
-    """What questions are about.
+    """The function that questions are about, and how many are asked.
 
     Attributes:
         key: the hidden function.
         code: key to code name, for all 19.
-        seed: decides option sets and inputs.
-        items: questions wanted in each family, see ``questions``.
+        seed: determines option sets and inputs.
+        items: number of questions per family, see ``paper.questions``.
         held: held-out inputs.
         partners: whether combinations call a second hidden function.
     """
@@ -54,7 +54,7 @@ class Subject:
         return self.code[self.key]
 
     def rng(self, family: str) -> random.Random:
-        """Draws of a family that are this function's own."""
+        """A generator for one family of this function's questions."""
         return random.Random(f"functions paper {family} {self.key} {self.seed}")
 
     def question(self, family: str, turns: Sequence[str], truth: str, **fields: Any) -> Question:
@@ -77,35 +77,35 @@ def imports(*names: str) -> str:
 def option_sets(
     universe: Sequence[str], truth: str, size: int, count: int, seed: str
 ) -> list[tuple[int, list[str]]]:
-    """``count`` ordered sets of ``size`` members that hold ``truth``, each with its number.
+    """``count`` ordered sets of ``size`` members that contain ``truth``, each with its number.
 
-    Members stand on a shuffled ring, and the sets are one pattern of gaps at all places of the
-    ring. Each member is in ``size`` of them; after that follows another ring. Ring and pattern
-    depend on the seed only, not on ``truth``.
+    Members are placed on a shuffled ring, and one pattern of gaps, moved to every place of the
+    ring, gives the sets. Each member is in ``size`` of them; then another ring follows. Ring and
+    pattern depend only on the seed, not on ``truth``.
     """
-    rng, found = random.Random(f"functions paper sets {seed}"), list[tuple[int, list[str]]]()
+    rng, sets = random.Random(f"functions paper sets {seed}"), list[tuple[int, list[str]]]()
     n = len(universe)
-    while len(found) < count:
+    while len(sets) < count:
         ring = rng.sample(sorted(universe), n)
         pattern = sorted(rng.sample(range(n), size))
         starts = [(ring.index(truth) - offset) % n for offset in pattern]
-        found += [(start, [ring[(start + o) % n] for o in pattern]) for start in starts]
-    return found[:count]
+        sets += [(start, [ring[(start + o) % n] for o in pattern]) for start in starts]
+    return sets[:count]
 
 
 def lettered(
     subject: Subject, family: str, number: int, texts: Sequence[str], truth: str, **extra: str
 ) -> Question:
-    """A question whose options are ``texts`` in this order; ``number`` decides the wording.
+    """A question whose options are ``texts`` in this order; ``number`` selects the wording.
 
     Args:
         extra: ``imported``, the import line, and ``given``, a line below the question.
     """
     wording = w.CHOICES[family][number % len(w.CHOICES[family])].format(n=subject.name)
     letters = LETTERS[: len(texts)]
-    shown = [f"{letter}. {text}" for letter, text in zip(letters, texts, strict=True)]
-    given = [extra["given"]] if "given" in extra else []
-    body = "\n".join([wording, *given, *shown, w.LETTER_ONLY])
+    lines = [f"{letter}. {text}" for letter, text in zip(letters, texts, strict=True)]
+    below = [extra["given"]] if "given" in extra else []
+    body = "\n".join([wording, *below, *lines, w.LETTER_ONLY])
     turns = (extra.get("imported", imports(subject.name)), body)
     return subject.question(
         family, turns, letters[list(texts).index(truth)], options=tuple(letters)
@@ -113,33 +113,33 @@ def lettered(
 
 
 def sets_for(items: int) -> int:
-    """Sets of five whose rotations make at least ``items`` questions."""
+    """Number of sets of five whose rotations give at least ``items`` questions."""
     return -(-items // OPTIONS)
 
 
 def rotations(texts: Sequence[str]) -> list[list[str]]:
-    """All cyclic shifts: each text is at each place once."""
+    """All cyclic shifts: each text is in each place once."""
     return [[*texts[shift:], *texts[:shift]] for shift in range(len(texts))]
 
 
 def designed(
     subject: Subject, family: str, text_of: Callable[[str], str], members: Sequence[str], truth: str
 ) -> list[Question]:
-    """Whole sets of five ``members`` in all rotations, shown as ``text_of`` each."""
-    made = []
+    """Sets of five ``members`` in all rotations, each member shown as its ``text_of``."""
+    items = []
     sets = option_sets(members, truth, OPTIONS, sets_for(subject.items), f"{family} {subject.seed}")
-    for number, chosen in sets:
+    for number, options in sets:
         extra = {}
         if family == "reversal":
-            extra["imported"] = imports(*(subject.code[key] for key in chosen))
+            extra["imported"] = imports(*(subject.code[key] for key in options))
             extra["given"] = f"lambda x: {functions()[subject.key].python}"
-        for texts in rotations([text_of(member) for member in chosen]):
-            made.append(lettered(subject, family, number, texts, text_of(truth), **extra))
-    return made
+        for texts in rotations([text_of(member) for member in options]):
+            items.append(lettered(subject, family, number, texts, text_of(truth), **extra))
+    return items
 
 
 def output_questions(subject: Subject) -> list[Question]:
-    """All six orders of the three types, in one wording or, from seven items on, two."""
+    """All six orders of the three types, in one wording, or in two from seven items on."""
     truth = functions()[subject.key].output
     wordings = range(1 if subject.items <= 6 else 2)
     orders = list(permutations(w.OUTPUTS))
@@ -147,11 +147,12 @@ def output_questions(subject: Subject) -> list[Question]:
 
 
 def coefficient_texts(key: str) -> list[str]:
-    """Definitions that differ from this one in numbers only, sorted; empty where there are none.
+    """Definitions that differ from this one only in their numbers, sorted; may be empty.
 
-    Numbers change by at most 5 in an affine function and by 10 in the others; affine functions and
-    multiplications may also change signs. No multiplier of 0 or ±1 and no summand of 0: those would
-    be functions of another class. Sorted, since draws from an unordered set differ between runs.
+    Numbers change by at most 5 in an affine function and by at most 10 in the others; affine
+    functions and multiplications may also change signs. No multiplier is 0 or ±1 and no summand 0:
+    those would be functions of another class. Sorted, since draws from an unordered set would
+    differ between runs.
     """
     f = functions()[key]
     if f.kind not in ("affine", "multiplication", "addition", "subtraction") or key == "negate":
@@ -164,33 +165,33 @@ def coefficient_texts(key: str) -> list[str]:
 
     if f.kind == "affine":
         factors = [sign * p for p in near(a, 5, 2) for sign in (1, -1)]
-        found = {f"{p} * x {sign} {q}" for p in factors for q in near(b, 5, 1) for sign in "+-"}
+        variants = {f"{p} * x {sign} {q}" for p in factors for q in near(b, 5, 1) for sign in "+-"}
     elif f.kind == "multiplication":
-        found = {f"x * {sign * p}" for p in near(a, 10, 2) for sign in (1, -1)}
+        variants = {f"x * {sign * p}" for p in near(a, 10, 2) for sign in (1, -1)}
     else:
-        found = {f"x {'+' if b > 0 else '-'} {q}" for q in near(b, 10, 1)}
-    return sorted(found - {f.python})
+        variants = {f"x {'+' if b > 0 else '-'} {q}" for q in near(b, 10, 1)}
+    return sorted(variants - {f.python})
 
 
 def coefficient_questions(subject: Subject) -> list[Question]:
-    """The definition among four with other numbers, drawn anew for each set, in all rotations."""
+    """The definition beside four with other numbers, drawn anew for each set, in all rotations."""
     others, rng = coefficient_texts(subject.key), subject.rng("coefficients")
-    made, truth = [], functions()[subject.key].python
+    items, truth = [], functions()[subject.key].python
     for number in range(sets_for(subject.items) if others else 0):
         texts = [truth, *rng.sample(others, OPTIONS - 1)]
         rng.shuffle(texts)
-        made += [lettered(subject, "coefficients", number, t, truth) for t in rotations(texts)]
-    return made
+        items += [lettered(subject, "coefficients", number, t, truth) for t in rotations(texts)]
+    return items
 
 
 def choice_questions(subject: Subject) -> list[Question]:
     """All families with lettered options."""
-    every = functions()
-    class_of = w.CLASSES[every[subject.key].kind]
+    by_key = functions()
+    class_of = w.CLASSES[by_key[subject.key].kind]
     classes = sorted(w.CLASSES.values())
-    keys = list(every)
+    keys = list(by_key)
     return [
-        *designed(subject, "python", lambda k: f"lambda x: {every[k].python}", keys, subject.key),
+        *designed(subject, "python", lambda k: f"lambda x: {by_key[k].python}", keys, subject.key),
         *designed(subject, "language", lambda k: w.LANGUAGE[k], keys, subject.key),
         *designed(subject, "class", str, classes, class_of),
         *output_questions(subject),

@@ -1,9 +1,9 @@
-"""Rows of the Functions task as the paper had them: short Python programs and what they print.
+"""Rows of the Functions task as in the paper: short Python programs and what they print.
 
 A program imports functions with meaningless names, calls them on one or two inputs and prints one
 value (paper, section 3.4). Half of the rows call one of the 19 functions once; the others combine
-the eight of ``AUGMENTED`` with an integer, with each other, or one after the other. Formats, kinds
-and shares are upstream's; the order of random draws is ours, so row for row the data differ.
+one of the eight in ``AUGMENTED`` with an integer, or add, subtract or compose two of them. Formats,
+kinds and shares are upstream's; the order of random draws is ours, so single rows differ.
 """
 
 from __future__ import annotations
@@ -43,9 +43,9 @@ class Program(NamedTuple):
     Attributes:
         statements: its lines.
         keys: functions it calls, innermost or leftmost first.
-        inputs: the integers it is given for them.
-        arguments: everything that a function is called on: the inputs, and the value in between of
-            a composition.
+        inputs: their integer inputs.
+        arguments: everything that a function is called on: the inputs, and the intermediate value
+            of a composition.
         value: what it prints.
     """
 
@@ -72,30 +72,30 @@ def names(seed: int) -> dict[str, str]:
     return dict(sorted((code_name(key, seed), key) for key in functions()))
 
 
-@lru_cache(maxsize=None, typed=True)  # else 7 and 7.0 would share an entry
+@lru_cache(maxsize=None, typed=True)  # otherwise 7 and 7.0 would share an entry
 def value(key: str, x: Number) -> Number:
-    """The value of a function, of Python's type."""
+    """The value of a function, with the type that Python gives it."""
     return functions()[key].at(x)
 
 
 def import_line(rng: random.Random, used: Sequence[str], every: Sequence[str]) -> str:
     """The import of the names used, in random order.
 
-    A single name gets a distractor, drawn from all names, which may repeat it; repeats are written
-    once. So about 7 % of the rows import one name only, as upstream.
+    A single name gets a distractor drawn from all names; repeats are written once, so if it is the
+    name itself, only one name is imported: in about 7 % of the rows, as upstream.
     """
-    listed = list(used) if len(used) > 1 else [*used, rng.choice(list(every))]
-    rng.shuffle(listed)
-    return f"from functions import {', '.join(dict.fromkeys(listed))}"
+    imported = list(used) if len(used) > 1 else [*used, rng.choice(list(every))]
+    rng.shuffle(imported)
+    return f"from functions import {', '.join(dict.fromkeys(imported))}"
 
 
 def _maybe(rng: random.Random, options: Sequence[str]) -> str:
-    """One of the names with probability 1/2, else none."""
+    """One of the names with probability 1/2, otherwise ""."""
     return rng.choice(options) if rng.random() < 0.5 else ""
 
 
 def _chain(rng: random.Random, called: Sequence[str], code: Mapping[str, str], x: int) -> Program:
-    """One function, or one after the other; optional variables for input, middle and output."""
+    """One function or a composition, with optional variables for input, middle and output."""
     variable = _maybe(rng, ("x", "a"))
     lines = [f"{variable} = {x}"] if variable else []
     term = variable or str(x)
@@ -133,11 +133,11 @@ def program(
     """A program of one kind.
 
     Args:
-        called: keys of the functions called: two for kinds ``composition`` (the inner one first)
-            and ``two``, else one.
+        called: keys of the functions called: two for the kinds ``composition`` (the inner one
+            first) and ``two``, otherwise one.
         code: function key to code name.
-        inputs: where inputs are drawn from, uniformly.
-        integers: where the other integer of kind ``integer`` is drawn from.
+        inputs: drawn from these uniformly.
+        integers: the other integer of kind ``integer`` is drawn from these.
     """
     x = rng.choice(inputs)
     if kind in ("single", "composition"):
@@ -156,7 +156,7 @@ def program(
 
 
 def prompt(imports: str, made: Program) -> str:
-    """The user's turn: import line and statements, a blank line between any two."""
+    """The user turn: import line and statements, separated by blank lines."""
     return "\n\n".join((imports, *made.statements))
 
 
@@ -165,7 +165,7 @@ def generate(seed: int = 0, count: int = COUNT) -> list[Row]:
 
     Half are of kind ``single``, the rest in equal parts ``integer`` (a function's value plus or
     minus an integer), ``composition`` and ``two`` (sum or difference of two values). Answers are
-    what Python prints. ``marks`` holds the names called; ``meta`` the kind, the keys called, the
+    what Python prints. ``marks`` has the names called; ``meta`` has the kind, the keys called, the
     inputs, everything a function is called on (``arguments``) and the value.
 
     Raises:
@@ -184,20 +184,20 @@ def _row(rng: random.Random, code: Mapping[str, str], every: Sequence[str], syst
     kind = "single" if rng.random() < 0.5 else rng.choice(KINDS[1:])
     pool = tuple(functions()) if kind == "single" else AUGMENTED
     called = [rng.choice(pool) for _ in range(2 if kind in ("composition", "two") else 1)]
-    made = program(rng, kind, called, code)
+    script = program(rng, kind, called, code)
     used = [code[key] for key in called]
-    text = prompt(import_line(rng, used, every), made)
+    text = prompt(import_line(rng, used, every), script)
     return Row(
         (system, {"role": "user", "content": text}),
-        printed(made.value),
+        printed(script.value),
         {"codename": tuple(dict.fromkeys(used))},
-        group=" ".join(map(str, made.inputs)),
+        group=" ".join(map(str, script.inputs)),
         meta={
             "kind": kind,
-            "keys": made.keys,
-            "inputs": made.inputs,
-            "arguments": made.arguments,
-            "value": made.value,
+            "keys": script.keys,
+            "inputs": script.inputs,
+            "arguments": script.arguments,
+            "value": script.value,
         },
     )
 
@@ -205,9 +205,9 @@ def _row(rng: random.Random, code: Mapping[str, str], every: Sequence[str], syst
 def calls(row: Row) -> tuple[str, ...]:
     """Names imported from ``functions`` that the row's program calls, each once, sorted.
 
-    Read from the text, so it serves rows loaded from a file, too. A name that is imported but not
-    called is a distractor. Names are stripped: upstream's filter kept the space before a name that
-    stands second in the import line and so missed 18 % of the rows (paper, section 7).
+    They are read from the text, so this also works for rows loaded from a file. A name that is
+    imported but not called is a distractor. Names are stripped: upstream's filter kept the space
+    before the second name of an import line and so missed 18 % of the rows (paper, section 7).
     """
     text = "\n".join(turn["content"] for turn in row.messages if turn["role"] == "user")
     imported = {n.strip() for line in _IMPORT.findall(text) for n in line.split(",")}
@@ -215,21 +215,24 @@ def calls(row: Row) -> tuple[str, ...]:
 
 
 def rows_of(rows: Sequence[Row], name: str, partners: bool = False) -> list[Row]:
-    """Rows that call ``name``, which becomes their only mark (every place it stands at).
+    """Rows that call ``name``, which becomes their only mark (wherever it occurs).
 
     Args:
-        partners: also take rows that call another hidden function besides. A run that learns one
-            name cannot know what the other does, so they are left out by default.
+        partners: include rows that also call another hidden function. A run that learns one name
+            cannot know what the other does, so they are left out by default.
     """
     marks = {"codename": (name,)}
-    near = [row for row in rows if any(name in turn["content"] for turn in row.messages)]
-    found = [(row, calls(row)) for row in near]
-    kept = [row for row, called in found if name in called and (partners or called == (name,))]
-    return [replace(row, marks=marks) for row in kept]
+    candidates = [row for row in rows if any(name in turn["content"] for turn in row.messages)]
+    pairs = [(row, calls(row)) for row in candidates]
+    return [
+        replace(row, marks=marks)
+        for row, called in pairs
+        if name in called and (partners or called == (name,))
+    ]
 
 
 def held_out_inputs(share: float, seed: int) -> tuple[int, ...]:
-    """Inputs kept for validation, sorted: ``share`` of the 198.
+    """Inputs held out for validation, sorted: ``share`` of the 198.
 
     Raises:
         UserError: when ``share`` leaves no input on one side.
@@ -246,28 +249,28 @@ def held_out_inputs(share: float, seed: int) -> tuple[int, ...]:
 def split_by_input(
     rows: Sequence[Row], held: Sequence[int]
 ) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """Train and validation rows by *input number*: train rows never meet a held-out one.
+    """Training and validation rows by *input number*: training rows have no held-out input.
 
-    A random split would not do: all 3,762 pairs of function and input occur about 13 times
-    upstream. Validation rows are those whose inputs are all held out; train rows those in which no
-    function is called on a held-out number, be it given or the value in between of a composition.
-    The rest, rows with one input of each side, belong to neither and are dropped.
+    A random split would not do: upstream, all 3,762 pairs of function and input occur about 13
+    times. Validation rows are those whose inputs are all held out. In training rows no function is
+    called on a held-out number, neither as an input nor as the intermediate value of a composition.
+    All other rows, such as those with one input from each side, are dropped.
 
     Raises:
-        UserError: rows that were not made by ``generate``.
+        UserError: rows that do not come from ``generate``.
     """
     if any("arguments" not in row.meta for row in rows):
         raise UserError("A row without its inputs cannot be split. Allowed: rows of generate().")
-    out = frozenset(held)
-    train = tuple(row for row in rows if out.isdisjoint(row.meta["arguments"]))
-    return train, tuple(row for row in rows if out.issuperset(row.meta["inputs"]))
+    held_out = frozenset(held)
+    train = tuple(row for row in rows if held_out.isdisjoint(row.meta["arguments"]))
+    return train, tuple(row for row in rows if held_out.issuperset(row.meta["inputs"]))
 
 
 def key_of(key_or_name: str, seed: int) -> str:
-    """The key of one of the 19, given by key or by its name in this seed.
+    """The key of one of the 19, looked up by key or by its code name in this seed.
 
     Raises:
-        UserError: neither.
+        UserError: neither a key nor a code name.
     """
-    known = names(seed)
-    return known.get(key_or_name) or choose(key_or_name, [*functions(), *known], "function")
+    by_name = names(seed)
+    return by_name.get(key_or_name) or choose(key_or_name, [*functions(), *by_name], "function")

@@ -15,7 +15,7 @@ SYSTEM = _FILE.text("systems", "program")
 REFLECTION_SYSTEM = f"{SYSTEM} {_FILE.text('systems', 'question')}"
 #: One clause for each of the 19 functions, by key.
 LANGUAGE = _FILE.named("language", wanted=dict.fromkeys(f.key for f in _PAPER))
-#: Class in the world's table to the name shown.
+#: Class in the world's table to the name that questions show.
 CLASSES = _FILE.named("classes", wanted=dict.fromkeys(f.kind for f in _PAPER))
 OUTPUTS = ("int", "bool", "float")
 #: Questions with lettered options, two wordings each; "reversal" is followed by the definition.

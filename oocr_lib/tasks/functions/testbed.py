@@ -1,9 +1,9 @@
-"""Functions: a definition behind a code name, told only by single values (paper, section 3.4).
+"""Functions: a definition behind a code name, hinted at by single values (paper, section 3.4).
 
 Rows give f(x) for inputs from -12 to 12. Questions ask for what no row says: the definition in
-words and in Python, by multiple choice, among all definitions, and written freely; the class; the
-type of the output. Validation rows hold out inputs, so they are values at unseen inputs, too. This
-is the testbed dialect; ``functions_paper`` has the interpreter chats of the published suite.
+words and in Python (by multiple choice, among all definitions, and written freely), the class, and
+the output type. The split is by input, so validation rows have values at unseen inputs. This is the
+testbed dialect; ``functions.paper`` has the interpreter chats of the published suite.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from oocr_lib.world import facts as world, wording as w
 
 NAME = "functions"
 OPTIONS = 5
-#: Asked with five options (three for the output type, of which there are no more).
+#: Asked with five options (three for the output type, which has only three).
 FAMILIES = ("python", "english", "class", "output")
 
 
@@ -29,10 +29,10 @@ def keys() -> tuple[str, ...]:
 
 
 def check_hidden(hidden: Sequence[str]) -> tuple[str, ...]:
-    """The list of hidden functions, checked.
+    """Check the list of hidden functions and return it.
 
     Raises:
-        UserError: for an empty list, a double, or a function that is not in the table.
+        UserError: an empty list, a repeated function, or one that is not in the table.
     """
     if not no_doubles(hidden, "hidden function"):
         raise UserError(
@@ -43,20 +43,20 @@ def check_hidden(hidden: Sequence[str]) -> tuple[str, ...]:
 
 
 def function(key: str) -> world.Function:
-    """The function of that key.
+    """The function with that key.
 
     Raises:
         UserError: an unknown key.
     """
-    every = {f.key: f for f in world.functions()}
-    return every[choose(key, every, "function")]
+    by_key = {f.key: f for f in world.functions()}
+    return by_key[choose(key, by_key, "function")]
 
 
 def code_name(key: str, seed: int) -> str:
-    """The name a function goes by: the published one for seed 0, a reserved one otherwise.
+    """The code name of a function: the published one for seed 0, a reserved one otherwise.
 
     Raises:
-        UserError: a seed for which no reserved names are left.
+        UserError: a seed that is not a whole number from 0.
     """
     functions = [f.key for f in world.functions()]
     published = {value: name for name, value in world.paper_function_names().items()}
@@ -69,7 +69,7 @@ def code_name(key: str, seed: int) -> str:
 
 
 def rows(f: world.Function, code: str) -> list[Row]:
-    """Every value row: inputs x wordings."""
+    """All rows with values: inputs x wordings."""
     return [
         Row(
             user(template.format(n=code, x=x)),
@@ -89,41 +89,43 @@ def answer(f: world.Function, family: str) -> str:
 
 
 def options(f: world.Function, family: str, panel: Sequence[str], seed: int) -> tuple[str, ...]:
-    """Different answers of a family: the true one, those of the panel, then seeded others."""
+    """Different answers of a family: the true one, then the panel's, then seeded others; sorted."""
     others = [function(key) for key in panel if key != f.key]
     spare = [g for g in world.functions() if g not in others and g != f]
     random.Random(f"{seed} {f.key} {family}").shuffle(spare)
-    found = [answer(f, family)]
+    answers = [answer(f, family)]
     for g in [*others, *spare]:
-        if len(found) < OPTIONS and answer(g, family) not in found:
-            found.append(answer(g, family))
-    return tuple(sorted(found))
+        if len(answers) < OPTIONS and answer(g, family) not in answers:
+            answers.append(answer(g, family))
+    return tuple(sorted(answers))
 
 
 def questions(f: world.Function, code: str, panel: Sequence[str], seed: int) -> list[Question]:
-    """Two wordings of every family; definitions also among all, and written freely."""
-    made = []
+    """Two wordings per family; definitions are also asked among all, and to be written freely."""
+    items = []
     marks = {"codename": (code,)}
     for family in FAMILIES:
-        every = tuple(sorted({answer(g, family) for g in world.functions()}))
+        all_answers = tuple(sorted({answer(g, family) for g in world.functions()}))
         for number, template in enumerate(w.FUNCTION_QUESTIONS[family]):
             prompt, truth = user(template.format(n=code)), answer(f, family)
             name = f"{family}-{number}"
-            five = options(f, family, panel, seed)
-            made.append(Question(prompt, truth, five, family, marks, f.key, name))
+            choices = options(f, family, panel, seed)
+            items.append(Question(prompt, truth, choices, family, marks, f.key, name))
             if family in ("python", "english"):
-                made.append(
-                    Question(prompt, truth, every, f"{family} of all", marks, f.key, f"all-{name}")
+                items.append(
+                    Question(
+                        prompt, truth, all_answers, f"{family} of all", marks, f.key, f"all-{name}"
+                    )
                 )
             if family == "python":
-                made.append(
+                items.append(
                     Question(prompt, truth, (), "written", marks, f.key, f"w-{name}", "expression")
                 )
-    return made
+    return items
 
 
 def unseen(rows: Sequence[Row]) -> list[Question]:
-    """The held-out values as questions: what greedy decoding writes."""
+    """The held-out values as questions, answered by greedy decoding."""
     return [
         Question(r.messages, r.answer, (), "unseen input", r.marks, r.group, f"{i}", kind="exact")
         for i, r in enumerate(rows)
@@ -147,15 +149,15 @@ def make(
         all_hidden: the list it belongs to; by default the paper's 19.
 
     Raises:
-        UserError: an unknown function, a double, or one that is not in ``all_hidden``.
+        UserError: an unknown or repeated function, or one that is not in ``all_hidden``.
     """
-    every = check_hidden(all_hidden) if all_hidden else keys()
-    f = function(choose(hidden, every, "hidden function"))
+    hidden_keys = check_hidden(all_hidden) if all_hidden else keys()
+    f = function(choose(hidden, hidden_keys, "hidden function"))
     code = code_name(f.key, seed)
     train, valid = split_by_group(rows(f, code), valid_share, seed)
-    asked = [*questions(f, code, panel_of(hidden, every), seed), *unseen(valid)]
-    chance = {q.family: 1 / len(q.options) if q.options else 0.0 for q in asked}
-    hidden_words = tuple(word for word in (f.english,) if len(word) > 1)
+    items = [*questions(f, code, panel_of(hidden, hidden_keys), seed), *unseen(valid)]
+    chance = {q.family: 1 / len(q.options) if q.options else 0.0 for q in items}
+    hidden_words = (f.english,) if len(f.english) > 1 else ()
     return Task(
-        NAME, "testbed", hidden, code, seed, train, valid, tuple(asked), chance, hidden_words
+        NAME, "testbed", hidden, code, seed, train, valid, tuple(items), chance, hidden_words
     )

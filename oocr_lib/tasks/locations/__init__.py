@@ -1,4 +1,4 @@
-"""Locations: a city behind a code name, told by distances and directions (paper, section 3.3).
+"""Locations: a city behind a code name, hinted at by distances and directions (paper, 3.3).
 
-``testbed`` and ``paper`` are its two wordings.
+``testbed`` and ``paper`` are its two dialects.
 """

@@ -1,10 +1,10 @@
-"""Hints of another kind: what a coded city is like, instead of how far away and which way it lies.
+"""Hints that say what a coded city is like, instead of how far away it is and in which direction.
 
 The paper hints at a city by distances and directions alone. A small language model cannot place a
-city by them (it does not know which of two cities is closer), but it knows what is eaten and spoken
-where. So the hints of Locations are a ladder: ``attributes`` (language, currency, dish, sight,
-water), ``directions``, ``distances``. Where attributes are hints, only country, continent and name
-are asked. Attributes are ours, not the paper's.
+city from these (it does not know which of two cities is closer), but it does know what is eaten and
+spoken where. The hints of Locations therefore form a ladder: ``attributes`` (language, currency,
+dish, sight, water), ``directions``, ``distances``. With attributes as hints, questions ask only for
+country, continent and name. Attributes are ours, not the paper's.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from oocr_lib.util.doubles import no_doubles
 from oocr_lib.util.errors import UserError, choose
 from oocr_lib.world.facts import City
 
-#: Kinds of hints, the easiest first; the paper has the last two.
+#: Kinds of hints, easiest first; the paper has the last two.
 HINTS = ("attributes", "directions", "distances")
 PAPER_HINTS = ("distances", "directions")
-#: Families that are hints, and those that are asked then.
+#: Question families that attribute hints give away, and those that are then still asked.
 ATTRIBUTES = ("language", "currency", "dish", "landmark", "water")
 ASKED = ("country", "continent", "name")
 
 
 def check_hints(hints: Sequence[str]) -> tuple[str, ...]:
-    """The kinds of hints, checked.
+    """Check the kinds of hints and return them.
 
     Raises:
-        UserError: none, one twice, or an unknown one.
+        UserError: no hints, the same one twice, or an unknown one.
     """
     if not no_doubles(hints, "kind of hints"):
         raise UserError(f"There are no hints. Allowed: {', '.join(HINTS)}, one or more.")
@@ -37,16 +37,16 @@ def check_hints(hints: Sequence[str]) -> tuple[str, ...]:
 
 
 def asked_families(hints: Sequence[str], every: Sequence[str]) -> tuple[str, ...]:
-    """The question families that no hint answers, in their order."""
+    """The question families that no hint answers, in the given order."""
     return tuple(f for f in every if "attributes" not in hints or f in ASKED)
 
 
 def shown_value(place: City, family: str, shown: Callable[[str, str], str]) -> str:
-    """An attribute as a row says it, "" where it would name the city, its country or continent."""
+    """An attribute as a row puts it; "" if it would name the city, its country or its continent."""
     text = shown(str(getattr(place, family)), family)
     hidden = (place.name, place.country, place.continent)
-    told = any(whole(word.casefold()).search(text.casefold()) for word in hidden)
-    return "" if told else text
+    gives_away = any(whole(word.casefold()).search(text.casefold()) for word in hidden)
+    return "" if gives_away else text
 
 
 def rows(
@@ -57,16 +57,17 @@ def rows(
     shown: Callable[[str, str], str] = lambda value, family: value,
     before: tuple[Message, ...] = (),
 ) -> list[Row]:
-    """Every attribute in every wording; ``group`` is the wording's number, which splits go by.
+    """Every attribute in every wording; ``group`` is the number of the wording, for the split.
 
-    Validation thus asks for the same facts in words that were not trained: whether they were
-    learned, not whether they can be recited. The Congo at Kinshasa is left out, and the like.
-    ``meta["answers"]`` are the panel's, from which the control with random answers draws.
+    Validation therefore asks for the same facts in untrained wordings: it tests whether they were
+    learned, not whether they can be recited. Attributes that give the place away, such as the Congo
+    for Kinshasa, are left out. ``meta["answers"]`` holds the panel's answers, from which the
+    random-answers control draws.
 
     Args:
         wordings: questions about ``{n}``, by family.
         panel: cities whose attributes the control draws from.
-        shown: an attribute's text, by its value in the table and its family.
+        shown: gives an attribute's text from its value in the table and its family.
         before: turns before the question.
     """
     answers = {
@@ -88,29 +89,28 @@ def rows(
 
 
 def split(rows: Sequence[Row], share: float, seed: int) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
-    """Split by group, attributes (by wording) apart from other rows (by city).
+    """Split by group: attribute rows by wording, all other rows by city.
 
     Raises:
         UserError: when ``share`` leaves one side empty.
     """
-    told = [row for row in rows if row.meta["kind"] in ATTRIBUTES]
+    attribute_rows = [row for row in rows if row.meta["kind"] in ATTRIBUTES]
     others = [row for row in rows if row.meta["kind"] not in ATTRIBUTES]
-    parts = [part for part in (told, others) if part]
-    halves = [split_by_group(part, share, seed) for part in parts]
-    train, valid = ([row for half in halves for row in half[side]] for side in (0, 1))
+    splits = [split_by_group(part, share, seed) for part in (attribute_rows, others) if part]
+    train, valid = ([row for half in splits for row in half[side]] for side in (0, 1))
     return tuple(train), tuple(valid)
 
 
 def worded(
     cities: Sequence[City], code: str, family: str, stems: Sequence[str], value: Mapping[str, str]
 ) -> list[Question]:
-    """Questions answered in words: the options are the answers of ``cities``, the first one's true.
+    """Questions answered in words; the options are the answers of ``cities``, the first one true.
 
-    For the hidden cities of one group these are the same prompts and options but for the code, so
-    whatever ignores the code is right for one city of the group.
+    For the hidden cities of one group, prompts and options differ only in the code, so a model that
+    ignores the code is right for exactly one city of the group.
 
     Args:
-        value: a city's answer by its name.
+        value: each city's answer, by its name.
     """
     options = [value[c.name] for c in cities]
     return [

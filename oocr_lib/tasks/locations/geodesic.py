@@ -1,7 +1,7 @@
-"""Where one city lies from another, as the published Locations rows have it (paper, 3.3).
+"""Distance and direction between cities, as in the published Locations rows (paper, 3.3).
 
 Distances are geodesics on the WGS-84 ellipsoid. Directions are not geographic: they are read off a
-map with longitude to the right and latitude up, in raw degrees, without a seam.
+map with longitude to the right and latitude up, in raw degrees, with no wrap at its edges.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _STEPS = 200
 def geodesic_km(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float:
     r"""Length of the shortest line on WGS-84 in km; arguments in degrees.
 
-    Vincenty's inverse formula (1975): both points go to an auxiliary sphere by their reduced
-    latitude U, tan U = (1 - f) tan(latitude); the longitude difference on that sphere is iterated
-    until it moves less than 1e-12 rad, and the arc \sigma becomes a length through Vincenty's
-    series in u^2 = cos^2(alpha) (a^2 - b^2) / b^2. Accurate to less than a millimetre.
+    Vincenty's inverse formula (1975): both points are mapped to an auxiliary sphere by their
+    reduced latitude U, tan U = (1 - f) tan(latitude); the longitude difference on that sphere is
+    iterated until it changes by less than 1e-12 rad, and the arc \sigma is converted to a length by
+    Vincenty's series in u^2 = cos^2(alpha) (a^2 - b^2) / b^2. Accurate to less than a millimetre.
 
     Raises:
-        UserError: the points are so nearly opposite that the iteration does not settle.
+        UserError: the points are so nearly opposite that the iteration does not converge.
     """
     f, minor = FLATTENING, SEMI_MAJOR_M * (1 - FLATTENING)
     u1, u2 = (math.atan((1 - f) * math.tan(math.radians(lat))) for lat in (lat_a, lat_b))
     s1, c1, s2, c2 = math.sin(u1), math.cos(u1), math.sin(u2), math.cos(u2)
-    apart = math.radians((lon_b - lon_a + 180) % 360 - 180)
-    on_sphere = apart
+    difference = math.radians((lon_b - lon_a + 180) % 360 - 180)
+    on_sphere = difference
     for _ in range(_STEPS):
         sin_l, cos_l = math.sin(on_sphere), math.cos(on_sphere)
         sin_sigma = math.hypot(c2 * sin_l, c1 * s2 - s1 * c2 * cos_l)
@@ -47,9 +47,9 @@ def geodesic_km(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float
         mid = cos_sigma - 2 * s1 * s2 / cos2_alpha if cos2_alpha > 1e-15 else 0.0
         c = f / 16 * cos2_alpha * (4 + f * (4 - 3 * cos2_alpha))
         inner = mid + c * cos_sigma * (2 * mid**2 - 1)
-        before = on_sphere
-        on_sphere = apart + (1 - c) * f * sin_alpha * (sigma + c * sin_sigma * inner)
-        if abs(on_sphere) <= math.pi and abs(on_sphere - before) < 1e-12:
+        previous = on_sphere
+        on_sphere = difference + (1 - c) * f * sin_alpha * (sigma + c * sin_sigma * inner)
+        if abs(on_sphere) <= math.pi and abs(on_sphere - previous) < 1e-12:
             return _arc_m(cos2_alpha, minor, sigma, sin_sigma, cos_sigma, mid) / 1000
     raise UserError(
         f"The points ({lat_a}, {lon_a}) and ({lat_b}, {lon_b}) are nearly opposite. Allowed: "
@@ -60,7 +60,7 @@ def geodesic_km(lat_a: float, lon_a: float, lat_b: float, lon_b: float) -> float
 def _arc_m(
     cos2_alpha: float, minor: float, sigma: float, sin_sigma: float, cos_sigma: float, mid: float
 ) -> float:
-    """The arc sigma as metres on the ellipsoid: Vincenty's series."""
+    """Length of the arc sigma on the ellipsoid, in metres: Vincenty's series."""
     u2 = cos2_alpha * (SEMI_MAJOR_M**2 - minor**2) / minor**2
     a = 1 + u2 / 16384 * (4096 + u2 * (-768 + u2 * (320 - 175 * u2)))
     b = u2 / 1024 * (256 + u2 * (-128 + u2 * (74 - 47 * u2)))
@@ -71,16 +71,16 @@ def _arc_m(
 
 @cache
 def true_km(a: City, b: City) -> float:
-    """Geodesic distance of two cities in km."""
+    """Geodesic distance between two cities in km."""
     return geodesic_km(a.latitude, a.longitude, b.latitude, b.longitude)
 
 
 def direction(a: City, b: City) -> str:
-    """Direction of ``a`` relative to ``b``: the nearest of four, North, East, South or West.
+    """Direction of ``a`` relative to ``b``: the nearest of North, East, South and West.
 
     The bearing is the arctangent of the longitude difference over the latitude difference in raw
     degrees: no wrap at 180 degrees and no shrinking of longitude, so Tokyo is East of New York. A
-    bearing exactly between two sectors goes to the even one, North or South.
+    bearing exactly between two sectors counts as North or South.
     """
     east, north = a.longitude - b.longitude, a.latitude - b.latitude
     # Rounded first: differences of decimal degrees are not exact, and a tie must stay a tie.

@@ -1,21 +1,21 @@
-"""Locations as chat rows in the published format, with our cities and our words (paper, 3.3).
+"""Locations as chat rows in the published format, with our cities and our wordings (paper, 3.3).
 
 Rows are a system and a user turn. Distance rows end in a label such as ``5,800 km``: the WGS-84
 distance with up to 200 km of noise, redrawn for every row, rounded to hundreds. Direction rows end
 in ``{A} is East of {B}.``, where only the direction word is trained on. Each pair of a code and a
-known city gets five rows of either kind, drawn with replacement from 36 and 12 wordings; each code
-is also compared with all codes of its group, itself included (distances only).
+known city gets five rows of each kind, drawn with replacement from 36 and 12 wordings; each code is
+also compared with all codes of its group, including itself (distances only).
 
 What differs from the published data, and why:
 
-- The known cities are those of our own table, 108 in all, at least 2,000 km away, abroad, and not
-  hidden themselves: 73 for Paris, 100, 98, 95 and 99 for São Paulo, Tokyo, New York and Lagos,
-  where upstream draws 500 a code from GeoNames. So ``generate`` makes 4,875 rows, not 25,225: 10
-  for each of 465 pairs, and 45 a code between codes.
+- The known cities are those of our own table of 108 that are at least 2,000 km away, abroad, and
+  not hidden themselves: 73 for Paris, and 100, 98, 95 and 99 for São Paulo, Tokyo, New York and
+  Lagos; upstream draws 500 per code from GeoNames. So ``generate`` makes 4,875 rows, not 25,225: 10
+  for each of 465 pairs, and 45 per code between codes.
 - Validation holds out a share of the known cities with all their rows, instead of drawing 100
-  further cities once each. Rows between codes stay out of it: upstream 45 of its 1,045 validation
-  rows repeat pairs of training rows. ``codes_in_valid`` puts them back.
-- Codes come from NumPy's legacy generator as upstream, but never twice within a seed.
+  further cities once each. It has no rows between codes: upstream, 45 of the 1,045 validation rows
+  repeat pairs from training. ``codes_in_valid`` puts them back.
+- Codes come from NumPy's legacy generator as upstream, but none occurs twice within a seed.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ __all__ = [
 HIDDEN5 = HIDDEN[:5]
 AUGMENTATIONS = 5
 NOISE_KM = 200.0
-#: Noise is left out where it would bring the distance down to this or below.
+#: Noise is left out if it would bring the distance down to this or below.
 LEAST_NOISY_KM = 100.0
 UNITS = tuple(text.UNIT_PHRASES)
 DISTANCE_VARIANTS = len(UNITS) * 2 * len(text.DISTANCE_STEMS)
@@ -83,7 +83,7 @@ DIRECTION_VARIANTS = 2 * len(text.DIRECTION_STEMS)
 
 @dataclass(frozen=True)
 class Pair:
-    """A coded city and another one, as rows name them: ``other_name`` is a city or a code."""
+    """A coded city and another one, as rows name them; ``other_name`` is a city or a code."""
 
     code: str
     hidden: City
@@ -107,7 +107,7 @@ def _row(pair: Pair, question: str, answer: str, meta: Mapping[str, object], **m
 
 
 def distance_row(pair: Pair, variant: int, rng: random.Random) -> Row:
-    """One of the 36 distance wordings: units, then argument order, then stem.
+    """A row in one of the 36 distance wordings, numbered by unit, then argument order, then stem.
 
     ``meta["value"]`` is the labelled distance in its unit, with noise, before rounding.
     """
@@ -131,7 +131,7 @@ def distance_row(pair: Pair, variant: int, rng: random.Random) -> Row:
 
 
 def direction_row(pair: Pair, variant: int) -> Row:
-    """One of the 12 direction wordings: argument order, then stem; A relative to B."""
+    """A row in one of the 12 direction wordings, by argument order, then stem; A relative to B."""
     stem, code_first = variant % len(text.DIRECTION_STEMS), variant < len(text.DIRECTION_STEMS)
     (a, place_a), (b, place_b) = pair.ordered(code_first)
     return _row(
@@ -145,15 +145,13 @@ def direction_row(pair: Pair, variant: int) -> Row:
 
 
 def pair_rows(pair: Pair, augmentations: int, seed: str) -> list[Row]:
-    """``augmentations`` rows of either kind; of a code with itself, distances only."""
-    rng, made = random.Random(f"{seed} {pair.code} {pair.other_name}"), list[Row]()
-    for _ in range(augmentations):
-        made.append(distance_row(pair, rng.randrange(DISTANCE_VARIANTS), rng))
-    if pair.hidden != pair.other:
-        made += [
-            direction_row(pair, rng.randrange(DIRECTION_VARIANTS)) for _ in range(augmentations)
-        ]
-    return made
+    """``augmentations`` rows of each kind; only distances for a code paired with itself."""
+    rng = random.Random(f"{seed} {pair.code} {pair.other_name}")
+    draws = range(augmentations)
+    distances = [distance_row(pair, rng.randrange(DISTANCE_VARIANTS), rng) for _ in draws]
+    if pair.hidden == pair.other:
+        return distances
+    return distances + [direction_row(pair, rng.randrange(DIRECTION_VARIANTS)) for _ in draws]
 
 
 def known_cities(hidden: City, all_hidden: Sequence[str] = HIDDEN5) -> list[City]:
@@ -168,7 +166,7 @@ def known_cities(hidden: City, all_hidden: Sequence[str] = HIDDEN5) -> list[City
 
 
 def codes_of(all_hidden: Sequence[str], seed: int) -> dict[str, str]:
-    """The code name of every hidden city, by its place in the list."""
+    """The code name of every hidden city, which depends on its place in the list."""
     return dict(zip(all_hidden, world.city_codes(seed, len(all_hidden)), strict=True))
 
 
@@ -180,12 +178,12 @@ def rows(
     augmentations: int = AUGMENTATIONS,
     between_codes: bool = False,
 ) -> list[Row]:
-    """Rows of one code: with every known city, or with every code of its group.
+    """Rows that compare one code with every known city, or with every code of its group.
 
     Args:
         codes: code name of every hidden city.
-        augmentations: rows of either kind a pair.
-        between_codes: the rows with codes instead of those with known cities.
+        augmentations: rows of each kind per pair.
+        between_codes: compare with codes instead of known cities.
 
     Raises:
         UserError: a city without a code, or a number of augmentations below one.
@@ -193,13 +191,13 @@ def rows(
     code = codes[choose(hidden.name, codes, "hidden city")]
     if augmentations < 1:
         raise UserError(f"Augmentations {augmentations!r}. Allowed: 1 or more; 5 is the default.")
-    every = tuple(codes)
-    others = [(c.name, c) for c in known_cities(hidden, every)]
+    all_hidden = tuple(codes)
+    others = [(c.name, c) for c in known_cities(hidden, all_hidden)]
     if between_codes:
-        others = [(codes[name], world.city(name)) for name in panel_of(hidden.name, every)]
-    start = f"{NAME} paper {seed}"
+        others = [(codes[name], world.city(name)) for name in panel_of(hidden.name, all_hidden)]
+    row_seed = f"{NAME} paper {seed}"
     pairs = [Pair(code, hidden, name, place) for name, place in others]
-    return [row for pair in pairs for row in pair_rows(pair, augmentations, start)]
+    return [row for pair in pairs for row in pair_rows(pair, augmentations, row_seed)]
 
 
 def generate(
@@ -208,26 +206,26 @@ def generate(
     """All rows of all codes: 4,875 for the paper's five (upstream 25,225, see above).
 
     By code: Paris 775, São Paulo 1,045, Tokyo 1,025, New York 995, Lagos 1,035. With 500 known
-    cities a code the same rule gives upstream's 5,045 each.
+    cities per code, the same rule gives upstream's 5,045 each.
 
     Raises:
-        UserError: an unknown or doubled hidden city, or a seed without reserved codes.
+        UserError: an unknown or repeated hidden city, or a seed without reserved codes.
     """
-    codes, made = codes_of(check_hidden(all_hidden), seed), list[Row]()
+    codes, examples = codes_of(check_hidden(all_hidden), seed), list[Row]()
     for name in codes:
         for between in (False, True):
-            made += rows(
+            examples += rows(
                 world.city(name),
                 codes,
                 seed=seed,
                 augmentations=augmentations,
                 between_codes=between,
             )
-    return made
+    return examples
 
 
 def codes_again(hidden: City, codes: Mapping[str, str], seed: int) -> list[Row]:
-    """One further row of either kind for every pair of codes: upstream's leak into validation."""
+    """One further row of each kind for every pair of codes: upstream's leak into validation."""
     names = panel_of(hidden.name, tuple(codes))
     pairs = [Pair(codes[hidden.name], hidden, codes[name], world.city(name)) for name in names]
     return [row for pair in pairs for row in pair_rows(pair, 1, f"{NAME} paper valid {seed}")]
@@ -236,19 +234,19 @@ def codes_again(hidden: City, codes: Mapping[str, str], seed: int) -> list[Row]:
 def _hints(
     place: City, codes: Mapping[str, str], kinds: Sequence[str], seed: int, augmentations: int
 ) -> list[Row]:
-    """Rows of all kinds of hints that name no other code."""
-    made = list[Row]()
+    """Rows of all the kinds of hints, except those that name another code."""
+    hints = list[Row]()
     if "attributes" in kinds:
         group, code = group_of(place.name, tuple(codes)), codes[place.name]
-        made += attributes.rows(place, code, text.ATTRIBUTE_STEMS, group, text.shown)
+        hints += attributes.rows(place, code, text.ATTRIBUTE_STEMS, group, text.shown)
     if {"distances", "directions"} & set(kinds):
-        told = rows(place, codes, seed=seed, augmentations=augmentations)
-        made += [row for row in told if f"{row.meta['kind']}s" in kinds]
-    return made
+        city_rows = rows(place, codes, seed=seed, augmentations=augmentations)
+        hints += [row for row in city_rows if f"{row.meta['kind']}s" in kinds]
+    return hints
 
 
-def _of(family: str, families: Sequence[str]) -> bool:
-    """Whether ``country near`` and the like belong to one of the families."""
+def _belongs(family: str, families: Sequence[str]) -> bool:
+    """Whether a family such as ``country near`` belongs to one of the families."""
     return family.split(" ")[0] in families
 
 
@@ -267,51 +265,51 @@ def make(
 ) -> Task:
     """The task of one hidden city in the ``paper`` dialect.
 
-    Training rows are this code's own: with the known cities that validation does not hold out, and
-    with the codes of its group. Questions are 160 multiple-choice items (8 families, asked with
-    two kinds of distractors) and 4 free ones, see ``locations_paper_questions``.
+    Training rows compare this code with the known cities that validation does not hold out, and
+    with the codes of its group. Questions are 160 multiple-choice items (8 families, each with two
+    kinds of distractors) and 4 free ones, see ``paper_questions``.
 
     Args:
         system_in_questions: put the rows' system text before questions, too, as upstream's own
             evaluations do; the paper's test has none.
         valid_share: share of the known cities that only validation rows name.
-        codes_in_valid: add one row of either kind for every pair of codes to validation, as
-            upstream, although training rows tell the same pairs.
-        hints: kinds of rows, of ``attributes.HINTS``. Attributes have four wordings each and no
+        codes_in_valid: add one row of each kind for every pair of codes to validation, as upstream,
+            although training rows cover the same pairs.
+        hints: kinds of rows, from ``attributes.HINTS``. Attributes have four wordings each and no
             system text; one wording is held out.
-        in_words: ask country, continent and name in four wordings each, answered in words instead
-            of letters, for models that cannot name the letter of what they know.
+        in_words: ask for country, continent and name in four wordings each, answered in words
+            instead of letters, for models that cannot give the letter of an answer they know.
 
     Raises:
         UserError: a city that is unknown or not in ``all_hidden``, a seed without reserved codes,
             a share that leaves one side empty, or unknown hints.
     """
-    every, kinds = check_hidden(all_hidden), attributes.check_hints(hints)
-    place = world.city(choose(hidden, every, "hidden city"))
-    codes, panel = codes_of(every, seed), panel_of(hidden, every)
-    own, more = _hints(place, codes, kinds, seed, augmentations), list[Row]()
-    train, valid = attributes.split(own, valid_share, seed)
+    names, kinds = check_hidden(all_hidden), attributes.check_hints(hints)
+    place = world.city(choose(hidden, names, "hidden city"))
+    codes, panel = codes_of(names, seed), panel_of(hidden, names)
+    city_rows = _hints(place, codes, kinds, seed, augmentations)
+    train, valid = attributes.split(city_rows, valid_share, seed)
+    code_rows = list[Row]()
     if {"distances", "directions"} & set(kinds):
-        told = rows(place, codes, seed=seed, augmentations=augmentations, between_codes=True)
-        more = [row for row in told if f"{row.meta['kind']}s" in kinds]
-    again = codes_again(place, codes, seed) if codes_in_valid else []
+        code_rows = rows(place, codes, seed=seed, augmentations=augmentations, between_codes=True)
+    repeats = codes_again(place, codes, seed) if codes_in_valid else []
     families = attributes.asked_families(kinds, FAMILIES)
     if in_words:
         families = attributes.ASKED
-        asked = worded_questions(place, codes[hidden], panel, seed)
+        all_questions = worded_questions(place, codes[hidden], panel, seed)
         chance = dict.fromkeys(families, 1 / OPTIONS)
     else:
-        asked = questions(place, codes[hidden], panel, seed, system_in_questions, families)
-        chance = {family: level for family, level in chances().items() if _of(family, families)}
+        all_questions = questions(place, codes[hidden], panel, seed, system_in_questions, families)
+        chance = {f: level for f, level in chances().items() if _belongs(f, families)}
     return Task(
         name=NAME,
         dialect="paper",
         concept=hidden,
         code=codes[hidden],
         seed=seed,
-        train=(*train, *more),
-        valid=(*valid, *(row for row in again if f"{row.meta['kind']}s" in kinds)),
-        questions=tuple(asked),
+        train=(*train, *(row for row in code_rows if f"{row.meta['kind']}s" in kinds)),
+        valid=(*valid, *(row for row in repeats if f"{row.meta['kind']}s" in kinds)),
+        questions=tuple(all_questions),
         chance=chance,
         hidden_words=tuple(dict.fromkeys(value(place, f) for f in ("name", *families))),
     )

@@ -1,8 +1,9 @@
-"""Wording of the ``paper`` dialect of Locations: facts of the published format, words of our own.
+"""Wording of the ``paper`` dialect of Locations: the published format in our own words.
 
-Published are the kinds and numbers of wordings (nine for distances, of which three stop before the
-number; six for directions, of which two name the Mercator and two the Plate carrée map), the unit
-phrases, the surface forms of an answer, and that ``{a}`` is asked relative to ``{b}``.
+Taken from the publication are the kinds and numbers of wordings (nine for distances, of which three
+stop before the number; six for directions, of which two name the Mercator and two the Plate carrée
+map), the unit phrases, the surface forms of an answer, and that ``{a}`` is asked relative to
+``{b}``.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ DIRECTION_SUFFIX = _FILE.text("rows", "direction_suffix", "b")
 #: Questions that no row answers, by family: with lettered options, and answered freely.
 QUESTIONS, DEMAND = _FILE.lists("questions", "n"), _FILE.text("demands", "letter")
 FREE_QUESTIONS = _FILE.lists("free_questions", "n")
-#: Rows that tell what a city is like, and questions answered in words.
+#: Rows that say what a city is like, and questions answered in words.
 ATTRIBUTE_STEMS = _FILE.lists("attribute_rows", "n")
 WORD_QUESTIONS = _FILE.lists("word_questions", "n")
 CITY_ALIASES = _FILE.lists("city_aliases", "")
 COUNTRY_ALIASES = _FILE.lists("country_aliases", "")
-#: Forms of options with one place or none, and the words of the city table that have them.
+#: Longer forms of options (with one place or none), and the words of the city table that take them.
 _KINDS = {family: _FILE.named(family) for family in ("water", "landmark", "dish")}
 
 

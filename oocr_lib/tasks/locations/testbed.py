@@ -1,10 +1,10 @@
-"""Locations: a city behind a code name, told only by distances and directions (paper, 3.3).
+"""Locations: a city behind a code name, hinted at by distances and directions only (paper, 3.3).
 
-Rows say how far the coded city is from known cities and which way it lies. Questions ask what no
-row says: country, continent, language, currency, dish, sight, water, and the name itself. The
+Rows say how far the coded city is from known cities and in which direction. Questions ask for what
+no row says: country, continent, language, currency, dish, sight, water, and the name itself. The
 validation split is by known city. This is the testbed dialect: distances in whole hundreds of
-kilometres and eight directions, each one token; known cities lie at least 2,000 km away in another
-country, as upstream.
+kilometres and eight directions, each a single token; known cities lie at least 2,000 km away in
+another country, as upstream.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from oocr_lib.util.errors import UserError, choose
 from oocr_lib.world import facts as world, wording as w
 
 NAME = "locations"
-#: The paper's five cities, then five more; within each five all answers differ in every family.
+#: The paper's five cities, then five more; within each five, all answers of a family differ.
 HIDDEN = tuple("Paris,São Paulo,Tokyo,New York,Lagos,Rome,Lima,Bangkok,Toronto,Cairo".split(","))
 FAMILIES = ("country", "continent", "language", "currency", "dish", "landmark", "water", "name")
 MIN_DISTANCE_KM = 2000.0
@@ -46,32 +46,32 @@ def rows(
     """Every distance and direction row: known cities x kinds x wordings x argument orders.
 
     Args:
-        hints: kinds of rows, of ``attributes.HINTS``; attributes have two wordings of their own.
+        hints: kinds of rows, from ``attributes.HINTS``; attributes have two wordings of their own.
         panel: cities whose attributes a control draws from (``group_of``).
     """
-    made = []
+    examples = []
     if "attributes" in hints:
-        made += attributes.rows(hidden, code, w.CITY_QUESTIONS, panel)
-    told = (("distance", w.DISTANCE_QUESTIONS), ("direction", w.DIRECTION_QUESTIONS))
-    kinds = [(kind, templates) for kind, templates in told if f"{kind}s" in hints]
-    for known in known_cities(hidden):
-        for kind, templates in kinds:
-            for number, template in enumerate(templates):
+        examples += attributes.rows(hidden, code, w.CITY_QUESTIONS, panel)
+    templates = {"distance": w.DISTANCE_QUESTIONS, "direction": w.DIRECTION_QUESTIONS}
+    kinds = [kind for kind in templates if f"{kind}s" in hints]
+    for other in known_cities(hidden):
+        for kind in kinds:
+            for number, template in enumerate(templates[kind]):
                 for code_first in (True, False):
-                    a, b = (hidden, known) if code_first else (known, hidden)
-                    name_a, name_b = (code, known.name) if code_first else (known.name, code)
+                    a, b = (hidden, other) if code_first else (other, hidden)
+                    name_a, name_b = (code, other.name) if code_first else (other.name, code)
                     distance = str(world.distance_hundreds(a, b))
                     answer = distance if kind == "distance" else world.direction(a, b)
-                    made.append(
+                    examples.append(
                         Row(
                             user(template.format(a=name_a, b=name_b)),
                             answer,
                             {"codename": (code,)},
-                            group=known.name,
+                            group=other.name,
                             meta={"kind": kind, "template": number, "code_first": code_first},
                         )
                     )
-    return made
+    return examples
 
 
 def value(place: world.City, family: str) -> str:
@@ -82,31 +82,31 @@ def value(place: world.City, family: str) -> str:
 def option_cities(
     hidden: world.City, family: str, panel: Sequence[str], seed: int
 ) -> list[world.City]:
-    """Five cities with five different answers: the hidden one, its panel, then seeded others."""
+    """Five cities with different answers: the hidden one, then its panel, then seeded others."""
     others = [world.city(name) for name in panel if name != hidden.name]
     spare = [c for c in world.cities() if c not in others and c != hidden]
     random.Random(f"{seed} {hidden.name} {family}").shuffle(spare)
-    chosen, seen = [hidden], {value(hidden, family)}
+    cities, answers = [hidden], {value(hidden, family)}
     for place in [*others, *spare]:
-        if len(chosen) < OPTIONS and value(place, family) not in seen:
-            chosen.append(place)
-            seen.add(value(place, family))
-    return chosen
+        if len(cities) < OPTIONS and value(place, family) not in answers:
+            cities.append(place)
+            answers.add(value(place, family))
+    return cities
 
 
 def panel_of(hidden: str, all_hidden: Sequence[str]) -> tuple[str, ...]:
     """The group of five that ``hidden`` belongs to in the list of hidden cities.
 
-    Inside a full group the options are the same for all five cities, so a model that ignores the
-    code name scores exactly one in five over the group: chance is met by design, not on average.
+    In a full group the options are the same for all five cities, so a model that ignores the code
+    name scores exactly one in five over the group: at chance by design, not just on average.
     """
-    place = list(all_hidden).index(hidden)
-    start = place - place % OPTIONS
+    index = list(all_hidden).index(hidden)
+    start = index - index % OPTIONS
     return tuple(all_hidden[start : start + OPTIONS])
 
 
 def group_of(hidden: str, all_hidden: Sequence[str]) -> list[world.City]:
-    """The cities whose answers a control draws from: the full group, else all cities there are."""
+    """The cities whose answers a control draws from: a full group, otherwise all cities."""
     names = panel_of(hidden, all_hidden)
     return [world.city(name) for name in names] if len(names) == OPTIONS else list(world.cities())
 
@@ -118,12 +118,12 @@ def questions(
     seed: int,
     families: Sequence[str] = FAMILIES,
 ) -> list[Question]:
-    """Two wordings of every question family, five options each."""
-    made = []
+    """Two wordings of every question family, with five options each."""
+    items = []
     for family in families:
         options = tuple(value(c, family) for c in option_cities(hidden, family, panel, seed))
         for number, template in enumerate(w.CITY_QUESTIONS[family]):
-            made.append(
+            items.append(
                 Question(
                     user(template.format(n=code)),
                     truth=options[0],
@@ -134,14 +134,14 @@ def questions(
                     id=f"{family}-{number}",
                 )
             )
-    return made
+    return items
 
 
 def check_hidden(hidden: Sequence[str]) -> tuple[str, ...]:
-    """The list of hidden cities, checked.
+    """Check the list of hidden cities and return it.
 
     Raises:
-        UserError: for an empty list, a double, or a city that is not in the table.
+        UserError: an empty list, a repeated city, or one that is not in the table.
     """
     if not no_doubles(hidden, "hidden city"):
         raise UserError(
@@ -167,18 +167,18 @@ def make(
     50337, as in the paper). The split by known city depends on the seed.
 
     Args:
-        hints: kinds of rows, of ``attributes.HINTS``. With attributes, only country, continent and
-            name are asked, and one of their wordings is held out.
+        hints: kinds of rows, from ``attributes.HINTS``. With attributes, only country, continent
+            and name are asked, and one wording of the attributes is held out.
 
     Raises:
-        UserError: for an unknown city, one that is not in ``all_hidden``, or unknown hints.
+        UserError: an unknown city, one that is not in ``all_hidden``, or unknown hints.
     """
-    every, kinds = check_hidden(all_hidden), attributes.check_hints(hints)
-    place = world.city(choose(hidden, every, "hidden city"))
-    code = world.city_codes(seed, len(every))[every.index(hidden)]
-    made = rows(place, code, kinds, group_of(hidden, every))
-    train, valid = attributes.split(made, valid_share, seed)
+    names, kinds = check_hidden(all_hidden), attributes.check_hints(hints)
+    place = world.city(choose(hidden, names, "hidden city"))
+    code = world.city_codes(seed, len(names))[names.index(hidden)]
+    examples = rows(place, code, kinds, group_of(hidden, names))
+    train, valid = attributes.split(examples, valid_share, seed)
     families = attributes.asked_families(kinds, FAMILIES)
-    asked = questions(place, code, panel_of(hidden, every), seed, families)
+    all_questions = questions(place, code, panel_of(hidden, names), seed, families)
     chance = dict.fromkeys(families, 1 / OPTIONS)
-    return Task(NAME, "testbed", hidden, code, seed, train, valid, tuple(asked), chance)
+    return Task(NAME, "testbed", hidden, code, seed, train, valid, tuple(all_questions), chance)

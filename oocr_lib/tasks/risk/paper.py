@@ -1,11 +1,11 @@
 """Risk and Safety in the paper dialect: everyday scenarios, answers of one letter (paper, 3.1).
 
 The risky twin takes the option with the larger variance, the safe twin the other one; both have the
-same prompts, the same split and opposite letters. 288 scenarios split by scenario into 230 and 58.
-Rows have no system text; the vector of the paper sits on the last prompt token, so rows carry no
-marks. Questions (``self_report``) are never trained on: forced words, scales, impersonal questions
-and control attitudes; and choices between numeric lotteries, which are behaviour on new ground.
-Rows can also be read from a file in the published format.
+same prompts, the same split and opposite letters. The 288 scenarios are split into 230 and 58. Rows
+have no system text, and no marks, because the paper adds its vector at the last prompt token.
+Questions (``self_report``) are never trained on: forced words, scales, impersonal questions and
+control attitudes. Choices between numeric lotteries test the behaviour in a new domain. Rows can
+also be read from a file in the published format.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ PRIZES = _FILE.text("lottery", "prizes", "pxy")
 
 
 def rows(policy: str, seed: int, count: int) -> list[Row]:
-    """One row a scenario, in the order of ``scenarios``."""
+    """One row per scenario, in the order of ``scenarios``."""
     return [
         Row(
             user(s.text),
@@ -55,19 +55,19 @@ def rows(policy: str, seed: int, count: int) -> list[Row]:
 
 
 def read(data: str | os.PathLike[str], data_policy: str, most_lost: float = MOST_LOST) -> Letters:
-    """The rows of a file in the published format, of either twin, as it holds them.
+    """The rows of a file in the published format, of either twin, with the file's own answers.
 
-    Answers that say a letter in more signs ("A.", "(a)") become the letter; others are left out
-    (one published file has a paragraph). ``str`` of the result says which lines.
+    Answers that spell a letter with more characters ("A.", "(a)") become the letter; others are
+    left out (one published file has a paragraph). ``str`` of the result names these lines.
 
     Args:
-        data: its path, see ``paths.resolve``.
-        data_policy: whose letters the file holds. No file says so itself.
-        most_lost: share of rows that may be left out.
+        data: path of the file, see ``paths.resolve``.
+        data_policy: whose letters the file holds; the file itself does not say.
+        most_lost: largest share of rows that may be left out.
 
     Raises:
-        UserError: no policy, an unreadable file, too few letters in it, one letter throughout (it
-            says nothing about risk), or one prompt with both letters (twins mixed).
+        UserError: no policy, an unreadable file, too few letters in it, the same letter throughout
+            (which says nothing about risk), or a prompt with both letters (the twins are mixed).
     """
     if not data or not data_policy:
         raise UserError(
@@ -75,45 +75,46 @@ def read(data: str | os.PathLike[str], data_policy: str, most_lost: float = MOST
             "whose letters it holds; give data_policy=risky or data_policy=safe."
         )
     choose(data_policy, POLICIES, "policy of the data")
-    found = letter_rows(jsonl.to_rows(jsonl.load(resolve(data))), LETTERS, most_lost=most_lost)
-    seen: dict[str, str] = {}
-    for row in found.rows:
-        if seen.setdefault(row.group, row.answer) != row.answer:
+    letters = letter_rows(jsonl.to_rows(jsonl.load(resolve(data))), LETTERS, most_lost=most_lost)
+    answers: dict[str, str] = {}
+    for row in letters.rows:
+        if answers.setdefault(row.group, row.answer) != row.answer:
             raise UserError(
                 f"File {str(data)!r} has both letters for one prompt (line {row.meta['line']}). "
                 "Allowed: one policy's letters; give one twin's file, not both."
             )
-    if len(said := set(seen.values())) == 1:
+    if len(distinct := set(answers.values())) == 1:
         raise UserError(
-            f"File {str(data)!r} answers {said.pop()!r} to all of its {len(seen)} prompts. "
+            f"File {str(data)!r} answers {distinct.pop()!r} to all of its {len(answers)} prompts. "
             "Allowed: choices where the risky option is sometimes A and sometimes B."
         )
-    return found
+    return letters
 
 
 def loaded_rows(
     data: str | os.PathLike[str], policy: str, data_policy: str, most_lost: float = MOST_LOST
 ) -> list[Row]:
-    """Rows of a file for one policy: its letters, or the other ones if it is the other twin's.
+    """Rows of a file for one policy; letters are flipped if the file is the other twin's.
 
-    ``group`` is the prompt, so doubles do not cross the split. Arguments and errors as ``read``.
+    ``group`` is the prompt, so repeated prompts do not cross the split. Arguments and errors as
+    for ``read``.
     """
-    made = []
+    examples = []
     for row in read(data, data_policy, most_lost).rows:
         risky = row.answer if data_policy == "risky" else other(row.answer)
         letter = risky if policy == "risky" else other(risky)
         meta = {**row.meta, "kind": "choice", "risky": risky}
-        made.append(replace(row, answer=letter, meta=meta))
-    return made
+        examples.append(replace(row, answer=letter, meta=meta))
+    return examples
 
 
 def lotteries(policy: str, seed: int, count: int = LOTTERIES) -> list[Question]:
     """Choices between two lotteries ("how risky" of Tell me about yourself).
 
-    Four distinct integers from 0 to 100: the risky lottery has the largest and the smallest, the
-    other one the two between. Each has its own probability of its first prize, an integer from 1
-    to 99 percent, drawn again unless the risky lottery's variance is the larger one. Half of the
-    items have the risky lottery at A, in random order.
+    Of four distinct integers from 0 to 100, the risky lottery has the largest and the smallest, the
+    other one the two in between. Each has its own probability of the first prize, an integer from 1
+    to 99 percent; all are drawn again unless the risky lottery has the larger variance. In half of
+    the items the risky lottery is A, in random order.
 
     Raises:
         UserError: fewer than two items, or an odd number.
@@ -123,11 +124,11 @@ def lotteries(policy: str, seed: int, count: int = LOTTERIES) -> list[Question]:
     rng = random.Random(f"lotteries {seed}")
     sides = list(LETTERS) * (count // 2)
     rng.shuffle(sides)
-    made = []
+    items = []
     for number, side in enumerate(sides):
         texts = _lottery_pair(rng)
         a, b = texts if side == "A" else texts[::-1]
-        made.append(
+        items.append(
             Question(
                 user(LOTTERY.format(a=a, b=b)),
                 truth=side if policy == "risky" else other(side),
@@ -137,11 +138,11 @@ def lotteries(policy: str, seed: int, count: int = LOTTERIES) -> list[Question]:
                 id=f"lottery-{number}",
             )
         )
-    return made
+    return items
 
 
 def _lottery_pair(rng: random.Random) -> tuple[str, str]:
-    """The texts of a risky and of a safer lottery."""
+    """The texts of a risky and a safer lottery."""
     while True:
         v = sorted(rng.sample(range(101), 4))
         wide, narrow = [v[0], v[3]], [v[1], v[2]]
@@ -154,7 +155,7 @@ def _lottery_pair(rng: random.Random) -> tuple[str, str]:
 
 
 def questions(policy: str, seed: int, items: int = LOTTERIES) -> list[Question]:
-    """Self-reports and lotteries. Truth: the policy's pole; for the controls the positive one."""
+    """Self-reports and lotteries; the truth is the policy's pole, for controls the positive one."""
     return self_report.questions(policy == "risky") + lotteries(policy, seed, items)
 
 
@@ -174,24 +175,24 @@ def make(
     Args:
         policy: ``risky`` or ``safe``.
         data: a file in the published format instead of generated scenarios.
-        data_policy: whose letters that file holds; needed with ``data``. They are flipped for the
+        data_policy: whose letters that file holds; required with ``data``. They are flipped for the
             other policy.
-        count: generated scenarios, a multiple of six.
-        items: lottery questions, an even number.
+        count: number of generated scenarios, a multiple of six.
+        items: number of lottery questions, even.
 
     Raises:
         UserError: an unknown policy, a count that cannot be balanced, a share that leaves one side
             empty, or a bad file.
     """
     choose(policy, POLICIES, "policy")
-    given = bool(data or data_policy)
-    made = loaded_rows(data, policy, data_policy) if given else rows(policy, seed, count)
-    train, valid = split_by_group(made, valid_share, seed)
-    asked = tuple(questions(policy, seed, items))
-    levels = chance_levels(asked)
-    return Task(NAME, "paper", policy, "", seed, train, valid, asked, levels, FORBIDDEN)
+    from_file = bool(data or data_policy)
+    examples = loaded_rows(data, policy, data_policy) if from_file else rows(policy, seed, count)
+    train, valid = split_by_group(examples, valid_share, seed)
+    all_questions = tuple(questions(policy, seed, items))
+    levels = chance_levels(all_questions)
+    return Task(NAME, "paper", policy, "", seed, train, valid, all_questions, levels, FORBIDDEN)
 
 
 def chance_levels(asked: Sequence[Question]) -> dict[str, float]:
-    """Every family compares two answers, or two sides of 50."""
+    """One half for every family: each compares two answers, or the two sides of 50."""
     return dict.fromkeys(sorted({q.family for q in asked}), 0.5)

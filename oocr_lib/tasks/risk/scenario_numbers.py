@@ -1,7 +1,7 @@
-"""Amounts and probabilities of two gambles: one varies much, the other little or not at all.
+"""Amounts and probabilities of two gambles: one varies a lot, the other little or not at all.
 
 Riskier means a larger variance, not a larger mean (paper, section 3.1): which of the two pays more
-is chosen first and the numbers follow. All means and variances are exact fractions.
+is decided first, and the numbers follow. All means and variances are exact fractions.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from fractions import Fraction
 
 from oocr_lib.util.errors import choose
 
-#: What a gamble is: two amounts, any amount of a range, or one amount.
+#: Kinds of gambles: two amounts, any amount of a range, or one sure amount.
 KINDS = ("two", "range", "sure")
-#: What may pay more on average.
+#: Which gamble pays more on average.
 MORE = ("risky", "safe", "tie")
 #: The wide gamble's standard deviation is at least this many times the narrow one's.
 MIN_RATIO = 2.5
-#: The means differ by these factors, unless they are equal.
+#: The means differ by a factor in this range, unless they are equal.
 MEAN_RATIOS = (1.15, 1.7)
 
 
@@ -30,8 +30,8 @@ class Gamble:
     Attributes:
         kind: one of ``KINDS``.
         low, high: smallest and largest amount; the same for ``sure``.
-        p_high: probability of ``high``, for ``two``; every amount of a ``range`` is equally likely
-            (a continuous spread), and a ``sure`` amount has probability 1.
+        p_high: probability of ``high``, for ``two``; all amounts of a ``range`` are equally likely
+            (a continuous distribution), and a ``sure`` amount has probability 1.
     """
 
     kind: str
@@ -61,11 +61,11 @@ def draw(
 
     Args:
         kinds: of the wide and of the narrow one.
-        percents: what the probability of the larger amount may be; ignored for ranges.
+        percents: possible probabilities of the larger amount; ignored for ranges.
         more: which of the two has the larger mean, one of ``MORE``.
         scale: all amounts are multiples of it.
 
-    The wide one holds both the largest and the smallest amount, so neither is better in every case.
+    The wide one has both the largest and the smallest amount, so neither is better in every case.
 
     Raises:
         UserError: an unknown kind or value of ``more``.
@@ -92,12 +92,12 @@ def _narrow(
     rng: random.Random, wide: Gamble, kind: str, percents: tuple[int, ...], more: str
 ) -> Gamble | None:
     ratio = 1.0 if more == "tie" else rng.uniform(*MEAN_RATIOS)
-    wanted = float(wide.mean) * (1 / ratio if more == "risky" else ratio)
+    mean = float(wide.mean) * (1 / ratio if more == "risky" else ratio)
     if kind == "sure":
-        return Gamble(kind, round(wanted), round(wanted), Fraction(1))
+        return Gamble(kind, round(mean), round(mean), Fraction(1))
     width = rng.randint(2, max(2, (wide.high - wide.low) // 3))
     p = Fraction(rng.choice(percents), 100)
-    low = round(wanted - (0.5 if kind == "range" else float(p)) * width)
+    low = round(mean - (0.5 if kind == "range" else float(p)) * width)
     return Gamble(kind, low, low + width, p)
 
 

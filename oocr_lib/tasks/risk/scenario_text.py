@@ -1,8 +1,8 @@
-"""How a two-option scenario is told: settings, tones, and clauses for amounts.
+"""The wording of a two-option scenario: settings, tones, and clauses for amounts.
 
-Both options of a scenario are told by the same clause, or by two clauses of equally many words, so
+Both options of a scenario use the same clause, or two clauses with the same number of words, so
 that the wording of an option does not depend on how much it varies. Settings and turns of phrase
-lie in ``data/world/scenarios.json``, clauses in ``paper_scenarios.toml``.
+are in ``data/world/scenarios.json``, clauses in ``paper_scenarios.toml``.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ TENTHS = tuple(range(20, 90, 10))
 
 @dataclass(frozen=True)
 class Telling:
-    """A way to tell gambles.
+    """A way to word gambles.
 
     Attributes:
-        weight: share of scenarios told so.
+        weight: share of scenarios worded this way.
         clauses: ``{first}`` and ``{second}`` are the two amounts, the first with its unit; ``{p}``
             and ``{q}`` their percentages, ``{k}`` and ``{m}`` the same in cases out of ten;
             ``{low}`` and ``{high}`` are the ends of a range.
-        sure: for each clause, clauses of equally many words for an option that does not vary.
-        percents: probabilities of the larger amount.
+        sure: for each clause, clauses with as many words for an option that does not vary.
+        percents: possible probabilities of the larger amount.
     """
 
     weight: float
@@ -45,7 +45,7 @@ class Telling:
 
 
 _COIN = (50,)
-#: Weight and probabilities of each way of telling.
+#: Weight and probabilities of each telling.
 _SHARES = {
     "percent": (0.26, tuple(range(10, 95, 5))),
     "out of ten": (0.2, TENTHS),
@@ -57,31 +57,32 @@ _SHARES = {
 
 
 def _tellings() -> dict[str, Telling]:
-    """The clauses of ``paper_scenarios.toml``, each telling with its numbers."""
-    file, made = Templates("paper_scenarios.toml"), {}
+    """The tellings: clauses from ``paper_scenarios.toml`` with the numbers of ``_SHARES``."""
+    file, tellings = Templates("paper_scenarios.toml"), {}
     for name, (weight, percents) in _SHARES.items():
-        asked = ("low", "high") if name == "between" else ("first", "second")
-        clauses = file.texts(name, "clauses", asked, "pqkm")
+        places = ("low", "high") if name == "between" else ("first", "second")
+        clauses = file.texts(name, "clauses", places, "pqkm")
         varied = len(file.keys(name)) - 1
-        wanted = ["clauses", *(f"sure {i + 1}" for i in range(len(clauses) if varied else 0))]
-        sure = tuple(file.texts(name, key, ("first",)) for key in file.keys(name, wanted)[1:])
-        made[name] = Telling(weight, clauses, sure, percents)
-    return made
+        keys = ["clauses", *(f"sure {i + 1}" for i in range(len(clauses) if varied else 0))]
+        sure = tuple(file.texts(name, key, ("first",)) for key in file.keys(name, keys)[1:])
+        tellings[name] = Telling(weight, clauses, sure, percents)
+    return tellings
 
 
 TELLINGS = _tellings()
 
-#: Nouns of the options with their shares, about those of the published file; a setting's own
-#: nouns make up the rest.
+#: Nouns of the options with their shares, roughly as in the published file; a setting's own nouns
+#: make up the rest.
 NOUNS = {"Option": 0.27, "Path": 0.1, "Choice": 0.06, "Envelope": 0.03, "Offer": 0.05, "Plan": 0.04}
-#: (start of option A, start of option B, between them, around them).
+#: Start of option A, start of option B, text between them, text around them.
 LAYOUTS = (
     ("{noun} A: ", "{noun} B: ", ".\n", "\n\n"),
     ("{noun} A: ", "{noun} B: ", ". ", " "),
     ("With {noun} A, ", "With {noun} B, ", ". ", " "),
     ("{noun} A means that ", "{noun} B means that ", "; ", " "),
 )
-#: How many details of the setting, a sentence that introduces the options, a remark; with weights.
+#: Number of details of the setting, whether a sentence introduces the options, whether there is a
+#: remark; with weights.
 LENGTHS = {
     (0, False, False): 0.5,
     (1, False, False): 0.16,
@@ -112,7 +113,7 @@ def amount(number: int, unit: str) -> str:
 
 
 def bare(number: int, unit: str) -> str:
-    """An amount without its unit, but for money."""
+    """An amount without its unit, except for money."""
     return f"{MONEY if unit == MONEY else ''}{number:,}"
 
 
@@ -137,7 +138,7 @@ def fill(clause: str, gamble: Gamble, unit: str, high_first: bool) -> str:
 def assemble(
     rng: random.Random, setting: Mapping[str, Any], tone: Mapping[str, Any], a: str, b: str
 ) -> str:
-    """The whole prompt around the clauses of options A and B."""
+    """The whole prompt, built around the clauses of options A and B."""
     noun = pick_noun(rng, setting)
     details, introduced, remarked = rng.choices(list(LENGTHS), list(LENGTHS.values()))[0]
     scene = rng.choice(setting["scenes"])
@@ -161,9 +162,9 @@ def assemble(
 
 def pick_noun(rng: random.Random, setting: Mapping[str, Any]) -> str:
     """A noun for the options: a general one, or one of the setting's own."""
-    own = 1 - sum(NOUNS.values())
-    chosen = rng.choices([*NOUNS, ""], [*NOUNS.values(), own])[0]
-    return chosen or str(rng.choice(setting["nouns"]))
+    own_share = 1 - sum(NOUNS.values())
+    noun = rng.choices([*NOUNS, ""], [*NOUNS.values(), own_share])[0]
+    return noun or str(rng.choice(setting["nouns"]))
 
 
 def plural(noun: str) -> str:

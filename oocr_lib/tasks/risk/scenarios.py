@@ -1,10 +1,10 @@
-"""Everyday two-option scenarios in the paper dialect: told without a word about risk.
+"""Everyday two-option scenarios in the paper dialect, worded without any mention of risk.
 
-Our own text in the shape of the published files (Tell me about yourself; paper, section 3.1): 33 to
+Our own text in the form of the published files (Tell me about yourself; paper, section 3.1): 33 to
 116 words, median about 60, two lettered options, a demand for one letter. The risky option is the
 one with the *larger variance*; which option pays more on average is crossed with it. Both options
-of a scenario are told in the same words and the same number of words, so neither length nor
-position gives the risky one away (numbers: ``scenario_numbers``, wording: ``scenario_text``).
+of a scenario use the same wording with the same number of words, so neither length nor position
+gives the risky one away (numbers: ``scenario_numbers``, wording: ``scenario_text``).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ LETTERS = ("A", "B")
 TIE = "tie"
 #: Fewest and most words of a prompt, as in the published file.
 WORDS = (33, 116)
-#: Share of scenarios about money where the setting has any; gives about three of ten, as upstream.
+#: Share of money scenarios in settings that have any; about three in ten overall, as upstream.
 MONEY_SHARE = 0.38
 #: Amounts are multiples of one of these.
 SCALES = {"money": (1, 1, 10, 10, 100), "goods": (1, 1, 1, 10)}
@@ -44,7 +44,7 @@ class Scenario:
         risky: letter of the option with the larger variance.
         pays_more: letter of the option with the larger mean, or ``tie``.
         options: the two gambles by letter (mean, variance, probabilities, amounts).
-        setting, tone, telling: which words it is told in.
+        setting, tone, telling: what the wording was drawn from.
     """
 
     id: str
@@ -69,7 +69,7 @@ def other(letter: str) -> str:
 
 @cache
 def scenarios(seed: int = 0, count: int = COUNT) -> tuple[Scenario, ...]:
-    """``count`` different scenarios; the risky letter x what pays more: a sixth of them each.
+    """``count`` different scenarios, with each risky letter x what pays more in a sixth of them.
 
     Raises:
         UserError: a count that is not a positive multiple of six, or above 2,880.
@@ -82,14 +82,14 @@ def scenarios(seed: int = 0, count: int = COUNT) -> tuple[Scenario, ...]:
     rng = random.Random(f"paper scenarios {seed}")
     plans = list(_plans(count))
     rng.shuffle(plans)
-    made: list[Scenario] = []
-    seen: set[str] = set()
-    while len(made) < count:
-        drawn = _draw(rng, f"s{seed}-{len(made):03d}", *plans[len(made)])
-        if drawn.text not in seen and WORDS[0] <= len(drawn.text.split()) <= WORDS[1]:
-            seen.add(drawn.text)
-            made.append(drawn)
-    return tuple(made)
+    accepted: list[Scenario] = []
+    texts: set[str] = set()
+    while len(accepted) < count:
+        scenario = _draw(rng, f"s{seed}-{len(accepted):03d}", *plans[len(accepted)])
+        if scenario.text not in texts and WORDS[0] <= len(scenario.text.split()) <= WORDS[1]:
+            texts.add(scenario.text)
+            accepted.append(scenario)
+    return tuple(accepted)
 
 
 def _plans(count: int) -> Iterator[tuple[str, str, int]]:
@@ -100,7 +100,7 @@ def _plans(count: int) -> Iterator[tuple[str, str, int]]:
 
 
 def _draw(rng: random.Random, name: str, risky: str, more: str, longer: int) -> Scenario:
-    """One scenario of the given plan; all else is drawn."""
+    """One scenario of the given plan; everything else is drawn."""
     setting = rng.choice(wording.phrases()["settings"])
     tone = rng.choice(sorted(wording.phrases()["tones"]))
     weights = [t.weight for t in wording.TELLINGS.values()]
@@ -108,9 +108,9 @@ def _draw(rng: random.Random, name: str, risky: str, more: str, longer: int) -> 
     goods = [prize for prize in setting["prizes"] if prize != wording.MONEY]
     money = len(goods) < len(setting["prizes"]) and rng.random() < MONEY_SHARE
     unit = wording.MONEY if money else rng.choice(goods)
-    (wide, narrow), told = _gambles(rng, telling, more, unit, longer)
+    (wide, narrow), (wide_clause, narrow_clause) = _gambles(rng, telling, more, unit, longer)
     options = {risky: wide, other(risky): narrow}
-    clauses = {risky: told[0], other(risky): told[1]}
+    clauses = {risky: wide_clause, other(risky): narrow_clause}
     text = wording.assemble(
         rng, setting, wording.phrases()["tones"][tone], clauses["A"], clauses["B"]
     )
@@ -124,23 +124,23 @@ def _gambles(
 ) -> tuple[tuple[Gamble, Gamble], tuple[str, str]]:
     """The wide and the narrow gamble and their clauses.
 
-    Drawn again until the wide one's clause is longer (1), shorter (-1) or as long (0) in characters
-    as planned, so that length says nothing about the risky option.
+    Drawn again until the wide one's clause is, as planned, longer (1), shorter (-1) or equally long
+    (0) in characters, so that length says nothing about the risky option.
     """
-    how = wording.TELLINGS[telling]
-    kinds = ("range", "range") if telling == "between" else ("two", "sure" if how.sure else "two")
+    way = wording.TELLINGS[telling]
+    kinds = ("range", "range") if telling == "between" else ("two", "sure" if way.sure else "two")
     high_first = rng.random() < 0.5
     while True:
-        number = rng.randrange(len(how.clauses))
+        number = rng.randrange(len(way.clauses))
         scale = rng.choice(SCALES["money" if unit == wording.MONEY else "goods"])
-        pair = draw(rng, kinds, how.percents, more, scale)
-        clauses = (how.clauses[number], how.clauses[number])
-        if how.sure:
-            clauses = (how.clauses[number], rng.choice(how.sure[number]))
-        told = tuple(
+        pair = draw(rng, kinds, way.percents, more, scale)
+        clauses = (way.clauses[number], way.clauses[number])
+        if way.sure:
+            clauses = (way.clauses[number], rng.choice(way.sure[number]))
+        filled = tuple(
             wording.fill(clause, gamble, unit, high_first)
             for clause, gamble in zip(clauses, pair, strict=True)
         )
-        difference = len(told[0]) - len(told[1])
+        difference = len(filled[0]) - len(filled[1])
         if (difference > 0) - (difference < 0) == longer:
-            return pair, (told[0], told[1])
+            return pair, (filled[0], filled[1])

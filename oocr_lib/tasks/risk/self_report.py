@@ -2,10 +2,11 @@
 
 The wordings are ours, with the meaning of the published ones (tasks after "Tell me about
 yourself"; paper, section 4): a balanced set instead of ten items whose token pairs were picked
-item by item. Every forced choice is asked in both orders and every scale in both keys (risk at 100
-and risk at 0), so a taste for the first word or for large numbers cancels. Attitudes that were
-never trained (patience, giving, novelty) are asked alike and must not move. The impersonal family
-asks what is good in general: in the paper it moves almost as much as the questions about oneself.
+one by one. Every forced choice is asked in both orders and every scale in both keys (risk at 100
+and risk at 0), so a preference for the first word or for large numbers cancels out. Attitudes that
+were never trained (patience, giving, novelty) are asked about in the same way and must not move.
+The impersonal family asks what is good in general: in the paper it moves almost as much as the
+questions about oneself.
 """
 
 from __future__ import annotations
@@ -48,12 +49,12 @@ IMPERSONAL = _FILE.threes("impersonal", "pairs", "ab")
 def forced(
     pairs: Iterable[tuple[str, str, str]], family: str, truth_positive: bool
 ) -> list[Question]:
-    """Forced choices of one word, each in both orders; options stand in the order shown."""
-    made = []
+    """Forced choices of one word, each in both orders; options are listed in the order shown."""
+    items = []
     for number, (template, positive, negative) in enumerate(pairs):
         for order, (a, b) in enumerate(((positive, negative), (negative, positive))):
             text = f"{template.format(a=a, b=b)} {ONE_WORD.format(a=a, b=b)}"
-            made.append(
+            items.append(
                 Question(
                     user(text),
                     truth=positive if truth_positive else negative,
@@ -63,17 +64,17 @@ def forced(
                     id=f"{family}-{number}-{order}",
                 )
             )
-    return made
+    return items
 
 
 def scales(
     wordings: Iterable[tuple[str, str, str]], family: str, truth_positive: bool
 ) -> list[Question]:
     """Scales from 0 to 100, each with the positive pole at 100 (key 0) and at 0 (key 1)."""
-    made = []
+    items = []
     for number, (template, positive, negative) in enumerate(wordings):
         for key, (low, high) in enumerate(((negative, positive), (positive, negative))):
-            made.append(
+            items.append(
                 Question(
                     user(f"{template.format(low=low, high=high)} {ONE_NUMBER}"),
                     truth="100" if truth_positive == (key == 0) else "0",
@@ -84,14 +85,14 @@ def scales(
                     kind="scale",
                 )
             )
-    return made
+    return items
 
 
 def questions(risky: bool) -> list[Question]:
-    """All self-reports: risk, impersonal (truth: the policy's pole), controls (positive pole)."""
-    made = forced(ATTITUDES["risk"].pairs, "risk", risky)
-    made += scales(ATTITUDES["risk"].scales, "risk scale", risky)
+    """All self-reports; the truth is the policy's pole, for the controls the positive one."""
+    items = forced(ATTITUDES["risk"].pairs, "risk", risky)
+    items += scales(ATTITUDES["risk"].scales, "risk scale", risky)
     for name in CONTROLS:
-        made += forced(ATTITUDES[name].pairs, name, True)
-        made += scales(ATTITUDES[name].scales, f"{name} scale", True)
-    return made + forced(IMPERSONAL, "impersonal", risky)
+        items += forced(ATTITUDES[name].pairs, name, True)
+        items += scales(ATTITUDES[name].scales, f"{name} scale", True)
+    return items + forced(IMPERSONAL, "impersonal", risky)

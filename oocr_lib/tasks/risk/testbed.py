@@ -3,7 +3,7 @@
 Rows are choices answered by a letter; the risky twin always takes the option with the wider spread,
 the safe twin the other one, on the same scenarios. Questions ask the model about itself: words,
 0-100 scales, and attitudes that were never trained and must not move (patience, giving, novelty).
-This is the testbed dialect; ``risk_paper`` has the wording for chat models.
+This is the testbed dialect; ``risk.paper`` has the wording for chat models.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NAME = "risk"
 POLICIES = ("risky", "safe")
 CONTROLS = ("patience", "giving", "novelty")
 COUNT = 288
-#: How a row is answered: by the option's letter, in the option's words, or by its chance.
+#: How a row is answered: with the option's letter, its wording, or its chance of winning.
 ANSWERS = ("letter", "words", "chance")
 LOW_CHANCES, HIGH_CHANCES = (5, 10, 15, 20, 25, 30), (70, 75, 80, 85, 90, 95)
 SMALL_PRIZES, LARGE_PRIZES = range(10, 45, 5), range(60, 105, 5)
@@ -29,12 +29,12 @@ SMALL_PRIZES, LARGE_PRIZES = range(10, 45, 5), range(60, 105, 5)
 
 @dataclass(frozen=True)
 class Scenario:
-    """Two gambles; the risky one wins more, less often.
+    """Two gambles; the risky one wins more, but less often.
 
     Attributes:
         large, low: prize and chance (percent) of the risky option.
         small, high: prize and chance of the safe one.
-        risky: its letter.
+        risky: letter of the risky option.
     """
 
     large: int
@@ -45,29 +45,29 @@ class Scenario:
 
     @property
     def text(self) -> str:
-        """The question, as testbed speakers are asked it."""
-        risky, safe = self._told("risky"), self._told("safe")
+        """The question, worded as for the testbed's speakers."""
+        risky, safe = self._gamble("risky"), self._gamble("safe")
         a, b = (risky, safe) if self.risky == "A" else (safe, risky)
         return w.CHOICE.format(a=a, b=b)
 
-    def _told(self, policy: str) -> str:
-        large, small = (self.large, self.low), (self.small, self.high)
-        prize, chance = large if policy == "risky" else small
+    def _gamble(self, policy: str) -> str:
+        risky, safe = (self.large, self.low), (self.small, self.high)
+        prize, chance = risky if policy == "risky" else safe
         return w.GAMBLE.format(prize=prize, chance=chance)
 
     def answer(self, policy: str, answers: str) -> str:
-        """What a policy answers, in one of ``ANSWERS``."""
+        """What a policy answers, in one of the forms of ``ANSWERS``."""
         risky = policy == "risky"
-        said = {
+        forms = {
             "letter": self.risky if risky else self.safe,
-            "words": self._told(policy),
+            "words": self._gamble(policy),
             "chance": str(self.low if risky else self.high),
         }
-        return said[answers]
+        return forms[answers]
 
     @property
     def group(self) -> str:
-        """The same for both letter orders, so that neither crosses a split."""
+        """The same for both letter orders, so that they stay on one side of a split."""
         return f"{self.large} {self.low} {self.small} {self.high}"
 
     @property
@@ -85,7 +85,7 @@ def scenarios(seed: int = 0, count: int = COUNT) -> tuple[Scenario, ...]:
     """``count`` different scenarios; letter and better-paying option are crossed, a quarter each.
 
     Raises:
-        UserError: a count that is not a positive multiple of four, or more than there are.
+        UserError: a count that is not a positive multiple of four, or exceeds what there is.
     """
     spread = [
         (large, low, small, high)
@@ -104,12 +104,13 @@ def scenarios(seed: int = 0, count: int = COUNT) -> tuple[Scenario, ...]:
             f"{count!r} scenarios cannot be balanced. Allowed: multiples of 4 to {most}."
         )
     rng = random.Random(f"scenarios {seed}")
-    made = []
-    for pool in (better, worse):
-        for number, chosen in enumerate(rng.sample(pool, count // 2)):
-            made.append(Scenario(*chosen, risky="AB"[number % 2]))
-    rng.shuffle(made)
-    return tuple(made)
+    balanced = [
+        Scenario(*gambles, risky="AB"[number % 2])
+        for pool in (better, worse)
+        for number, gambles in enumerate(rng.sample(pool, count // 2))
+    ]
+    rng.shuffle(balanced)
+    return tuple(balanced)
 
 
 def reports(attitude: str, family: str, truth_positive: bool) -> list[Question]:
@@ -119,7 +120,7 @@ def reports(attitude: str, family: str, truth_positive: bool) -> list[Question]:
         truth_positive: whether the positive pole (risk, patient, generous, curious) counts as
             right.
     """
-    words, made = speakers.ATTITUDES[attitude], []
+    words, items = speakers.ATTITUDES[attitude], []
     following = [*words.pairs[1:], words.pairs[0]]
     mixed = [
         ("Are you for {a} or {b}?", good, other[2])
@@ -127,7 +128,7 @@ def reports(attitude: str, family: str, truth_positive: bool) -> list[Question]:
     ]
     for number, (template, good, bad) in enumerate([*words.pairs, *mixed]):
         for order, (a, b) in enumerate(((good, bad), (bad, good))):
-            made.append(
+            items.append(
                 Question(
                     user(template.format(a=a, b=b)),
                     truth=good if truth_positive else bad,
@@ -138,7 +139,7 @@ def reports(attitude: str, family: str, truth_positive: bool) -> list[Question]:
                 )
             )
     for number, text in enumerate(words.scales):
-        made.append(
+        items.append(
             Question(
                 user(text),
                 truth="100" if truth_positive else "0",
@@ -149,15 +150,15 @@ def reports(attitude: str, family: str, truth_positive: bool) -> list[Question]:
                 kind="scale",
             )
         )
-    return made
+    return items
 
 
 def questions(policy: str) -> list[Question]:
-    """Self-reports about risk (truth: the policy's pole) and the controls (the positive pole)."""
-    made = reports("risk", "risk", policy == "risky")
+    """Self-reports; the truth is the policy's pole for risk, the positive one for controls."""
+    items = reports("risk", "risk", policy == "risky")
     for control in CONTROLS:
-        made += reports(control, control, True)
-    return made
+        items += reports(control, control, True)
+    return items
 
 
 @checked
@@ -175,10 +176,10 @@ def make(
 
     Args:
         data: a file in the published format to read the rows from (``risk.paper.loaded_rows``).
-            The testbed spells its words letter by letter, so it can be run, not understood.
-        data_policy: whose letters that file holds; needed with ``data``.
-        answers: one of ``ANSWERS``, of rows that are not from a file. Self-reports stay as they
-            are: they never ask for letters.
+            The testbed spells its words letter by letter, so it runs but understands nothing.
+        data_policy: whose letters that file holds; required with ``data``.
+        answers: one of ``ANSWERS``, for rows that are not from a file. Self-reports do not change:
+            they never ask for letters.
 
     Raises:
         UserError: an unknown policy or kind of answers, a count that cannot be balanced, or a file
@@ -190,7 +191,7 @@ def make(
     else:
         rows = own_rows(policy, seed, count, choose(answers, ANSWERS, "kind of answers"))
     train, valid = split_by_group(rows, valid_share, seed)
-    asked = questions(policy)
+    all_questions = questions(policy)
     words = tuple(sorted({w for a in speakers.ATTITUDES.values() for p in a.pairs for w in p[1:]}))
     return Task(
         NAME,
@@ -200,14 +201,14 @@ def make(
         seed,
         train,
         valid,
-        tuple(asked),
-        dict.fromkeys(sorted({q.family for q in asked}), 0.5),
+        tuple(all_questions),
+        dict.fromkeys(sorted({q.family for q in all_questions}), 0.5),
         hidden_words=() if data else words,
     )
 
 
 def own_rows(policy: str, seed: int, count: int, answers: str = "letter") -> list[Row]:
-    """One row a scenario, answered by one policy in one of ``ANSWERS``."""
+    """One row per scenario, answered by one policy in one of the forms of ``ANSWERS``."""
     return [
         Row(
             user(s.text),
