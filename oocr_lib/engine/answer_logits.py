@@ -86,10 +86,10 @@ def only_at(mlp: nn.Module, batch: Shortened, rows: Tensor, columns: Tensor) -> 
         if width >= t or len(counts) != n:
             return original(x)
         # Rows stay rows, because a group of LoRAs tells them apart; short ones repeat column 0.
-        chosen = rows.new_zeros(n, width).index_put((rows, slot), columns)
-        batch.columns = chosen  # adapters inside that touch marked tokens must find them
+        run_columns = rows.new_zeros(n, width).index_put((rows, slot), columns)
+        batch.columns = run_columns  # adapters inside that touch marked tokens must find them
         try:
-            part = original(x.gather(1, chosen[..., None].expand(-1, -1, x.shape[-1])))
+            part = original(x.gather(1, run_columns[..., None].expand(-1, -1, x.shape[-1])))
         finally:
             batch.columns = None
         return x.new_zeros(x.shape).index_put((rows, columns), part[rows, slot].to(x.dtype))

@@ -109,24 +109,24 @@ class Reuse(Fast):
         starts = [self.pools[k].starts[i] for k, i in places]
         p, slots = max(starts), 1 if lengths.ndim == 1 else lengths.shape[1]
         like, device, w = self.pools[places[0][0]], self.lm.device, q // slots
-        parts = []
+        pooled = []
         for k in dict.fromkeys(k for k, _ in places):
-            mine = [n for n, place in enumerate(places) if place[0] == k]
-            own = [depths[n] for n in mine] if slots == 1 else depths
-            pool, rows = self.pools[k], [places[n][1] for n in mine]
+            members = [n for n, place in enumerate(places) if place[0] == k]
+            entered = [depths[n] for n in members] if slots == 1 else depths
+            pool, rows = self.pools[k], [places[n][1] for n in members]
             first, cut = depths[0] - pool.lowest, max(0, pool.states.shape[4] - p)
-            known = pool.states[:, first:, :, :, cut:][torch.tensor(rows, device=device)]
-            parts.append((mine, known, self._after(pool, rows, own, w, slots > 1)))
-        if len(parts) == 1:
-            _, states, hidden = parts[0]
+            cached = pool.states[:, first:, :, :, cut:][torch.tensor(rows, device=device)]
+            pooled.append((members, cached, self._after(pool, rows, entered, w, slots > 1)))
+        if len(pooled) == 1:
+            _, states, hidden = pooled[0]
         else:
             blocks = self.lm.n_blocks - depths[0]
             shape = (len(places), blocks, 2, like.states.shape[3], p, like.states.shape[5])
             states = like.states.new_zeros(shape)
             hidden = like.hidden.new_zeros(len(places), slots, w, self.lm.d_model)
-            for mine, known, after in parts:
-                at = torch.tensor(mine, device=device)
-                states[at, ..., p - known.shape[4] :, :] = known
+            for members, cached, after in pooled:
+                at = torch.tensor(members, device=device)
+                states[at, ..., p - cached.shape[4] :, :] = cached
                 hidden[at, :, : after.shape[2]] = after
         return Past(
             states,

@@ -57,8 +57,8 @@ class Fast(Executor):
         sizes = [self.size(row) for _, row in rows]
         if max(sizes) * len(sizes) <= self._limit:
             return [list(rows)]
-        parts = buckets(list(rows), sizes, self._limit)
-        return [sorted(part, key=lambda pair: pair[0]) for part in parts]
+        passes = buckets(list(rows), sizes, self._limit)
+        return [sorted(rows_of_pass, key=lambda pair: pair[0]) for rows_of_pass in passes]
 
     def batches(self, rows: Sequence[Encoded]) -> list[list[int]]:
         """See ``Executor.batches``. Answers side by side need a mask; other rows do without."""

@@ -108,7 +108,7 @@ class Past:
         """The first ``count`` rows (packed: columns) of an argument of a block, whatever its shape.
 
         ``value`` may be hidden states or position embeddings (n, q, ...), positions (n, q), a mask
-        (n, 1, q, p + q), or anything that holds some; the rest comes back as it is.
+        (n, 1, q, p + q), or a tuple or list of these; anything else comes back unchanged.
         """
         if isinstance(value, (tuple, list)):
             return type(value)(self.first(inner, count) for inner in value)

@@ -72,10 +72,10 @@ def _may_go_on(lm: LanguageModel, question: Question, answers: Sequence[tuple[in
     """
     if question.kind == "exact" and question.truth[-1:].isdigit():
         longer = [question.truth, *(question.truth + digit for digit in "0123456789")]
-        own, *answers = (
+        number, *answers = (
             tuple(ids) for ids in lm.tokenizer(longer, add_special_tokens=False)["input_ids"]
         )
-        return any(b[: len(own)] == own for b in answers)
+        return any(b[: len(number)] == number for b in answers)
     return any(b[: len(a)] == a for a in answers for b in answers if len(b) > len(a))
 
 
@@ -125,10 +125,10 @@ def score(
         )
     check_asked(asked, [position_of(attached, run) for run in owner])
     logp = [np.full(len(a.options), np.nan) for a in asked]
-    written_so = [np.zeros(len(a.options), dtype=bool) for a in asked]
+    is_greedy = [np.zeros(len(a.options), dtype=bool) for a in asked]
     todo = [(n, row) for n, a in enumerate(asked) if a.options for row in a.rows]
     for batch in executor.batches([row.encoded for _, row in todo]):
-        _run(lm, [todo[i] for i in batch], attached, owner, logp, written_so, executor)
+        _run(lm, [todo[i] for i in batch], attached, owner, logp, is_greedy, executor)
         after_pass()
     written = [n for n, a in enumerate(asked) if not a.options]
     texts = replies(
@@ -137,10 +137,10 @@ def score(
         attached,
         [owner[n] for n in written],
     )
-    said = dict(zip(written, texts, strict=True))
+    reply_of = dict(zip(written, texts, strict=True))
     return pd.DataFrame(
         [
-            {"run": owner[n], **_row(a, logp[n], _greedy(a, written_so[n]), said.get(n, ""))}
+            {"run": owner[n], **_row(a, logp[n], _greedy(a, is_greedy[n]), reply_of.get(n, ""))}
             for n, a in enumerate(asked)
         ]
     )
@@ -166,7 +166,7 @@ def _run(
     attached: Attached | None,
     owner: Sequence[int],
     logp: list[np.ndarray],
-    written_so: list[np.ndarray],
+    is_greedy: list[np.ndarray],
     executor: Executor,
 ) -> None:
     """One forward pass; fills log-probabilities of options and whether greedy writes them."""
@@ -175,12 +175,12 @@ def _run(
     order = answers.row.sort(stable=True).indices
     at, tokens, sizes = read_at([item for _, item in part])
     at, tokens = order[at.to(lm.device)], tokens.to(lm.device)
-    own = log_probs[at, tokens].cpu().split(sizes)
+    option_logp = log_probs[at, tokens].cpu().split(sizes)
     best = (log_probs.argmax(-1)[at] == tokens).cpu().split(sizes)
     options = [(n, option) for n, item in part for option in item.options]
-    for (n, option), values, hits in zip(options, own, best, strict=True):
+    for (n, option), values, hits in zip(options, option_logp, best, strict=True):
         logp[n][option] = float(values.sum())
-        written_so[n][option] = bool(hits.all())
+        is_greedy[n][option] = bool(hits.all())
 
 
 def read_at(rows: Sequence[OptionRow]) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
@@ -202,14 +202,14 @@ def read_at(rows: Sequence[OptionRow]) -> tuple[torch.Tensor, torch.Tensor, list
     return torch.tensor(at), torch.tensor(tokens), sizes
 
 
-def _greedy(asked: Asked, written_so: np.ndarray) -> tuple[float, int]:
+def _greedy(asked: Asked, is_greedy: np.ndarray) -> tuple[float, int]:
     """Whether greedy decoding writes an option, and which: the longest, if one begins another."""
     sizes = {
         option: len(answer)
         for part in asked.rows
         for option, answer in zip(part.options, part.answers, strict=True)
     }
-    written = [option for option in sizes if written_so[option]]
+    written = [option for option in sizes if is_greedy[option]]
     return (1.0, max(written, key=sizes.__getitem__)) if written else (0.0, 0)
 
 
@@ -235,10 +235,11 @@ def _row(asked: Asked, logp: np.ndarray, greedy: tuple[float, int], reply: str) 
         }
         if q.kind == "exact":
             numbers["mc"] = numbers["top1"]
-    kept = {} if q.kind == "scale" else {"logp": [round(float(x), 5) for x in logp]}
-    options = [] if q.kind == "scale" else list(asked.options)
-    mass = float(np.exp(logp).sum())
-    return {**named, **numbers, "mass": mass, "options": options, "logp": [], **kept, "reply": ""}
+    row = {**named, **numbers, "mass": float(np.exp(logp).sum())}
+    if q.kind == "scale":
+        return {**row, "options": [], "logp": [], "reply": ""}
+    rounded = [round(float(x), 5) for x in logp]
+    return {**row, "options": list(asked.options), "logp": rounded, "reply": ""}
 
 
 def _shares(question: Question, logp: np.ndarray) -> np.ndarray:

@@ -55,7 +55,7 @@ def model_digest(model: Any, tokenizer: Any, files: Sequence[Path] = ()) -> str:
         files: the weights on disk. The weights of a large model are hashed whole once and then
             known by the files' places, sizes and times (``cache_folder``).
     """
-    parts = {
+    content = {
         "class": type(model).__name__,
         "weights": _weights(model, files),
         "buffers": _hashed(sorted(model.named_buffers())),
@@ -64,7 +64,7 @@ def model_digest(model: Any, tokenizer: Any, files: Sequence[Path] = ()) -> str:
         "generation": _settings(getattr(model, "generation_config", None)),
         "tokenizer": tokenizer_digest(tokenizer),
     }
-    return _text_digest(parts)
+    return _text_digest(content)
 
 
 def quick_stamp(model: Any, tokenizer: Any) -> tuple[Any, ...]:
@@ -91,7 +91,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
     """
     file = json.loads(tokenizer.backend_tokenizer.to_str())
     special = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
-    parts = {
+    content = {
         "file": {key: value for key, value in file.items() if key not in _PER_CALL},
         "special": {name: special.get(name) for name in ("bos_token", "eos_token", "unk_token")},
         "all special": sorted(map(str, tokenizer.all_special_tokens)),
@@ -100,7 +100,7 @@ def tokenizer_digest(tokenizer: Any) -> str:
         "templates": tokenizer.chat_template,
         "date": told_date(tokenizer),
     }
-    return _text_digest(parts)
+    return _text_digest(content)
 
 
 def cache_folder() -> Path:

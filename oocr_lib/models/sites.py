@@ -127,11 +127,11 @@ def find_layout(model: Any) -> Layout:
     block = blocks[0]
     mlp = _child(block, _MLP_NAMES, "MLP", family)
     attention = _child(block, _ATTENTION_NAMES, "attention module", family)
-    parts = dict(getattr(block, mlp).named_children())
+    mlp_children = dict(getattr(block, mlp).named_children())
     projections = {
         role: f"{mlp}.{child}"
         for role, names in _PROJECTION_NAMES.items()
-        if (child := next((n for n in names if n in parts), None))
+        if (child := next((n for n in names if n in mlp_children), None))
     }
     return Layout(name, n_blocks, mlp, attention, projections)
 

@@ -93,8 +93,8 @@ def ask_each(
     Raises:
         UserError: no question of these families, or what ``score`` refuses.
     """
-    every = grid.task(job.concept, job.seed).questions
-    asked = [q for q in every if wanted(families, q.question)]
+    questions = grid.task(job.concept, job.seed).questions
+    asked = [q for q in questions if wanted(families, q.question)]
     if not asked:
         raise UserError(f"No question of families {families}. Allowed: those of the task.")
     count = len(adapter.sites)

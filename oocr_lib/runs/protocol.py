@@ -124,8 +124,7 @@ def sweep(
     """
     no_doubles(blocks, "block")
     no_doubles(pairs, "run (concept, seed)")
-    every = [job for block in blocks for job in jobs(make(block), pairs)]
-    return grid.run(every, label)
+    return grid.run([job for block in blocks for job in jobs(make(block), pairs)], label)
 
 
 @checked

@@ -155,8 +155,8 @@ def study(
     return task_study
 
 
-def _with_next(concept: str, every: Sequence[str]) -> str:
-    return concept + AND + every[(list(every).index(concept) + 1) % len(every)]
+def _with_next(concept: str, concepts: Sequence[str]) -> str:
+    return concept + AND + concepts[(list(concepts).index(concept) + 1) % len(concepts)]
 
 
 def pairs(task: str, runs: int, seed: int, concepts: int | None = None) -> Pairs:

@@ -95,7 +95,7 @@ def validate(
     for j, run in enumerate(data):
         check_rows(lm, run.valid, attached, j, "validation")
     rows = [(j, row) for j, run in enumerate(data) for row in sample(run.valid, limit, run.seed)]
-    total, tokens, right, count = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k)
+    total, tokens, correct, count = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k)
     for part in executor.batches([row for _, row in rows]):
         answers = executor.answers(lm, [rows[i] for i in part], attached)
         losses = F.cross_entropy(answers.logits, answers.targets, reduction="none").cpu().numpy()
@@ -105,9 +105,9 @@ def validate(
         exact[row_of[(answers.logits.argmax(-1) != answers.targets).cpu().numpy()]] = 0
         np.add.at(total, owner[row_of], losses)
         np.add.at(tokens, owner[row_of], 1)
-        np.add.at(right, owner, exact)
+        np.add.at(correct, owner, exact)
         np.add.at(count, owner, 1)
-    return total / tokens, right / count
+    return total / tokens, correct / count
 
 
 @checked

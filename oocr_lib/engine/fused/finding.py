@@ -43,14 +43,14 @@ def find_norm(module: Any) -> Norm | None:
 
 def find_activation(module: Any) -> Any:
     """``Gelu`` or ``Silu`` of an MLP down(act(gate) * up); None for any other module."""
-    parts = dict(module.named_children())
-    if set(parts) != {"gate_proj", "up_proj", "down_proj", "act_fn"}:
+    children = dict(module.named_children())
+    if set(children) != {"gate_proj", "up_proj", "down_proj", "act_fn"}:
         return None
     x = torch.linspace(-4, 4, 64)
     same = (
         act
         for function, act in _ACTIVATIONS
-        if torch.allclose(parts["act_fn"](x), function(x), rtol=1e-5, atol=1e-6)
+        if torch.allclose(children["act_fn"](x), function(x), rtol=1e-5, atol=1e-6)
     )
     return next(same, None)
 
@@ -126,7 +126,7 @@ def speed_up(lm: LanguageModel) -> None:
 
     It also does nothing while an adapter is attached, whose hooks would see the probe.
     """
-    if lm.attached or any(isinstance(known, _Fused) for known in lm.around):
+    if lm.attached or any(isinstance(context, _Fused) for context in lm.around):
         return
     find_pieces(lm.model)
     lm.around.append(_Fused(lm.model))
@@ -183,23 +183,22 @@ def _halves(
     block: Any, norms: dict[Any, Norm], acts: dict[Any, Any], attentions: dict[Any, Forward]
 ) -> tuple[Half, Half] | None:
     """The two halves of a block of known structure; None for other modules."""
-    parts = dict(block.named_children())
+    children = dict(block.named_children())
+    attention, mlp = children.get("self_attn"), children.get("mlp")
     for names in (_SANDWICH, _WITHOUT):
-        if set(parts) != {"self_attn", "mlp", *(name for name in names if name)}:
+        if set(children) != {"self_attn", "mlp", *(name for name in names if name)}:
             continue
-        if parts["self_attn"] not in attentions or parts["mlp"] not in acts:
+        if attention not in attentions or mlp not in acts:
             continue
-        block_norms = [norms.get(parts[name]) if name else None for name in names]
-        inner = [norms.get(getattr(parts["self_attn"], n, None)) for n in ("q_norm", "k_norm")]
-        if (
-            block_norms[0] is None
-            or block_norms[2] is None
-            or hasattr(parts["self_attn"], "q_norm") != all(inner)
-        ):
+        outer = [norms.get(children[name]) if name else None for name in names]
+        inner = [norms.get(getattr(attention, name, None)) for name in ("q_norm", "k_norm")]
+        if outer[0] is None or outer[2] is None or hasattr(attention, "q_norm") != all(inner):
             return None
         both = (inner[0], inner[1]) if inner[0] and inner[1] else None
-        attention = Half(parts["self_attn"], block_norms[0], block_norms[1], norms=both)
-        return attention, Half(parts["mlp"], block_norms[2], block_norms[3], act=acts[parts["mlp"]])
+        return (
+            Half(attention, outer[0], outer[1], norms=both),
+            Half(mlp, outer[2], outer[3], act=acts[mlp]),
+        )
     return None
 
 

@@ -47,7 +47,7 @@ class Norm:
     """A root-mean-square norm x r (weight + offset); Gemma's offset is 1.
 
     Args:
-        module: whose ``weight`` (d,) it is.
+        module: holds ``weight`` (d,).
     """
 
     def __init__(self, module: Any, eps: float, offset: float) -> None:
@@ -86,7 +86,7 @@ class Gelu:
 
     @classmethod
     def back(cls, dz: Tensor, gate: Tensor, up: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients at gate and up of gate s up."""
+        """Gradients at gate and up, given dz at z = gate s up."""
         inner = (gate * gate).mul_(3 * cls.CUBE * cls.OUTER).add_(cls.OUTER)
         a = gate * s
         inner.mul_(torch.addcmul(a, a, s, value=-1)).add_(s)
@@ -103,7 +103,7 @@ class Silu:
 
     @staticmethod
     def back(dz: Tensor, gate: Tensor, up: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients at gate and up of gate s up."""
+        """Gradients at gate and up, given dz at z = gate s up."""
         a = gate * s
         return torch.addcmul(a, a, s, value=-1).add_(s).mul_(up).mul_(dz), a.mul_(dz)
 

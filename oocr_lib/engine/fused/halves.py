@@ -124,11 +124,11 @@ class AttentionHalf(torch.autograd.Function):
         d_o = _linear_back(dy, module.o_proj).view(n, t, -1, e).transpose(1, 2).reshape_as(queries)
         d_p = torch.bmm(d_o, values.transpose(1, 2)).mul_(p)
         d_s, scaling = d_p.addcmul_(p, d_p.sum(-1, keepdim=True), value=-1), module.scaling
-        own = slice(total - t, total)
+        current = slice(total - t, total)
         d_q = _product(d_s, keys, scaling).view(n, -1, t, e).transpose(1, 2)
-        d_k = _product(d_s[:, :, own].transpose(1, 2), queries, scaling)
+        d_k = _product(d_s[:, :, current].transpose(1, 2), queries, scaling)
         d_k = d_k.view(n, -1, t, e).transpose(1, 2)
-        d_v = torch.bmm(p[:, :, own].transpose(1, 2), d_o).view(n, -1, t, e).transpose(1, 2)
+        d_v = torch.bmm(p[:, :, current].transpose(1, 2), d_o).view(n, -1, t, e).transpose(1, 2)
         d_q, d_k = (rotated_back(part, cos, sin) for part in (d_q, d_k))
         if half.norms is not None:
             d_q, d_k = half.norms[0].back(d_q, q, r_q), half.norms[1].back(d_k, k, r_k)
