@@ -47,12 +47,12 @@ _PLACES = {
 
 
 def __getattr__(name: str) -> Any:
-    """A public name, loaded with what it needs when it is first used."""
+    """A public name, imported with what it needs when it is first used."""
     if name not in _PLACES:
         raise AttributeError(f"module 'oocr_lib' has no attribute {name!r}")
-    found = getattr(import_module(_PLACES[name]), "load_model" if name == "load" else name)
-    globals()[name] = found
-    return found
+    value = getattr(import_module(_PLACES[name]), "load_model" if name == "load" else name)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:

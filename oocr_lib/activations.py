@@ -23,8 +23,8 @@ def capture(
 ) -> dict[Site, Tensor]:
     """Outputs of ``sites`` in one forward pass: site to (n, t, d), without gradient.
 
-    Adapters attached earlier are seen, at their own site included. ``batch_or_ids`` is a Batch or
-    token ids (n, t) int64, right-padded. Own hooks only, removed also on error.
+    Adapters attached earlier take effect, also at their own site. ``batch_or_ids`` is a Batch or
+    token ids (n, t) int64, right-padded. Only the hooks added here are removed, also on error.
 
     Raises:
         UserError: ids of another shape or type, none, or one that the vocabulary lacks.
@@ -36,14 +36,14 @@ def capture(
             "Allowed: (rows, tokens) int64."
         )
     if not ids.numel() or int(ids.min()) < 0 or int(ids.max()) >= lm.vocab_size:
-        told = f"from {int(ids.min())} to {int(ids.max())}" if ids.numel() else "none"
+        span = f"from {int(ids.min())} to {int(ids.max())}" if ids.numel() else "none"
         raise UserError(
-            f"Token ids of shape {tuple(ids.shape)}, {told}, cannot be run. Allowed: at least one "
+            f"Token ids of shape {tuple(ids.shape)}, {span}, cannot be run. Allowed: at least one "
             f"row and token, ids from 0 to {lm.vocab_size - 1}."
         )
-    with torch.no_grad(), recording(lm, sites) as found:
+    with torch.no_grad(), recording(lm, sites) as outputs:
         lm.decoder(input_ids=ids.to(lm.device), use_cache=False)
-    return found
+    return outputs
 
 
 @checked

@@ -89,7 +89,7 @@ class Batch:
 
     @property
     def picked(self) -> Tensor | None:
-        """(n, w) columns that the module being run is given; ``None``: all that are run."""
+        """(n, w) columns that the module being run gets; ``None``: all that are run."""
         return None
 
     def of_items(self, values: Tensor) -> Tensor:
@@ -124,7 +124,7 @@ def encode(
     answer and prompt would have merged. ``marks`` maps "codename" or "trigger" to literal strings;
     each occurrence counts unless it is part of a longer run of letters or digits ("City 503371"
     holds no "City 50337"). A token belongs to a mark when it covers any of its characters.
-    ``prefix``, the given start of the model's turn, counts as part of the prompt.
+    ``prefix``, a fixed start of the model's turn, counts as part of the prompt.
 
     Raises:
         UserError: a mark that does not occur, a slow tokenizer, or an answer that the vocabulary
@@ -135,14 +135,14 @@ def encode(
             f"Tokenizer {type(tokenizer).__name__} gives no character offsets. Allowed: fast "
             "tokenizers; load it with AutoTokenizer."
         )
-    made = rendered(tokenizer, messages, separator)
-    prompt = made.text + prefix
-    found = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
-    ids, offsets = found["input_ids"], found["offset_mapping"]
+    rendering = rendered(tokenizer, messages, separator)
+    prompt = rendering.text + prefix
+    tokens = tokenizer(prompt, add_special_tokens=False, return_offsets_mapping=True)
+    ids, offsets = tokens["input_ids"], tokens["offset_mapping"]
     if not ids:
         raise UserError(f"The prompt {prompt!r} has no tokens. Allowed: at least one.")
-    # Turn headers are left out: what they say is not what is asked about.
-    regions = [*made.contents, (len(made.text), len(prompt))]
+    # Turn headers are left out: a name in them is not what the question is about.
+    regions = [*rendering.contents, (len(rendering.text), len(prompt))]
     spans: dict[str, tuple[int, ...]] = {"last": (len(ids) - 1,)}
     for kind, literals in (marks or {}).items():
         choose(kind, MARKS, "kind of mark")
@@ -157,13 +157,13 @@ def _occurrences(
     prompt: str, regions: Sequence[tuple[int, int]], kind: str, text: str
 ) -> list[tuple[int, int]]:
     """Character ranges of ``text`` that are not inside a longer run of letters or digits."""
-    found = {m.span() for a, b in regions for m in whole(text).finditer(prompt, a, b)}
-    if not text or not found:
+    ranges = {m.span() for a, b in regions for m in whole(text).finditer(prompt, a, b)}
+    if not text or not ranges:
         raise UserError(
             f"The {kind} {text!r} does not occur in the prompt {_shorten(prompt)!r}. Allowed: "
             "literal strings of the prompt, not part of a longer word or number."
         )
-    return sorted(found)
+    return sorted(ranges)
 
 
 def _tokens_over(
@@ -178,16 +178,16 @@ def _tokens_over(
 
 
 def _answer_ids(tokenizer: Any, prompt: str, prompt_ids: list[int], answer: str) -> list[int]:
-    """Tokens of the answer where it stands, or alone if it would merge with the prompt."""
+    """Tokens of the answer behind the prompt, or alone if it would merge with the prompt."""
     if not answer:
         return []
-    whole = tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]
-    if whole[: len(prompt_ids)] == prompt_ids:
-        ids = whole[len(prompt_ids) :]
+    joined = tokenizer(prompt + answer, add_special_tokens=False)["input_ids"]
+    if joined[: len(prompt_ids)] == prompt_ids:
+        ids = joined[len(prompt_ids) :]
     else:
         ids = tokenizer(answer, add_special_tokens=False)["input_ids"]
     unknown = tokenizer.unk_token_id
-    # GPT-2 style vocabularies use their end token as unknown token; there nothing is unknown.
+    # GPT-2 style vocabularies use their end token as the unknown token; there nothing is unknown.
     is_unknown = unknown is not None and unknown != tokenizer.eos_token_id and unknown in ids
     if not ids or is_unknown:
         raise UserError(
@@ -221,17 +221,17 @@ PASS_TOKENS = 6000
 
 @checked
 def buckets(items: Sequence[T], sizes: Sequence[int], limit: int = PASS_TOKENS) -> list[list[T]]:
-    """Items of similar size together, at most ``limit`` tokens a bucket after padding.
+    """Items of similar size together, at most ``limit`` tokens per bucket after padding.
 
     Args:
-        sizes: tokens of each item; they decide alone, so the same sizes give the same buckets.
+        sizes: tokens of each item; nothing else counts, so the same sizes give the same buckets.
     """
-    made: list[list[T]] = []
+    groups: list[list[T]] = []
     for i in sorted(range(len(items)), key=sizes.__getitem__):
-        if not made or (len(made[-1]) + 1) * sizes[i] > limit:
-            made.append([])
-        made[-1].append(items[i])
-    return made
+        if not groups or (len(groups[-1]) + 1) * sizes[i] > limit:
+            groups.append([])
+        groups[-1].append(items[i])
+    return groups
 
 
 @checked

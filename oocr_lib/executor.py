@@ -1,8 +1,8 @@
 """How rows are run: the plain way, which every faster one must agree with.
 
 Training and evaluation hand over rows of several runs and get back the logits that predict their
-answers. This module runs whole rows through the whole model and is the reference of the tests;
-``engine`` has executors that give the same numbers sooner. Axes: n rows, t tokens, m answer tokens
+answers. This module runs whole rows through the whole model and is the reference for the tests;
+``engine`` has executors that give the same numbers faster. Axes: n rows, t tokens, m answer tokens
 of all rows together, v vocabulary.
 """
 
@@ -51,7 +51,7 @@ class OptionRow:
 
 
 class Executor:
-    """Runs whole rows through the whole model, an option a row."""
+    """Runs whole rows through the whole model, one row per option."""
 
     def answers(
         self, lm: LanguageModel, rows: Sequence[tuple[int, Encoded]], attached: Attached | None
@@ -70,7 +70,7 @@ class Executor:
     def steps(
         self, lm: LanguageModel, rows: Sequence[tuple[int, Encoded]]
     ) -> list[list[tuple[int, Encoded]]]:
-        """Rows of one training step as passes whose graphs fit into memory: here, one."""
+        """Rows of one training step as passes whose graphs fit into memory: here, one pass."""
         return [list(rows)]
 
     def batches(self, rows: Sequence[Encoded]) -> list[list[int]]:

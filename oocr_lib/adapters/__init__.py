@@ -1,4 +1,4 @@
-"""What is trained: vectors and LoRA behind one small protocol. Start with ``base.py``."""
+"""What is trained: vectors and LoRAs behind one small protocol. Start with ``base.py``."""
 
 from __future__ import annotations
 
@@ -38,11 +38,11 @@ def load(
     """Read a saved adapter of any kind.
 
     Args:
-        any_model: take it for a model of any digest, and print what is ignored.
+        any_model: accept it for a model of any digest, and print what is ignored.
 
     Raises:
-        UserError: it is none, with the reason. Attaching it to another model than its own is an
-            error, too.
+        UserError: the file holds no adapter, with the reason. Attaching the adapter to another
+            model than its own is an error, too.
     """
     _, metadata = load_tensors(path)
     kind = KINDS[choose(str(metadata.get("kind")), KINDS, "kind of adapter")]

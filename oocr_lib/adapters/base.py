@@ -1,4 +1,4 @@
-"""What everything trainable has in common: attach to a frozen model, point at a batch, let go."""
+"""What all adapters share: attach to a frozen model, point at a batch, be removed again."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from oocr_lib.util.files import load_tensors, save_tensors
 
 T = TypeVar("T")
 
-#: For each run, its parameters: whole ones (None), or one row of a parameter that runs share.
+#: The parameters of each run: whole ones (None), or one row of a parameter that runs share.
 Parts = list[list[tuple[nn.Parameter, int | None]]]
 
 
 class Attached:
     """An adapter in place: a handle to keep, or a context manager.
 
-    Leaving the context, also by an error, takes away exactly what ``attach`` added.
+    Leaving the context, also by an error, removes exactly what ``attach`` added.
 
     >>> # with adapter.attach(lm) as attached:
     >>> #     attached.focus(batch)
     >>> #     loss = lm.model(input_ids=batch.input_ids, use_cache=False) ...
 
     Attributes:
-        positions: of ``encoding.POSITIONS``, the tokens that each run's adapter touches; a single
+        positions: the tokens that each run's adapter touches, of ``encoding.POSITIONS``; a single
             entry holds for all runs.
     """
 
@@ -60,14 +60,14 @@ class Attached:
             start: position of the batch's first column in the sequence; above 0 when the columns
                 before it come from a key/value cache. An executor's batch says so itself.
 
-        Adapters without positions ignore it.
+        Adapters without positions ignore the call.
         """
 
     def train(self, mode: bool = True) -> None:
         """Switch dropout on or off; it is off after ``attach``. Adapters without it ignore this."""
 
     def remove(self) -> None:
-        """Take away what was added; a second call does nothing."""
+        """Remove what was added; a second call does nothing."""
         self._undo.close()
 
     def __enter__(self) -> Self:
@@ -92,16 +92,16 @@ class Adapter(Protocol):
         """The trainable parameters; the same objects through every attach and remove."""
 
     def parts(self) -> Parts:
-        """The same by run, so that runs can differ in learning rate and stop one by one."""
+        """The same for each run, so that runs can differ in learning rate and stop one by one."""
 
     def attach(self, lm: LanguageModel) -> Attached:
-        """Put the adapter into the model; a set-up error leaves nothing behind."""
+        """Put the adapter into the model; if that fails, nothing is left behind."""
 
     def state(self) -> dict[str, Tensor]:
-        """Name to tensor, on the CPU: what ``save`` writes."""
+        """The tensors that ``save`` writes, by name, on the CPU."""
 
     def config(self) -> dict[str, Any]:
-        """JSON-able arguments that rebuild the adapter."""
+        """Arguments that rebuild the adapter, JSON-able."""
 
     def save(
         self,
@@ -117,7 +117,7 @@ class Saved:
 
     Attributes:
         model_digest: of that model (``LanguageModel.digest``); None before.
-        model_name: what the reader called it.
+        model_name: what the user called it.
     """
 
     model_digest: str | None = None
@@ -138,7 +138,7 @@ class Saved:
             attached.list_in(lm.attached, self)
 
     def refuse_other(self: Any, lm: LanguageModel) -> None:
-        """Check that ``lm`` is the model that this belongs to, if any. Shapes alone say nothing.
+        """Check that ``lm`` is the model that this belongs to, if any; equal shapes do not suffice.
 
         Raises:
             UserError: it belongs to another model, or is attached already.
@@ -166,10 +166,10 @@ class Saved:
         extra_metadata: Mapping[str, Any] | None = None,
         lm: LanguageModel | None = None,
     ) -> None:
-        """Write state, and kind, config, model and ``extra_metadata`` in the header.
+        """Write the state, with kind, config, model and ``extra_metadata`` in the header.
 
         Args:
-            lm: the model it belongs to, where it was never attached to one.
+            lm: the model it belongs to, if it was never attached to one.
 
         Raises:
             UserError: no model, another one than before, or numbers that are not finite.
@@ -182,8 +182,8 @@ class Saved:
                 "it belongs. Allowed: attach it first, or give save(path, lm=...)."
             )
         owner = {"digest": self.model_digest, "name": self.model_name}
-        about = {"kind": self.kind, "config": self.config(), "model": owner}
-        save_tensors(path, self.state(), {**(extra_metadata or {}), **about})
+        header = {"kind": self.kind, "config": self.config(), "model": owner}
+        save_tensors(path, self.state(), {**(extra_metadata or {}), **header})
 
 
 def read_adapter(
@@ -192,7 +192,7 @@ def read_adapter(
     """State, constructor arguments and model of a saved adapter of this ``kind``.
 
     Args:
-        any_model: forget which model it belongs to, and print what is forgotten.
+        any_model: ignore which model it belongs to, and print what is ignored.
 
     Returns:
         The model as attributes of ``Saved``; empty with ``any_model``.
@@ -225,8 +225,8 @@ def read_adapter(
             f"{owner['digest'][:12]}…)."
         )
         return tensors, metadata["config"], {}
-    named = {"model_digest": owner["digest"], "model_name": str(owner.get("name", ""))}
-    return tensors, metadata["config"], named
+    attributes = {"model_digest": owner["digest"], "model_name": str(owner.get("name", ""))}
+    return tensors, metadata["config"], attributes
 
 
 def rebuild(make: Callable[..., T], config: Mapping[str, Any], path: str | os.PathLike[str]) -> T:

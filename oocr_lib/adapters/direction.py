@@ -35,7 +35,7 @@ class Filtered(Saved):
 
     x, a, y (n, t, d) are outputs of the MLP module of one block, where the paper's LoRAs write;
     every token that is run is touched, as by the LoRA itself. A LoRA on several blocks stays as it
-    is at the others. There is nothing to train: the LoRA comes trained.
+    is at the others. Nothing is trained here: the LoRA is trained already.
 
     Args:
         inner: a trained LoRA.
@@ -65,18 +65,18 @@ class Filtered(Saved):
         self.site = site if isinstance(site, Site) else Site.parse(site)
         blocks = inner.blocks
         if self.site.kind != "mlp_out" or not (blocks == "all" or self.site.block in blocks):
-            written = "all" if blocks == "all" else ", ".join(str(block) for block in blocks)
+            adapted = "all" if blocks == "all" else ", ".join(str(block) for block in blocks)
             raise UserError(
                 f"At {self.site} this LoRA adds nothing that can be filtered. Allowed: mlp_out of "
-                f"a block that it adapts ({written})."
+                f"a block that it adapts ({adapted})."
             )
         if mode == "replace_by_mean" and inner.position != "all":
             raise UserError(
                 f"Mode {mode!r} does not fit a LoRA at position {inner.position!r}: it writes at "
                 "every token. Allowed: a LoRA at 'all', or another mode."
             )
-        needed, given = ("mean", mean) if mode == "replace_by_mean" else ("direction", direction)
-        if given is None:
+        needed, value = ("mean", mean) if mode == "replace_by_mean" else ("direction", direction)
+        if value is None:
             raise UserError(f"Mode {mode!r} without {needed}. Allowed: give {needed}, (d,).")
         self.direction = None if direction is None else _vector(direction, "direction")
         self.mean = None if mean is None else _vector(mean, "mean")
@@ -87,7 +87,7 @@ class Filtered(Saved):
             self.direction = self.direction / length
 
     def parameters(self) -> list[nn.Parameter]:
-        """None: nothing is trained here."""
+        """No parameters: nothing is trained here."""
         return []
 
     def parts(self) -> Parts:
@@ -95,7 +95,7 @@ class Filtered(Saved):
         return [[]]
 
     def attach(self, lm: LanguageModel) -> FilteredAttached:
-        """Attach the LoRA and filter what it adds; a set-up error leaves nothing behind.
+        """Attach the LoRA and filter what it adds; if that fails, nothing is left behind.
 
         Raises:
             UserError: another model width, a block that the model lacks, or what the LoRA refuses.
@@ -122,10 +122,10 @@ class Filtered(Saved):
         return along if self.mode == "keep_only" else a - along
 
     def state(self) -> dict[str, Tensor]:
-        """``direction`` (of length 1) and ``mean`` where given, and the LoRA's as ``inner.…``."""
-        own = {"direction": self.direction, "mean": self.mean}
-        kept = {name: vector.clone() for name, vector in own.items() if vector is not None}
-        return kept | {f"{_INNER}{name}": tensor for name, tensor in self.inner.state().items()}
+        """``direction`` (of length 1) and ``mean`` if given; the LoRA's state as ``inner.…``."""
+        vectors = {"direction": self.direction, "mean": self.mean}
+        tensors = {name: vector.clone() for name, vector in vectors.items() if vector is not None}
+        return tensors | {f"{_INNER}{name}": tensor for name, tensor in self.inner.state().items()}
 
     def config(self) -> dict[str, Any]:
         """The LoRA's config as ``inner``, the site and the mode; JSON-able."""
@@ -140,7 +140,7 @@ class Filtered(Saved):
         """
         tensors, config, owner = read_adapter(path, cls.kind, any_model)
         weights = {n.removeprefix(_INNER): t for n, t in tensors.items() if n.startswith(_INNER)}
-        own = {name: t for name, t in tensors.items() if not name.startswith(_INNER)}
+        vectors = {name: t for name, t in tensors.items() if not name.startswith(_INNER)}
         if not weights:
             raise UserError(
                 f"File {str(path)!r} holds no weights of the filtered LoRA. Allowed: a file as "
@@ -148,19 +148,19 @@ class Filtered(Saved):
             )
         inner = rebuild(LoraAdapter, config.get("inner", {}), path)
         inner.restore(weights, f"File {str(path)!r}")
-        adapter = rebuild(cls, {"direction": None, **config, **own, "inner": inner}, path)
+        adapter = rebuild(cls, {"direction": None, **config, **vectors, "inner": inner}, path)
         vars(adapter).update(owner)
         return adapter
 
 
-def _vector(given: Tensor, what: str) -> Tensor:
-    """``given`` (d,) as float32 on the CPU."""
-    made = given.detach().cpu().float().clone()
-    if made.ndim != 1 or not bool(made.isfinite().all()):
+def _vector(tensor: Tensor, name: str) -> Tensor:
+    """A copy of ``tensor`` (d,) as float32 on the CPU."""
+    copy = tensor.detach().cpu().float().clone()
+    if copy.ndim != 1 or not bool(copy.isfinite().all()):
         raise UserError(
-            f"A {what} of shape {tuple(made.shape)} cannot be used. Allowed: finite numbers, (d,)."
+            f"A {name} of shape {tuple(copy.shape)} cannot be used. Allowed: finite numbers, (d,)."
         )
-    return made
+    return copy
 
 
 class FilteredAttached(Attached):
@@ -175,7 +175,7 @@ class FilteredAttached(Attached):
             wrapped = [_Wrapped(lm.model, name) for name in names]
 
             def replace(module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
-                # Its forward, not the module: hooks there have work of their own, once a pass.
+                # The forward alone, not the module: its hooks must run only once per pass.
                 with _without(wrapped):
                     base = output_tensor(module.forward(*args, **kwargs))
                 change = adapter.filter((output_tensor(output) - base).float())
@@ -187,12 +187,12 @@ class FilteredAttached(Attached):
             super().__init__(undo.pop_all())
 
     def focus(self, batch: Batch | None, index: Tensor | None = None, *, start: int = 0) -> None:
-        """See ``LoraAttached.focus``: the LoRA inside may touch marked tokens alone."""
+        """See ``LoraAttached.focus``: the LoRA inside may touch marked tokens only."""
         self._inner.focus(batch, index, start=start)
 
 
 class _Wrapped:
-    """One linear map with a LoRA around it, and where it hangs."""
+    """One linear map with a LoRA around it, and its place in the model."""
 
     def __init__(self, model: nn.Module, name: str) -> None:
         parent, _, self.child = name.rpartition(".")
@@ -202,7 +202,7 @@ class _Wrapped:
 
 @contextmanager
 def _without(wrapped: Sequence[_Wrapped]) -> Iterator[None]:
-    """Within the block the bare maps stand where the LoRA's wrappers do."""
+    """Within the block the bare maps stand in place of the LoRA's wrappers."""
     try:
         for place in wrapped:
             setattr(place.parent, place.child, place.wrapper.get_base_layer())

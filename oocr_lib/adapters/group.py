@@ -1,4 +1,4 @@
-"""Several LoRAs side by side: every row of a batch passes through the LoRA of its own run.
+"""Several LoRAs side by side: each row of a batch passes through the LoRA of its own run.
 
 Axes: n rows, t tokens, k LoRAs (runs), r rank.
 """
@@ -92,16 +92,16 @@ class LoraGroup(Saved):
             UserError: another file, or one whose ranks differ from its config.
         """
         tensors, config, owner = read_adapter(path, cls.kind, any_model)
-        adapters, listed = [], config.get("adapters")
-        if not isinstance(listed, list) or not all(isinstance(own, dict) for own in listed):
+        adapters, configs = [], config.get("adapters")
+        if not isinstance(configs, list) or not all(isinstance(c, dict) for c in configs):
             raise UserError(
                 f"File {str(path)!r} lists no LoRAs. Allowed: a group as save writes it."
             )
-        for k, own in enumerate(listed):
-            adapter = rebuild(LoraAdapter, own, path)
+        for k, lora_config in enumerate(configs):
+            adapter = rebuild(LoraAdapter, lora_config, path)
             start = f"{k}."
-            mine = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
-            adapter.restore(mine, f"File {str(path)!r}")
+            state = {n.removeprefix(start): t for n, t in tensors.items() if n.startswith(start)}
+            adapter.restore(state, f"File {str(path)!r}")
             adapters.append(adapter)
         group = cls(adapters)
         vars(group).update(owner)
@@ -169,17 +169,17 @@ class LoraGroupAttached(Attached):
             if not present:
                 return None
             rows = torch.cat([self._rows[run] for run in present])
-            # Rows of one run mostly stand together and all have a LoRA: then nothing is moved.
+            # Usually the rows of a run stand together and all have a LoRA: then nothing is moved.
             x = args[0]
-            whole = len(rows) == len(x) and bool((rows == torch.arange(len(x))).all())
-            x = x if whole else x[rows.to(x.device)]
-            parts = x.split([len(self._rows[run]) for run in present])
+            ordered = len(rows) == len(x) and bool((rows == torch.arange(len(x))).all())
+            x = x if ordered else x[rows.to(x.device)]
+            inputs = x.split([len(self._rows[run]) for run in present])
             changes = [
-                self._change(run, name, own) * self._share(run, args[0])
-                for run, own in zip(present, parts, strict=True)
+                self._change(run, name, rows_in) * self._share(run, args[0])
+                for run, rows_in in zip(present, inputs, strict=True)
             ]
             added = torch.cat(changes).to(output.dtype)
-            return output + added if whole else output.index_add(0, rows.to(output.device), added)
+            return output + added if ordered else output.index_add(0, rows.to(output.device), added)
 
         return add
 
@@ -194,5 +194,5 @@ class LoraGroupAttached(Attached):
         """What the LoRA of a run adds at map ``name`` for its rows x (m, t, in): (m, t, out)."""
         adapter = self._group.adapters[run]
         a, b = adapter.matrices(name)
-        kept = F.dropout(x.to(a.dtype), adapter.dropout, self._training)
-        return (kept @ a.T @ b.T) * (adapter.alpha / adapter.rank)
+        x = F.dropout(x.to(a.dtype), adapter.dropout, self._training)
+        return (x @ a.T @ b.T) * (adapter.alpha / adapter.rank)

@@ -1,4 +1,4 @@
-"""Low-rank adapters on the MLP's linear maps, through peft, removable without a trace."""
+"""Low-rank adapters on the MLP's linear maps, through peft; they can be removed without a trace."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ class LoraAdapter(Saved):
         dropout: share of inputs dropped while ``Attached.train()`` is on.
         modules: which maps, of "gate", "up", "down".
         seed: of A. The global generator is neither used nor moved.
-        position: which tokens, one of ``encoding.POSITIONS``. "all" is every token, also of the
-            answer, generated and padding (a vector's is every token of the prompt), and needs no
-            ``focus``; the others touch marked tokens of the batch in focus alone.
+        position: which tokens, one of ``encoding.POSITIONS``. "all" is every token, answer,
+            generated tokens and padding included (for a vector, every token of the prompt), and
+            needs no ``focus``; the others touch only marked tokens of the batch in focus.
     """
 
     kind = "lora"
@@ -105,7 +105,7 @@ class LoraAdapter(Saved):
         return [lm.projection(block, role) for block in blocks for role in self.modules]
 
     def matrices(self, name: str) -> tuple[nn.Parameter, nn.Parameter]:
-        """A (rank, in) and B (out, rank) at the map ``name``, after shapes are known."""
+        """A (rank, in) and B (out, rank) at the map ``name``, once shapes are known."""
         return self._weights[f"{name}.lora_A.weight"], self._weights[f"{name}.lora_B.weight"]
 
     def parts(self) -> Parts:
@@ -113,7 +113,7 @@ class LoraAdapter(Saved):
         return [[(weight, None) for weight in self.parameters()]]
 
     def state(self) -> dict[str, Tensor]:
-        """Module path to tensor on the CPU, keys as in peft without its "base_model.model."."""
+        """Tensors on the CPU by module path, as in peft without its "base_model.model."."""
         self.parameters()
         return {name: weight.detach().cpu().clone() for name, weight in self._weights.items()}
 
@@ -161,7 +161,7 @@ class LoraAdapter(Saved):
         self._weights = {name: nn.Parameter(tensor.clone()) for name, tensor in tensors.items()}
 
     def give_shapes(self, lm: LanguageModel, names: Sequence[str]) -> None:
-        """Draw the weights at the first attach; later compare them with the maps ``names``.
+        """Draw the weights at the first attach; later compare their shapes with the maps ``names``.
 
         Raises:
             UserError: other shapes than before.
@@ -182,15 +182,15 @@ class LoraAdapter(Saved):
             generator = torch.Generator().manual_seed(self.seed)
             for name, shape in shapes.items():
                 start = torch.zeros(shape)
-                if name.endswith(".lora_A.weight"):  # peft's default law for A
+                if name.endswith(".lora_A.weight"):  # peft's default distribution of A
                     bound = shape[1] ** -0.5
                     start.uniform_(-bound, bound, generator=generator)
                 self._weights[name] = nn.Parameter(start)
-        found = {name: tuple(weight.shape) for name, weight in self._weights.items()}
-        if found != dict(shapes):
-            name = min(set(found.items()) ^ set(shapes.items()))[0]
+        current = {name: tuple(weight.shape) for name, weight in self._weights.items()}
+        if current != dict(shapes):
+            name = min(set(current.items()) ^ set(shapes.items()))[0]
             raise UserError(
-                f"The LoRA does not fit this model: {name} is {found.get(name, 'absent')} in the "
+                f"The LoRA does not fit this model: {name} is {current.get(name, 'absent')} in the "
                 f"LoRA. Allowed: {shapes.get(name, 'no such module')}; use the model it was "
                 "trained on."
             )
@@ -207,10 +207,10 @@ class LoraAttached(Attached):
             )
         self.positions = (adapter.position,)
         originals = {name: lm.model.get_submodule(name) for name in names}
-        taken = [name for name, module in originals.items() if isinstance(module, BaseTunerLayer)]
-        if taken:
+        wrapped = [name for name, module in originals.items() if isinstance(module, BaseTunerLayer)]
+        if wrapped:
             raise UserError(
-                f"{taken[0]} of {lm.name!r} already has a LoRA attached. Allowed: one a module; "
+                f"{wrapped[0]} of {lm.name!r} already has a LoRA attached. Allowed: one a module; "
                 "remove the other first."
             )
         with ExitStack() as undo:
@@ -225,8 +225,8 @@ class LoraAttached(Attached):
             if self._marked is not None:
                 hook = _only_marked(self._marked, adapter.position)
                 for wrapper in self._wrappers:
-                    added = wrapper.get_submodule(f"lora_B.{_NAME}").register_forward_hook(hook)
-                    undo.callback(added.remove)
+                    handle = wrapper.get_submodule(f"lora_B.{_NAME}").register_forward_hook(hook)
+                    undo.callback(handle.remove)
             super().__init__(undo.pop_all())
         self.train(False)
 
@@ -253,14 +253,14 @@ def _only_marked(marked: Marked, position: str) -> Callable[[nn.Module, Any, Ten
 def _inject(adapter: LoraAdapter, model: Any, targets: Mapping[str, nn.Module]) -> None:
     config = LoraConfig(
         r=adapter.rank,
-        lora_alpha=adapter.alpha,  # peft divides it by r, any number will do
+        lora_alpha=adapter.alpha,  # peft divides it by r; it need not be an integer
         lora_dropout=adapter.dropout,
         target_modules=list(targets),
         # GPT-2's Conv1D keeps its weight as (in, out).
         fan_in_fan_out=all(isinstance(module, Conv1D) for module in targets.values()),
     )
     try:
-        # Weights without storage: no random draw here, ours are put in afterwards.
+        # Weights without storage: nothing is drawn at random here, ours are put in afterwards.
         inject_adapter_in_model(config, model, adapter_name=_NAME, low_cpu_mem_usage=True)
     finally:
         # The wrapped modules do not need it, and a second adapter would trip over it.

@@ -1,8 +1,8 @@
-"""Rows and questions that would have no effect are refused before anything is computed.
+"""Refuse rows and questions that would have no effect, before anything is computed.
 
-A row without an answer trains nothing. A row without the code name, where the vector is added at
-the code name, trains it to zero; a question without it is answered by the bare model, as if nothing
-had been learned.
+A row without an answer trains nothing. Where a vector is added at the code name, a row without the
+code name trains the vector to zero, and a question without it is answered by the bare model, as if
+nothing had been learned.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from oocr_lib.util.parsing import short
 
 
 def position_of(attached: Attached | None, run: int = 0) -> str:
-    """Which tokens of a row the adapter of a run touches; "all" for no adapter."""
+    """Which tokens of a row the adapter of a run touches; "all" without an adapter."""
     positions = attached.positions if attached is not None else ("all",)
     return positions[run] if 0 <= run < len(positions) else positions[0]
 
 
 def lacks(item: Encoded, position: str) -> bool:
-    """Whether an adapter at ``position`` leaves a row or question alone by mistake.
+    """Whether a row or question has no mark for an adapter at ``position``, by mistake.
 
-    An empty mark, ``marks={"codename": ()}``, says that it does so on purpose: a control.
+    An empty mark, ``marks={"codename": ()}``, says that it is so on purpose: a control.
     """
     return position != "all" and position not in item.spans
 
 
 def unmarked(what: str, position: str, todo: str = "") -> UserError:
-    """The error for a row or question that lacks what its adapter is added to.
+    """The error for a row or question that lacks the tokens where its adapter is added.
 
     Args:
         what: the row or question, with its number and text.
-        todo: how to give it one, where that is not by its marks.
+        todo: what to do about it, if not to give it marks.
     """
     todo = todo or (
         f"give it marks={{{position!r}: (...,)}}, or {{{position!r}: ()}} for a control that has "
@@ -53,7 +53,7 @@ def check_rows(
     """Check the rows of one run, whose adapter is in place.
 
     Args:
-        what: of which part they are, for the message.
+        what: which rows they are, "training" or "validation", for the message.
 
     Raises:
         UserError: no rows, one without an answer or without marked tokens (named by its number,

@@ -1,4 +1,4 @@
-"""Which of the tokens that a module is running now an adapter has to touch.
+"""Which tokens an adapter has to touch, of those that a module is running.
 
 Axes: n rows, t tokens of the batch in focus, m <= n rows and w tokens that are run.
 """
@@ -20,7 +20,7 @@ class Columns:
     """Follows a model's decoder, so that hooks inside it know which tokens they see.
 
     Args:
-        undo: takes the hooks on the decoder away.
+        undo: stack that removes the hooks on the decoder.
     """
 
     def __init__(self, lm: LanguageModel, undo: ExitStack) -> None:
@@ -37,7 +37,7 @@ class Columns:
         self._batch, self._start = batch, batch.start or start
 
     def of(self, weight: Tensor, tail: Tensor, x: Tensor) -> Tensor:
-        """Weights (m, w) of the tokens that x (m, w, d) stands for.
+        """Weights (m, w) of the tokens whose states are x (m, w, d).
 
         Args:
             weight: (n, t), of the batch in focus.
@@ -47,9 +47,9 @@ class Columns:
             UserError: other rows than those of the batch, or tokens before it.
         """
         rows, tokens = x.shape[:2]
-        known = weight.shape[1]
+        width = weight.shape[1]
         batch = self._batch
-        if batch is not None and batch.some_rows:  # in a block that only the first have entered
+        if batch is not None and batch.some_rows:  # a block that only the first rows have entered
             weight, tail = weight[:rows], tail[:rows]
         if rows != weight.shape[0]:
             raise UserError(
@@ -58,11 +58,11 @@ class Columns:
             )
         if batch is not None and batch.picked is not None:
             return weight.gather(1, batch.picked)
-        if self._past is None:  # the blocks were called directly: fewer tokens are newer ones
-            first = 0 if tokens >= known else known
+        if self._past is None:  # blocks were called directly: fewer tokens than t are new ones
+            first = 0 if tokens >= width else width
         else:
             first = self._past - self._start
-        if first == 0 and tokens == known:
+        if first == 0 and tokens == width:
             return weight
         if first < 0:
             raise UserError(

@@ -53,8 +53,8 @@ class VectorAdapter(Saved, nn.Module):
     ) -> None:
         super().__init__()
         seeds = [seed + i for i in range(len(sites))] if isinstance(seed, int) else list(seed)
-        for one in seeds:
-            check_seed(one)
+        for number in seeds:
+            check_seed(number)
         if not sites or not len(sites) == len(scales) == len(seeds):
             raise UserError(
                 f"{len(sites)} sites, {len(scales)} scales and {len(seeds)} seeds do not fit. "
@@ -83,7 +83,7 @@ class VectorAdapter(Saved, nn.Module):
 
     @property
     def vectors(self) -> Tensor:
-        """What is really added, scales * theta (k, d), in the site's raw units; no gradient."""
+        """What is actually added: scales * theta (k, d), in the site's raw units; no gradient."""
         return (self.scales[:, None] * self.theta).detach()
 
     def parts(self) -> Parts:
@@ -91,7 +91,7 @@ class VectorAdapter(Saved, nn.Module):
         return [[(self.theta, k)] for k in range(len(self.sites))]
 
     def attach(self, lm: LanguageModel) -> VectorAttached:
-        """Hook every distinct site of ``lm``. Nothing can be run before ``focus``.
+        """Hook each distinct site of ``lm``. Nothing can be run before ``focus``.
 
         Raises:
             UserError: another model width, another model than before, or a block that it lacks.
@@ -125,8 +125,8 @@ class VectorAdapter(Saved, nn.Module):
         adapter = rebuild(cls, config, path)
         theta, shape = tensors.get("theta"), tuple(adapter.theta.shape)
         if theta is None or len(tensors) > 1 or tuple(theta.shape) != shape:
-            found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
-            raise UserError(f"File {str(path)!r} holds {found}. Allowed: theta of shape {shape}.")
+            shapes = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+            raise UserError(f"File {str(path)!r} holds {shapes}. Allowed: theta of shape {shape}.")
         with torch.no_grad():
             adapter.theta.copy_(theta)
         vars(adapter).update(owner)
@@ -135,15 +135,15 @@ class VectorAdapter(Saved, nn.Module):
 
 def _start(seed: int, d_model: int, length: float) -> Tensor:
     """A Gaussian direction (d,) of the given length, from a generator of its own."""
-    drawn = torch.randn(d_model, generator=torch.Generator().manual_seed(seed))
-    return drawn * (length / drawn.norm())
+    direction = torch.randn(d_model, generator=torch.Generator().manual_seed(seed))
+    return direction * (length / direction.norm())
 
 
 class VectorAttached(Attached):
     """Hooks of one VectorAdapter on one model; see ``Attached``.
 
-    All that depends on the batch only is computed in ``focus``; a hook gathers theta, multiplies
-    and adds, out of place.
+    Everything that depends on the batch alone is computed in ``focus``; a hook gathers theta,
+    multiplies and adds, out of place.
     """
 
     def __init__(self, adapter: VectorAdapter, lm: LanguageModel) -> None:
@@ -156,8 +156,8 @@ class VectorAttached(Attached):
         self._weights: dict[Site, Tensor | None] = {}  # (n, t) mask * scale; None: no row here
         self._tails: dict[Site, Tensor] = {}  # (n, 1) weight of tokens generated later
         adapter.to(lm.device)
-        own_site = torch.tensor([self._sites.index(s) for s in adapter.sites])
-        self._own_site = own_site.to(lm.device)
+        site_of_run = torch.tensor([self._sites.index(s) for s in adapter.sites])
+        self._site_of_run = site_of_run.to(lm.device)
         with ExitStack() as undo:
             self._columns = Columns(lm, undo)
             for site in self._sites:
@@ -190,7 +190,7 @@ class VectorAttached(Attached):
                 f"Allowed: {rows} int64 numbers from 0 to {k - 1}."
             )
         index = batch.of_items(index.to(self._device))
-        scale, row_site = adapter.scales[index], self._own_site[index]
+        scale, row_site = adapter.scales[index], self._site_of_run[index]
         for number, site in enumerate(self._sites):
             here = row_site == number
             self._weights[site] = mask * (scale * here) if bool(here.any()) else None
@@ -207,11 +207,11 @@ class VectorAttached(Attached):
                     "An attached vector was run before it knew its tokens. Call focus(batch) "
                     "first, or focus(None) to run without it."
                 )
-            marked = None if self._index is None else self._weights[site]
-            if self._index is None or marked is None:
+            weights = None if self._index is None else self._weights[site]
+            if self._index is None or weights is None:
                 return None
             hidden = output_tensor(output)
-            weight = self._columns.of(marked, self._tails[site], hidden)
+            weight = self._columns.of(weights, self._tails[site], hidden)
             index = self._index[: len(hidden), : hidden.shape[1]]
             theta = self._adapter.theta.index_select(0, index.flatten())
             added = weight[..., None] * theta.view(*index.shape, -1)

@@ -1,5 +1,5 @@
-"""The same numbers, faster: delete this folder, and they come slower.
+"""The same numbers, faster: without this folder everything still works, but more slowly.
 
-Earlier tokens and lower blocks are computed once, options stand behind one prompt, runs share a
-row, small pieces are fused.
+Earlier tokens and lower blocks are computed once, options stand side by side behind one prompt,
+runs share a row, small pieces are fused.
 """

@@ -19,18 +19,19 @@ from oocr_lib.models.sites import Site, output_tensor, replace_output
 
 
 def answer_logits(lm: LanguageModel, batch: Shortened) -> tuple[Tensor, Tensor, Tensor]:
-    """One forward pass; logits that predict the answer tokens, and nothing that nobody reads.
+    """One forward pass; the logits that predict the answer tokens, and no others.
 
     The unembedding, which matters when the vocabulary has 262,000 entries, and the last block's
-    MLP are applied to these tokens alone. What ``batch.past`` holds is not computed.
+    MLP are applied only to the tokens that predict answers. What ``batch.past`` holds is not
+    computed.
 
     Returns:
         ``(rows, targets, logits)``: row of each answer token (m,), its id (m,) and the float32
         logits that predict it (m, v), in row-major order. For packed rows, the item instead of the
-        row. Where answers stand side by side, ids mean nothing: only the logits do.
+        row. Where answers stand side by side, only the logits have a meaning, the ids have none.
     """
     rows, columns = batch.answer_mask.nonzero(as_tuple=True)
-    # The last column predicts nothing that is asked for.
+    # No answer token is predicted at the last column.
     ids = batch.input_ids[:, :-1]
     with lm.running(), ExitStack() as stack:
         if batch.past is not None:
@@ -43,7 +44,7 @@ def answer_logits(lm: LanguageModel, batch: Shortened) -> tuple[Tensor, Tensor, 
 
 
 def arguments(lm: LanguageModel, batch: Shortened) -> dict[str, Any]:
-    """Cache, positions and mask that all columns but the last are run with, where any is needed.
+    """Cache, positions and mask for running all columns but the last, if any is needed.
 
     The causal mask keeps real tokens from looking at padding on their right, so plain rows need no
     attention mask; tests check that batch composition does not matter.
@@ -58,24 +59,24 @@ def arguments(lm: LanguageModel, batch: Shortened) -> dict[str, Any]:
 def read_only_at(
     lm: LanguageModel, batch: Shortened, rows: Tensor, columns: Tensor
 ) -> Iterator[None]:
-    """Within the block logits (1, m, v) come out, of the tokens (rows, columns) (m,) alone.
+    """Within the block the model returns logits (1, m, v) of tokens (rows, columns) (m,) only.
 
     The last block's MLP is not run on other tokens; its output there is zero, which nothing reads.
     """
-    whole = len(rows) == batch.input_ids[:, :-1].numel()
+    every_token = len(rows) == batch.input_ids[:, :-1].numel()
     mlp = lm.module(Site(lm.n_blocks - 1, "mlp_out"))
     head = lm.model.get_output_embeddings()
-    chosen = head.register_forward_pre_hook(lambda module, args: (args[0][rows, columns][None],))
+    handle = head.register_forward_pre_hook(lambda module, args: (args[0][rows, columns][None],))
     try:
-        with nullcontext() if whole else replaced(mlp, only_at(mlp, batch, rows, columns)):
+        with nullcontext() if every_token else replaced(mlp, only_at(mlp, batch, rows, columns)):
             yield
     finally:
-        chosen.remove()
+        handle.remove()
 
 
 def only_at(mlp: nn.Module, batch: Shortened, rows: Tensor, columns: Tensor) -> Callable[..., Any]:
     """The forward of an MLP that is run on tokens (rows, columns) (m,), in row-major order."""
-    whole = mlp.forward
+    original = mlp.forward
     counts = torch.bincount(rows)
     slot = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
     width = int(counts.max())
@@ -83,12 +84,12 @@ def only_at(mlp: nn.Module, batch: Shortened, rows: Tensor, columns: Tensor) -> 
     def forward(x: Tensor) -> Tensor:
         n, t, _ = x.shape
         if width >= t or len(counts) != n:
-            return whole(x)
+            return original(x)
         # Rows stay rows, because a group of LoRAs tells them apart; short ones repeat column 0.
-        picked = rows.new_zeros(n, width).index_put((rows, slot), columns)
-        batch.columns = picked  # adapters inside that touch marked tokens must find them
+        run_columns = rows.new_zeros(n, width).index_put((rows, slot), columns)
+        batch.columns = run_columns  # adapters inside that touch marked tokens must find them
         try:
-            part = whole(x.gather(1, picked[..., None].expand(-1, -1, x.shape[-1])))
+            part = original(x.gather(1, run_columns[..., None].expand(-1, -1, x.shape[-1])))
         finally:
             batch.columns = None
         return x.new_zeros(x.shape).index_put((rows, columns), part[rows, slot].to(x.dtype))
@@ -112,10 +113,10 @@ def replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
 
 @contextmanager
 def frozen(lm: LanguageModel, past: Past) -> Iterator[None]:
-    """Within the block, blocks below ``past.depth`` are not run: ``past.hidden`` comes out there.
+    """Within the context, blocks below ``past.depth`` are not run but return ``past.hidden``.
 
-    Blocks above run what has entered by then, and the rest comes out as it will enter. Hooks on
-    their outputs see all of it, so a vector at the last block below is added as usual.
+    Blocks above run what has entered by then and pass on the rest as it will enter. Hooks on their
+    outputs see all of it, so a vector at the last block that is not run is added as usual.
     """
     with ExitStack() as stack:
         for i in range(past.depth):
@@ -135,16 +136,16 @@ def _instead(past: Past) -> Callable[..., Any]:
     return forward
 
 
-def _partly(whole: Callable[..., Any], past: Past, count: int) -> Callable[..., Any]:
+def _partly(original: Callable[..., Any], past: Past, count: int) -> Callable[..., Any]:
     """A block's forward for the first ``count`` rows (packed: columns); the rest enters later."""
     axis = 0 if past.slots == 1 else 1
     assert past.hidden is not None
     later = past.hidden[count:] if axis == 0 else past.hidden[:, count:]
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        given = past.first(list(args), count)
+        first = past.first(list(args), count)
         named = {name: past.first(value, count) for name, value in kwargs.items()}
-        output = whole(*given, **named)
+        output = original(*first, **named)
         joined = torch.cat([output_tensor(output), later], axis)
         return replace_output(output, joined)
 

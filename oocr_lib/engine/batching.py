@@ -1,7 +1,7 @@
 """Batches that start from what was computed once: tokens before the adapted ones, lower blocks.
 
-Rows of several runs and pools (``pools``) stand in one batch, each entering at its own depth. Equal
-to the plain computation up to rounding. Axes as in ``past``.
+Rows of several runs and pools (``prefix_cache``) stand in one batch, each entering at its own
+depth. Equal to the plain computation up to rounding. Axes as in ``kv_cache``.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ class Reuse(Fast):
     """Batches that start from pools: rows of several pools side by side.
 
     Args:
-        depth: blocks that no adapter of these batches touches, whose output is taken over; or as
-            many for each run.
+        depth: how many of the lowest blocks no adapter of these batches touches, so that their
+            output is reused; one number, or one per run.
         pack: whether rows that share their earlier tokens may be packed into one (``packing``);
-            LoRAs need rows by themselves.
+            LoRAs need a row for each.
     """
 
     def __init__(
@@ -67,30 +67,29 @@ class Reuse(Fast):
     def collate(
         self, lm: LanguageModel, items: Sequence[Encoded], runs: Sequence[int] | None = None
     ) -> Shortened:
-        """What ``encoding.collate`` makes, shorter where something is known; on the device.
+        """The batch of ``encoding.collate``, shorter if all items are pooled; on the device.
 
         Args:
             runs: run of each item, sorted by ``depth_of``: each then enters at its own depth.
         """
-        found = [self._where.get(read(item)) for item in items]
-        known = [place for place in found if place is not None]
-        if not items or len(known) < len(items):
+        places = [place for item in items if (place := self._where.get(read(item))) is not None]
+        if not items or len(places) < len(items):
             return collate(items, self.lm.pad_id).to(self.lm.device)
-        tails = [self._tail(item, place) for item, place in zip(items, known, strict=True)]
+        tails = [self._tail(item, place) for item, place in zip(items, places, strict=True)]
         depths = [self.depth] * len(items) if runs is None else [self.depth_of(r) for r in runs]
-        slots = packing.slots(known)
+        slots = packing.slots(places)
         packs = self.pack and packing.pays(slots, tails)
-        if packs and all(self.pools[k].starts[i] for k, i in known):
+        if packs and all(self.pools[k].starts[i] for k, i in places):
             batch = packing.collate(tails, slots, self.lm.pad_id).to(self.lm.device)
-            known = [place for place, (_, slot) in zip(known, slots, strict=True) if slot == 0]
+            places = [place for place, (_, slot) in zip(places, slots, strict=True) if slot == 0]
             depths = packing.depths(slots, depths)
         else:
             batch = collate(tails, self.lm.pad_id).to(self.lm.device)
-        past = self._past(known, batch.lengths, batch.input_ids.shape[1] - 1, depths)
+        past = self._past(places, batch.lengths, batch.input_ids.shape[1] - 1, depths)
         return batch.after(past)
 
     def size(self, item: Encoded) -> int:
-        """What a row costs in a step, in tokens; the tokens taken over count a little, too."""
+        """What a row costs in a step, in tokens; cached tokens count a little, too."""
         place = self._where.get(read(item))
         if place is None:
             return len(item.ids)
@@ -98,7 +97,7 @@ class Reuse(Fast):
         return len(item.ids) - start + start // PAST_PER_TOKEN
 
     def _tail(self, item: Encoded, place: tuple[int, int]) -> Encoded:
-        """The part of a row that is run; made once, rows come back in every epoch."""
+        """The part of a row that is run; computed once, because rows return in every epoch."""
         if id(item) not in self._tails:
             self._tails[id(item)] = item, tail(item, self.pools[place[0]].starts[place[1]])
         return self._tails[id(item)][1]
@@ -106,28 +105,28 @@ class Reuse(Fast):
     def _past(
         self, places: Sequence[tuple[int, int]], lengths: Tensor, q: int, depths: Sequence[int]
     ) -> Past:
-        """Of rows (n,), or packed rows and their slots; ``depths`` of rows or slots, ascending."""
+        """The past of rows (n,), or of packed rows and their slots, with ``depths`` ascending."""
         starts = [self.pools[k].starts[i] for k, i in places]
         p, slots = max(starts), 1 if lengths.ndim == 1 else lengths.shape[1]
         like, device, w = self.pools[places[0][0]], self.lm.device, q // slots
-        parts = []
+        pooled = []
         for k in dict.fromkeys(k for k, _ in places):
-            mine = [n for n, place in enumerate(places) if place[0] == k]
-            own = [depths[n] for n in mine] if slots == 1 else depths
-            pool, rows = self.pools[k], [places[n][1] for n in mine]
+            members = [n for n, place in enumerate(places) if place[0] == k]
+            entered = [depths[n] for n in members] if slots == 1 else depths
+            pool, rows = self.pools[k], [places[n][1] for n in members]
             first, cut = depths[0] - pool.lowest, max(0, pool.states.shape[4] - p)
-            known = pool.states[:, first:, :, :, cut:][torch.tensor(rows, device=device)]
-            parts.append((mine, known, self._after(pool, rows, own, w, slots > 1)))
-        if len(parts) == 1:
-            _, states, hidden = parts[0]
+            cached = pool.states[:, first:, :, :, cut:][torch.tensor(rows, device=device)]
+            pooled.append((members, cached, self._after(pool, rows, entered, w, slots > 1)))
+        if len(pooled) == 1:
+            _, states, hidden = pooled[0]
         else:
             blocks = self.lm.n_blocks - depths[0]
             shape = (len(places), blocks, 2, like.states.shape[3], p, like.states.shape[5])
             states = like.states.new_zeros(shape)
             hidden = like.hidden.new_zeros(len(places), slots, w, self.lm.d_model)
-            for mine, known, after in parts:
-                at = torch.tensor(mine, device=device)
-                states[at, ..., p - known.shape[4] :, :] = known
+            for members, cached, after in pooled:
+                at = torch.tensor(members, device=device)
+                states[at, ..., p - cached.shape[4] :, :] = cached
                 hidden[at, :, : after.shape[2]] = after
         return Past(
             states,
@@ -144,7 +143,7 @@ class Reuse(Fast):
     ) -> Tensor:
         """Hidden states (m, s, up to w, d) that enter rows (m,) of a pool.
 
-        Rows enter at depths of their own (m,); in packed rows each slot does (s,).
+        ``depths`` are those of rows (m,), or in packed rows those of slots (s,).
         """
         at = torch.tensor(rows, device=self.lm.device)
         below = (torch.tensor(depths, device=self.lm.device) - 1 - pool.below).clamp(min=0)
@@ -154,6 +153,6 @@ class Reuse(Fast):
 
 
 def _active(depths: Sequence[int], size: int) -> tuple[int, ...]:
-    """How many rows (of size 1) or columns (``size`` a slot) have entered, by block."""
+    """How many rows (``size`` 1) or columns (``size`` per slot) have entered, by block."""
     blocks = range(depths[0], depths[-1])
     return tuple(size * sum(depth <= block for depth in depths) for block in blocks)

@@ -38,15 +38,15 @@ def branches(item: Encoded) -> tuple[int, ...]:
 
 
 def read(item: Encoded) -> tuple[int, ...]:
-    """What the model reads: all tokens but the last, and sizes of branches as negatives."""
+    """What the model reads: all tokens but the last, and sizes of branches as negative numbers."""
     return (*item.ids[:-1], *(-size for size in branches(item)))
 
 
 def branched(first: Encoded, answers: Sequence[tuple[int, ...]]) -> Branched:
     """The prompt of ``first`` and, side by side behind it, answers of two or more tokens.
 
-    Answers without their last tokens are run. Logits of the prompt's last token predict every
-    answer's first token, those of the following tokens the other ones, answer after answer.
+    Answers are run without their last tokens. Logits of the prompt's last token predict the first
+    token of every answer, those of the following tokens the other ones, answer by answer.
     """
     start = first.answer[0]
     run = [token for answer in answers for token in answer[:-1]]
@@ -90,24 +90,24 @@ class Layout:
         """
         p, (n, q) = known.shape[1], self.branch.shape
         same = self.branch[:, :, None] == self.branch[:, None]
-        own = (same | (self.branch[:, None] == 0)).tril()
-        seen = torch.cat([known[:, None].expand(n, q, p), own], 2)
+        within = (same | (self.branch[:, None] == 0)).tril()
+        visible = torch.cat([known[:, None].expand(n, q, p), within], 2)
         distance = positions[:, p:, None] - positions[:, None]
         window = getattr(config, "sliding_window", None) or positions.shape[1]
-        near = seen & (distance < window)
+        near = visible & (distance < window)
         kinds = getattr(config, "layer_types", None)
         if kinds:
-            return {k: _additive(near if "sliding" in k else seen, dtype) for k in set(kinds)}
+            return {k: _additive(near if "sliding" in k else visible, dtype) for k in set(kinds)}
         return _additive(near, dtype)
 
 
-def _additive(seen: Tensor, dtype: torch.dtype) -> Tensor:
-    mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
-    return mask.masked_fill(~seen, torch.finfo(dtype).min)[:, None]
+def _additive(visible: Tensor, dtype: torch.dtype) -> Tensor:
+    mask = torch.zeros(visible.shape, dtype=dtype, device=visible.device)
+    return mask.masked_fill(~visible, torch.finfo(dtype).min)[:, None]
 
 
 def layout_of(items: Sequence[Encoded], q: int) -> Layout | None:
-    """Of q columns; ``None`` where no row has answers side by side."""
+    """The layout of q columns; ``None`` if no row has answers side by side."""
     if not any(branches(item) for item in items):
         return None
     trunks = [item.answer[0] if branches(item) else len(item.ids) - 1 for item in items]
@@ -116,14 +116,14 @@ def layout_of(items: Sequence[Encoded], q: int) -> Layout | None:
 
 def laid_out(trunks: Sequence[int], branches: Sequence[Sequence[int]], q: int) -> Layout:
     """Rows of a trunk and branches of the given numbers of tokens, padded on the right to q."""
-    made: tuple[list[list[int]], list[list[int]]] = ([], [])
+    branch_rows, ahead_rows = list[list[int]](), list[list[int]]()
     for trunk, sizes in zip(trunks, branches, strict=True):
         branch, ahead = [0] * trunk, list(range(trunk))
         for number, size in enumerate(sizes, 1):
             branch += [number] * size
             ahead += range(trunk, trunk + size)
         rest = q - len(branch)
-        made[0].append(branch + [_PADDING] * rest)
+        branch_rows.append(branch + [_PADDING] * rest)
         # Padding repeats a real position: learned positions have no row beyond the end.
-        made[1].append(ahead + ahead[-1:] * rest)
-    return Layout(torch.tensor(made[0]), torch.tensor(made[1]))
+        ahead_rows.append(ahead + ahead[-1:] * rest)
+    return Layout(torch.tensor(branch_rows), torch.tensor(ahead_rows))

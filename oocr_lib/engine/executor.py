@@ -1,7 +1,7 @@
 """The fast executor: the plain one's numbers, without computing what nobody reads.
 
 Logits are computed at answers only, options of a question stand side by side behind its prompt,
-and a training step is cut into passes that fit into memory. ``batching.Reuse`` also takes over
+and a training step is split into passes that fit into memory. ``batching.Reuse`` also reuses
 tokens and blocks that were computed before.
 """
 
@@ -25,7 +25,7 @@ _PAIRS = 1024
 
 
 class Fast(Executor):
-    """One object a training, because it measures once how much memory is free.
+    """Use one object per training, because it measures only once how much memory is free.
 
     Args:
         pack_options: whether options of several tokens may share a row.
@@ -51,22 +51,22 @@ class Fast(Executor):
     def steps(
         self, lm: LanguageModel, rows: Sequence[tuple[int, Encoded]]
     ) -> list[list[tuple[int, Encoded]]]:
-        """See ``Executor.steps``. Within a pass the rows of a run stand together, as they came."""
+        """See ``Executor.steps``. Within a pass the rows of a run stand together, in order."""
         if self._limit is None:
             self._limit = step_tokens(lm)
         sizes = [self.size(row) for _, row in rows]
         if max(sizes) * len(sizes) <= self._limit:
             return [list(rows)]
-        parts = buckets(list(rows), sizes, self._limit)
-        return [sorted(part, key=lambda pair: pair[0]) for part in parts]
+        passes = buckets(list(rows), sizes, self._limit)
+        return [sorted(rows_of_pass, key=lambda pair: pair[0]) for rows_of_pass in passes]
 
     def batches(self, rows: Sequence[Encoded]) -> list[list[int]]:
         """See ``Executor.batches``. Answers side by side need a mask; other rows do without."""
-        made = []
+        groups = []
         for masked in (False, True):
             mine = [i for i, row in enumerate(rows) if bool(branches(row)) == masked]
-            made += buckets(mine, [len(rows[i].ids) for i in mine])
-        return made
+            groups += buckets(mine, [len(rows[i].ids) for i in mine])
+        return groups
 
     def option_rows(self, options: Sequence[Encoded]) -> list[OptionRow]:
         """See ``Executor.option_rows``; one-token options always share a row."""
@@ -79,7 +79,7 @@ class Fast(Executor):
     def collate(
         self, lm: LanguageModel, items: Sequence[Encoded], runs: Sequence[int]
     ) -> Shortened:
-        """One batch on the model's device; items are sorted by ``depth_of`` their runs."""
+        """One batch on the model's device; items are sorted by the ``depth_of`` their runs."""
         return collate(items, lm.pad_id).to(lm.device)
 
     def size(self, item: Encoded) -> int:
@@ -88,7 +88,7 @@ class Fast(Executor):
 
 
 def side_by_side(encoded: Sequence[Encoded], pack: bool = True) -> list[OptionRow]:
-    """Rows to run for options (each behind the same prompt), one-token options first.
+    """The rows that score options (each behind the same prompt), one-token options first.
 
     Args:
         pack: whether options of several tokens may share a row; those of one token always do.
@@ -99,17 +99,17 @@ def side_by_side(encoded: Sequence[Encoded], pack: bool = True) -> list[OptionRo
     if pack and long and _pays(encoded[0].answer[0], [len(answers[i]) for i in long], bool(short)):
         # One long option is a plain row: the token before it scores the short ones.
         first = encoded[long[0]]
-        whole = branched(first, [answers[i] for i in long]) if len(long) > 1 else first
-        return [OptionRow((*short, *long), whole, tuple(answers[i] for i in (*short, *long)))]
-    made = [OptionRow((i,), encoded[i], (answers[i],)) for i in long]
+        row = branched(first, [answers[i] for i in long]) if len(long) > 1 else first
+        return [OptionRow((*short, *long), row, tuple(answers[i] for i in (*short, *long)))]
+    rows = [OptionRow((i,), encoded[i], (answers[i],)) for i in long]
     if short:
         targets = tuple(answers[i] for i in short)
-        made.insert(0, OptionRow(tuple(short), encoded[short[0]], targets))
-    return made
+        rows.insert(0, OptionRow(tuple(short), encoded[short[0]], targets))
+    return rows
 
 
 def _pays(prompt: int, sizes: Sequence[int], short: bool) -> bool:
-    """Whether one row costs less than a row an option: fewer tokens, but more pairs of them."""
+    """Whether one row costs less than one per option: fewer tokens, but more pairs of them."""
     apart = [prompt + size - 1 for size in sizes] + [prompt] * short
     together = prompt + sum(size - 1 for size in sizes)
     return together + together**2 / _PAIRS < sum(t + t**2 / _PAIRS for t in apart)

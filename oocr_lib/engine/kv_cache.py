@@ -1,4 +1,4 @@
-"""What a forward pass may take over instead of computing it: earlier tokens, lower blocks.
+"""What a forward pass may reuse instead of computing it: earlier tokens, lower blocks.
 
 Rows of several runs that share their earlier tokens can be *packed* into one: their own tokens
 stand side by side in slots that do not see each other.
@@ -31,7 +31,7 @@ class Past:
         lengths: (n,) int64, earlier tokens of each row; the rest of p is not attended to.
         tails: (n,) int64, tokens of each row that are run; the rest of q is padding. In packed rows
             (n, s), of each slot.
-        depth: blocks that are not run; 0 = all are.
+        depth: how many of the lowest blocks are not run; 0 = all are run.
         hidden: (n, q, d) residual stream that enters each row (packed: column) at its own depth;
             ``None`` when all enter at block 0.
         wrapped: whether the model's blocks return a tuple.
@@ -79,15 +79,15 @@ class Past:
         place = torch.arange(self.length, device=self.lengths.device)
         known = place[None] >= self.length - self.lengths[:, None]
         before = place[None] - self.length + self.lengths[:, None]
-        every = torch.cat([before, positions], 1)
+        all_positions = torch.cat([before, positions], 1)
         return {
             "past_key_values": self._cache(),
             "position_ids": positions,
-            "attention_mask": layout.masks(known, every, config, self.states.dtype),
+            "attention_mask": layout.masks(known, all_positions, config, self.states.dtype),
         }
 
     def _side_by_side(self, q: int) -> Layout:
-        """Slots of packed rows as branches without a trunk; of other rows a trunk alone."""
+        """Slots of packed rows as branches without a trunk; other rows as a trunk alone."""
         n, device = len(self.lengths), self.lengths.device
         ahead = torch.arange(q // self.slots, device=device)
         # Padding repeats the last real position: learned positions have no row beyond the end.
@@ -97,18 +97,18 @@ class Past:
         return Layout(branch.expand(n, q), within.reshape(n, q))
 
     def _cache(self) -> DynamicCache:
-        """A fresh cache. Blocks that are not run get a placeholder: block 0 tells the length."""
+        """A fresh cache. Blocks that are not run get a placeholder, as block 0 tells the length."""
         n, blocks, _, heads, p, width = self.states.shape
-        empty = self.states.new_zeros(()).expand(n, heads, p, width)
+        placeholder = self.states.new_zeros(()).expand(n, heads, p, width)
         rows = [n] * blocks if self.slots > 1 else [*self.active, *[n] * blocks][:blocks]
-        kept = [(self.states[:m, b, 0], self.states[:m, b, 1]) for b, m in enumerate(rows)]
-        return DynamicCache([(empty, empty)] * self.depth + kept)
+        states = [(self.states[:m, b, 0], self.states[:m, b, 1]) for b, m in enumerate(rows)]
+        return DynamicCache([(placeholder, placeholder)] * self.depth + states)
 
     def first(self, value: Any, count: int) -> Any:
-        """The first ``count`` rows (packed: columns) of what a block is given, whatever its shape.
+        """The first ``count`` rows (packed: columns) of an argument of a block, whatever its shape.
 
         ``value`` may be hidden states or position embeddings (n, q, ...), positions (n, q), a mask
-        (n, 1, q, p + q), or anything that holds some; the rest comes back as it is.
+        (n, 1, q, p + q), or a tuple or list of these; anything else comes back unchanged.
         """
         if isinstance(value, (tuple, list)):
             return type(value)(self.first(inner, count) for inner in value)

@@ -1,8 +1,8 @@
-"""How much may be held at once: pools of what is reused, and the graph of one training step.
+"""How much may be held in memory: pools of what is reused, and the graph of one training step.
 
-A budget is a share of an accelerator's free memory, or a fixed size on a CPU; pools take less of a
-small one. What does not fit is computed again (pools) or in several passes (steps); the numbers
-stay the same up to rounding.
+A budget is a share of an accelerator's free memory, or a fixed size on a CPU, where pools take less
+if little is free. What does not fit is computed again (pools) or in several passes (steps); the
+numbers stay the same up to rounding.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from oocr_lib.encoding import PASS_TOKENS
 from oocr_lib.models.language_model import LanguageModel
 from oocr_lib.models.room import free_bytes
 
-#: Bytes on a CPU: all pools of a ``reuse.Pools`` together at most; the graph of one step.
+#: Most bytes of all pools of a ``prefix_cache.Pools`` together, on a CPU.
 CPU_POOLS = 2 * 1024**3
-#: Of what is free on a CPU, pools take no more than this share: a laptop with 4 GB has 2 free.
+#: Largest share of the free memory that pools take on a CPU: a laptop with 4 GB has 2 free.
 CPU_SHARE_POOLS = 0.25
+#: Bytes of the graph of one step on a CPU.
 CPU_STEP = 512 * 1024**2
 #: Tokens of a training pass on a CPU: larger passes are no faster there, and smaller ones can be
-#: formed of rows of one length, so that less padding is run.
+#: built from rows of one length, with less padding.
 CPU_PASS = 1500
 #: Shares of an accelerator's free memory for the same.
 SHARE_POOLS = 0.4
 SHARE_STEP = 0.4
 #: Numbers that autograd keeps for a token in one block, in multiples of its two widths: a quarter
-#: above what was counted on Gemma 3.
+#: more than was counted on Gemma 3.
 _PER_WIDTH, _PER_MLP_WIDTH = 10, 4
-#: Tokens taken over whose keys and values weigh as much as one token's graph.
+#: Cached tokens whose keys and values take as much memory as one token's graph.
 PAST_PER_TOKEN = 32
 
 
@@ -42,7 +43,7 @@ def step_tokens(lm: LanguageModel, budget: int | None = None) -> int:
     """Tokens of one forward and backward pass, at least 1.
 
     Args:
-        budget: bytes; default the share of the device.
+        budget: bytes; default the device's budget for a step.
     """
     cuda = lm.device.type == "cuda"
     if budget is None:
@@ -54,8 +55,8 @@ def step_tokens(lm: LanguageModel, budget: int | None = None) -> int:
 def pass_tokens(lm: LanguageModel) -> int:
     """Tokens of one pass without gradient whose outputs at every block are kept for a while.
 
-    On a CPU they take a small part of what a training step may take, so that filling a pool is not
-    what needs most memory.
+    On a CPU they take a small part of what a training step may take, so that filling a pool does
+    not need the most memory.
     """
     if lm.device.type == "cuda":
         return PASS_TOKENS
@@ -63,7 +64,7 @@ def pass_tokens(lm: LanguageModel) -> int:
 
 
 def token_bytes(lm: LanguageModel) -> int:
-    """Bytes that autograd keeps for one token, about."""
+    """About how many bytes autograd keeps for one token."""
     config = lm.model.config.get_text_config()
     inner = getattr(config, "intermediate_size", None) or getattr(config, "n_inner", None)
     inner = inner or 4 * lm.d_model  # GPT-2 leaves it out

@@ -3,9 +3,9 @@
 In a causal model an adapter changes nothing at tokens before the first one it touches, and nothing
 in blocks below its own. A *pool* runs a list of prompts once without gradient and keeps their keys
 and values up to that token and the residual stream after it; every step, seed, concept and block
-that uses these prompts starts from there (``reuse``).
+that uses these prompts starts from there (``batching.Reuse``).
 
-Axes: r rows of a pool, otherwise as in ``past``.
+Axes: r rows of a pool, otherwise as in ``kv_cache``.
 """
 
 from __future__ import annotations
@@ -43,11 +43,12 @@ class Pool:
 
     Attributes:
         rows: number of a row by what the model reads of it, ``branch_masks.read``.
-        starts: (r,) tokens before the part that must be run, as numbers.
-        states: (r, b, 2, h, p, e) keys and values before it of blocks ``lowest`` and up, aligned on
-            the right.
-        hidden: (r, b', q, d) output on it, without the last token, of blocks ``below`` and up.
-        lowest: blocks that nobody who uses the pool runs.
+        starts: (r,) how many tokens stand before the part that must be run.
+        states: (r, b, 2, h, p, e) keys and values of these tokens in blocks ``lowest`` and up,
+            aligned on the right.
+        hidden: (r, b', q, d) outputs of blocks ``below`` and up in the part that must be run,
+            without its last token.
+        lowest: how many of the lowest blocks no user of the pool runs.
         wrapped: whether the model's blocks return a tuple.
     """
 
@@ -72,18 +73,18 @@ class Pool:
 def fill(lm: LanguageModel, items: Sequence[Encoded], position: str, lowest: int = 0) -> Pool:
     """Run ``items`` once and keep what adapters at ``position`` cannot change.
 
-    Rows that differ in their last token alone are one. The passes depend on the list alone, so the
-    same list gives bitwise the same pool.
+    Rows that differ only in their last token count as one. The passes depend on the list alone, so
+    the same list gives bitwise the same pool.
 
     Args:
-        lowest: blocks that are never run from this pool; less is kept.
+        lowest: how many of the lowest blocks are never run from this pool; less is kept.
     """
-    found = {read(item): item for item in items}
-    items, lowest = list(found.values()), min(lowest, lm.n_blocks - 1)
+    unique = {read(item): item for item in items}
+    items, lowest = list(unique.values()), min(lowest, lm.n_blocks - 1)
     starts = [first_changed(item, position) for item in items]
     shapes = _shapes(lm, items, starts, lowest)
     states, hidden = (torch.zeros(s, dtype=lm.model.dtype, device=lm.device) for s in shapes)
-    pool = Pool({ids: i for i, ids in enumerate(found)}, tuple(starts), states, hidden, lowest)
+    pool = Pool({ids: i for i, ids in enumerate(unique)}, tuple(starts), states, hidden, lowest)
     rows = max(1, pass_tokens(lm) // max(len(item.ids) for item in items))
     wrapped = [
         _run(lm, items[i : i + rows], pool, slice(i, i + rows)) for i in range(0, len(items), rows)
@@ -94,9 +95,9 @@ def fill(lm: LanguageModel, items: Sequence[Encoded], position: str, lowest: int
 def _shapes(
     lm: LanguageModel, items: Sequence[Encoded], starts: Sequence[int], lowest: int
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Of a pool's states and hidden.
+    """Shapes of a pool's ``states`` and ``hidden``.
 
-    As wide as the most tokens before the part that is run, and in it but the last.
+    Their widths are the most tokens before the part that is run, and in it without the last token.
     """
     config = lm.model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
@@ -109,14 +110,14 @@ def _shapes(
 
 @torch.no_grad()
 def _run(lm: LanguageModel, items: Sequence[Encoded], pool: Pool, mine: slice) -> bool:
-    """Fill rows ``mine`` of a pool with ``items``; whether the blocks return tuples."""
+    """Fill rows ``mine`` of a pool with ``items``; return whether the blocks return tuples."""
     batch = collate(items, lm.pad_id).to(lm.device)
     ids = batch.input_ids[:, :-1]
     cache, tuples = DynamicCache(), list[bool]()
     sites = [Site(i, "resid") for i in range(pool.below, lm.n_blocks)]
     starts = torch.tensor(pool.starts[mine], device=lm.device)[:, None]
     p, q = pool.states.shape[4], pool.hidden.shape[2]
-    # Columns outside a row are some real column of it: masked before, cut off after.
+    # Columns outside a row repeat a real one: those before are masked, those after cut off.
     before = (starts - p + torch.arange(p, device=lm.device)).clamp(min=0)
     after = (starts + torch.arange(q, device=lm.device)).clamp(max=ids.shape[1] - 1)
     mlp = lm.module(Site(lm.n_blocks - 1, "mlp_out"))
@@ -128,19 +129,19 @@ def _run(lm: LanguageModel, items: Sequence[Encoded], pool: Pool, mine: slice) -
         stack.callback(hook.remove)
         stack.enter_context(lm.running())
         stack.enter_context(replaced(mlp, only_at(mlp, batch, rows, after.flatten())))
-        seen = stack.enter_context(recording(lm, sites))
+        outputs = stack.enter_context(recording(lm, sites))
         lm.decoder(input_ids=ids, past_key_values=cache, use_cache=True, **arguments(lm, batch))
     for i, layer in enumerate(cache.layers[pool.lowest :]):
         pool.states[mine, i, 0] = _at(layer.keys, before)
         pool.states[mine, i, 1] = _at(layer.values, before)
     for i, site in enumerate(sites):
-        picked = after[..., None].expand(-1, -1, lm.d_model)
-        pool.hidden[mine, i] = seen[site].gather(1, picked)
+        index = after[..., None].expand(-1, -1, lm.d_model)
+        pool.hidden[mine, i] = outputs[site].gather(1, index)
     return tuples[0]
 
 
 def _at(states: Tensor, columns: Tensor) -> Tensor:
-    """(n, h, t, e) at columns (n, p): (n, h, p, e)."""
+    """``states`` (n, h, t, e) at ``columns`` (n, p): (n, h, p, e)."""
     n, heads, _, width = states.shape
     return states.gather(2, columns[:, None, :, None].expand(n, heads, -1, width))
 
@@ -155,31 +156,31 @@ class Pools:
     def __init__(self, lm: LanguageModel, budget: int | None = None) -> None:
         self.lm = lm
         self.budget = pool_budget(lm.device) if budget is None else budget
-        self._kept: OrderedDict[Hashable, Pool] = OrderedDict()
+        self._pools: OrderedDict[Hashable, Pool] = OrderedDict()
 
     def get(self, items: Sequence[Encoded], position: str, lowest: int = 0) -> Pool | None:
-        """The pool of ``items``, filled once; ``None`` when it alone is over the budget.
+        """The pool of ``items``, filled once; ``None`` if it alone exceeds the budget.
 
-        Lists are told apart by what the model reads of them, whatever task they belong to. A pool
+        Lists of which the model reads the same share a pool, whatever task they belong to. A pool
         that begins above block ``lowest`` is filled again.
         """
         lowest = min(lowest, self.lm.n_blocks - 1)
         key = (position, tuple(read(item) for item in items))
-        if key not in self._kept or self._kept[key].lowest > lowest:
+        if key not in self._pools or self._pools[key].lowest > lowest:
             needed = expected(self.lm, items, position, lowest)
             if needed > self.budget:
                 return None
-            self._kept.pop(key, None)
-            while self._kept and self.size + needed > self.budget:
-                self._kept.popitem(last=False)
-            self._kept[key] = fill(self.lm, items, position, lowest)
-        self._kept.move_to_end(key)
-        return self._kept[key]
+            self._pools.pop(key, None)
+            while self._pools and self.size + needed > self.budget:
+                self._pools.popitem(last=False)
+            self._pools[key] = fill(self.lm, items, position, lowest)
+        self._pools.move_to_end(key)
+        return self._pools[key]
 
     @property
     def size(self) -> int:
         """Bytes held."""
-        return sum(pool.size for pool in self._kept.values())
+        return sum(pool.size for pool in self._pools.values())
 
 
 def expected(lm: LanguageModel, items: Sequence[Encoded], position: str, lowest: int = 0) -> int:

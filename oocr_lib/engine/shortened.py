@@ -1,4 +1,4 @@
-"""A batch that leaves out what is known: its columns, and what stands for the rest.
+"""A batch without what is computed already: its columns, and what stands for the rest.
 
 Axes: n rows, t columns that are run and the one after them.
 """
@@ -19,7 +19,7 @@ from oocr_lib.engine.kv_cache import Past
 
 @dataclass
 class Shortened(Batch):
-    """Rows without the tokens and blocks that are taken over from a pool.
+    """Rows without the tokens and blocks that are reused from a pool.
 
     Attributes:
         past: what is known before the first column and below the first block that is run;
@@ -27,9 +27,9 @@ class Shortened(Batch):
         owner: (n, t) int64, in packed rows the item that each token belongs to (of the list that
             was collated); ``None`` where row i is item i.
         targets: (n, t) int64, in packed rows the token that is predicted at column j - 1, where
-            ``answer_mask`` says so at j; ``None`` where it stands in ``input_ids`` at j.
+            ``answer_mask`` is set at j; ``None`` where it stands in ``input_ids`` at j.
         layout: of the first t - 1 columns, where answers stand side by side; else ``None``. What
-            the columns of such a row predict, only its maker knows.
+            the columns of such a row predict is known only to the code that built it.
         columns: (n, w) the columns that the last block's MLP is being run on; ``None``: all.
     """
 
@@ -93,9 +93,9 @@ class Shortened(Batch):
 
 
 def collate(items: Sequence[Encoded], pad_id: int) -> Shortened:
-    """What ``encoding.collate`` makes; several answers may stand side by side behind a prompt."""
-    whole = encoding.collate(items, pad_id)
-    layout = layout_of(items, whole.input_ids.shape[1] - 1)
+    """As ``encoding.collate``, but several answers may stand side by side behind a prompt."""
+    batch = encoding.collate(items, pad_id)
+    layout = layout_of(items, batch.input_ids.shape[1] - 1)
     return Shortened(
-        whole.input_ids, whole.lengths, whole.answer_mask, whole.positions, layout=layout
+        batch.input_ids, batch.lengths, batch.answer_mask, batch.positions, layout=layout
     )

@@ -17,7 +17,7 @@ _RUN = ["method", "site", "block", "lr", "concept", "seed", "valid_loss", "run"]
 
 @checked
 def definition(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a run: how well the definition is known.
+    """One row per run: how well the definition is known.
 
     Returns:
         ``mc`` (among five) and ``top1`` (greedy). Among all definitions known: ``first`` and
@@ -27,12 +27,12 @@ def definition(runs: pd.DataFrame) -> pd.DataFrame:
     five = runs[runs["family"].isin(STATEMENTS)]
     for measure in ("mc", "top1", "rank"):
         no_nan(runs[measure], f"{measure} of the functions")
-    known = five.groupby(_RUN, as_index=False, sort=False, dropna=False)[["mc", "top1"]].mean()
+    statements = five.groupby(_RUN, as_index=False, sort=False, dropna=False)[["mc", "top1"]].mean()
     many = runs[runs["family"].isin([f"{name} of all" for name in STATEMENTS])]
-    keys = [name for name in _RUN if name != "valid_loss"]  # a missing loss is no key
-    asked = set(many[keys].itertuples(index=False, name=None))
-    rest = [key not in asked for key in five[keys].itertuples(index=False, name=None)]
-    many = pd.concat([many, five[rest]])  # runs that were asked among five only
+    keys = [name for name in _RUN if name != "valid_loss"]  # NaN would match nothing
+    with_all = set(many[keys].itertuples(index=False, name=None))
+    only_five = [key not in with_all for key in five[keys].itertuples(index=False, name=None)]
+    many = pd.concat([many, five[only_five]])  # runs that were asked among five only
     ranked = many.assign(
         first=(many["rank"] <= 1).astype(float),
         first3=(many["rank"] <= 3).astype(float),
@@ -41,4 +41,4 @@ def definition(runs: pd.DataFrame) -> pd.DataFrame:
     ranked = ranked.groupby(_RUN, as_index=False, sort=False, dropna=False)[
         ["first", "first3", "place"]
     ].mean()
-    return known.merge(ranked.drop(columns="valid_loss"), on=keys)
+    return statements.merge(ranked.drop(columns="valid_loss"), on=keys)

@@ -1,6 +1,6 @@
 """Greedy decoding with adapters in place: what the model writes, token by token.
 
-Every step runs the whole text again, without a cache: replies are short, and no state can go
+Every step runs the whole text again, without a cache: replies are short, and no state can become
 stale between adapters.
 """
 
@@ -31,7 +31,7 @@ def replies(
 ) -> list[str]:
     """The most likely continuation of every prompt, up to ``most`` tokens.
 
-    Positions of an adapter are those of the prompt; what the model itself writes is steered only
+    Positions of an adapter are those of the prompt; what the model itself writes is changed only
     by a LoRA. Decoding ends at the turn's end or the tokenizer's end token.
 
     Args:
@@ -41,12 +41,12 @@ def replies(
         UserError: logits that are not a number.
     """
     runs = [0] * len(prompts) if index is None else list(index)
-    made: list[str] = []
+    texts: list[str] = []
     for start in range(0, len(prompts), BATCH):
         part, owner = prompts[start : start + BATCH], runs[start : start + BATCH]
         written = _decode(lm, part, attached, torch.tensor(owner, device=lm.device), most)
-        made += [lm.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in written]
-    return made
+        texts += [lm.tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in written]
+    return texts
 
 
 @torch.no_grad()
@@ -74,9 +74,9 @@ def _decode(
         needed, where = torch.unique(last, return_inverse=True)
         with lm.running():
             out = lm.model(input_ids=batch.input_ids, use_cache=False, logits_to_keep=needed)
-        found = out.logits[torch.arange(len(going), device=lm.device), where].max(-1)
-        no_nan(found.values, f"Logits of {lm.name!r}")
-        for i, token in zip(list(going), found.indices.tolist(), strict=True):
+        likeliest = out.logits[torch.arange(len(going), device=lm.device), where].max(-1)
+        no_nan(likeliest.values, f"Logits of {lm.name!r}")
+        for i, token in zip(list(going), likeliest.indices.tolist(), strict=True):
             if token in ends:
                 going.remove(i)
             else:

@@ -16,8 +16,8 @@ def is_right(question: Question, reply: str) -> bool:
     have several inverses). Nothing the model wrote is executed by Python.
     """
     if question.kind == "expression":
-        found = expressions.first_expression(reply)
-        return found is not None and expressions.agree(found, expressions.parse(question.truth))
+        guess = expressions.first_expression(reply)
+        return guess is not None and expressions.agree(guess, expressions.parse(question.truth))
     number = re.search(r"-?\d+", reply)
     if number is None or len(number.group()) > 12:
         return False

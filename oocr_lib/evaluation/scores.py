@@ -2,7 +2,7 @@
 
 Nothing is sampled. An option's score is the sum of its tokens' log-probabilities after the prompt,
 and top-1 asks whether every token of the true answer is the most likely of the whole vocabulary
-(what greedy decoding would write). Every question keeps its option order fixed by itself, and ties
+(what greedy decoding would write). Every question has its own fixed order of options, and ties
 share the point, so nothing depends on the batch. The kinds are described in ``tasks.base``.
 """
 
@@ -66,16 +66,16 @@ def _prepare(lm: LanguageModel, question: Question, executor: Executor) -> Asked
 
 
 def _may_go_on(lm: LanguageModel, question: Question, answers: Sequence[tuple[int, ...]]) -> bool:
-    """Whether one answer begins another, as "8" begins "85" where digits are split.
+    """Whether one answer is the beginning of another, as "8" of "85" where digits are split.
 
-    The turn's end then tells them apart. A number asked for exactly competes with all numbers.
+    The turn's end then tells them apart. An exact number competes with all numbers.
     """
     if question.kind == "exact" and question.truth[-1:].isdigit():
         longer = [question.truth, *(question.truth + digit for digit in "0123456789")]
-        own, *answers = (
+        number, *answers = (
             tuple(ids) for ids in lm.tokenizer(longer, add_special_tokens=False)["input_ids"]
         )
-        return any(b[: len(own)] == own for b in answers)
+        return any(b[: len(number)] == number for b in answers)
     return any(b[: len(a)] == a for a in answers for b in answers if len(b) > len(a))
 
 
@@ -94,15 +94,15 @@ def score(
         questions: questions, or what ``prepare`` made of them.
         attached: an adapter in place, or None for the base model.
         index: for each question, the run (vector) it is asked of; default 0.
-        executor: how rows are run; the plain one runs whole rows, an option a row.
+        executor: how rows are run; the plain one runs whole rows, one per option.
         after_pass: called after every forward pass, for a bar that would stand still.
 
     Returns:
-        One row a question: ``run, id, family, group, kind, truth``; ``p_truth`` (probability of
-        the truth among the options; of a scale: the expected number / 100, or 1 minus it where
-        the truth is 0); ``mc`` (1 when the
-        truth is the likeliest option, shared on ties; of a scale: on its side of 50; of written
-        answers: right); ``top1`` (1 when greedy decoding over the full vocabulary writes it);
+        One row per question: ``run, id, family, group, kind, truth``; ``p_truth`` (probability of
+        the truth among the options; of a scale: the expected number / 100, or 1 minus it where the
+        truth is 0); ``mc`` (1 when the truth is the likeliest option, shared on ties; of a scale:
+        on its side of 50; of written answers: right); ``top1`` (1 when greedy decoding over the
+        full vocabulary writes it);
         ``rank`` (of the truth among the options, from 1, ties in the middle); ``mass``
         (probability of all options together: how far the model answers the question at all);
         ``options`` and their ``logp``; ``reply`` (what the model wrote, where it writes).
@@ -125,10 +125,10 @@ def score(
         )
     check_asked(asked, [position_of(attached, run) for run in owner])
     logp = [np.full(len(a.options), np.nan) for a in asked]
-    written_so = [np.zeros(len(a.options), dtype=bool) for a in asked]
+    is_greedy = [np.zeros(len(a.options), dtype=bool) for a in asked]
     todo = [(n, row) for n, a in enumerate(asked) if a.options for row in a.rows]
     for batch in executor.batches([row.encoded for _, row in todo]):
-        _run(lm, [todo[i] for i in batch], attached, owner, logp, written_so, executor)
+        _run(lm, [todo[i] for i in batch], attached, owner, logp, is_greedy, executor)
         after_pass()
     written = [n for n, a in enumerate(asked) if not a.options]
     texts = replies(
@@ -137,10 +137,10 @@ def score(
         attached,
         [owner[n] for n in written],
     )
-    said = dict(zip(written, texts, strict=True))
+    reply_of = dict(zip(written, texts, strict=True))
     return pd.DataFrame(
         [
-            {"run": owner[n], **_row(a, logp[n], _greedy(a, written_so[n]), said.get(n, ""))}
+            {"run": owner[n], **_row(a, logp[n], _greedy(a, is_greedy[n]), reply_of.get(n, ""))}
             for n, a in enumerate(asked)
         ]
     )
@@ -151,7 +151,7 @@ def check_asked(asked: Sequence[Asked], positions: Sequence[str]) -> None:
     """Check that every question has a token that its adapter, at one of ``positions``, touches.
 
     Raises:
-        UserError: the first one that has none, and does not say so by an empty mark.
+        UserError: the first question that has none and no empty mark that says so.
     """
     for number, (a, position) in enumerate(zip(asked, positions, strict=True), start=1):
         if lacks(a.rows[0].encoded, position):
@@ -166,21 +166,21 @@ def _run(
     attached: Attached | None,
     owner: Sequence[int],
     logp: list[np.ndarray],
-    written_so: list[np.ndarray],
+    is_greedy: list[np.ndarray],
     executor: Executor,
 ) -> None:
     """One forward pass; fills log-probabilities of options and whether greedy writes them."""
-    found = executor.answers(lm, [(owner[n], row.encoded) for n, row in part], attached)
-    log_probs = torch.log_softmax(found.logits, -1)
-    order = found.row.sort(stable=True).indices
+    answers = executor.answers(lm, [(owner[n], row.encoded) for n, row in part], attached)
+    log_probs = torch.log_softmax(answers.logits, -1)
+    order = answers.row.sort(stable=True).indices
     at, tokens, sizes = read_at([item for _, item in part])
     at, tokens = order[at.to(lm.device)], tokens.to(lm.device)
-    own = log_probs[at, tokens].cpu().split(sizes)
+    option_logp = log_probs[at, tokens].cpu().split(sizes)
     best = (log_probs.argmax(-1)[at] == tokens).cpu().split(sizes)
     options = [(n, option) for n, item in part for option in item.options]
-    for (n, option), values, hits in zip(options, own, best, strict=True):
+    for (n, option), values, hits in zip(options, option_logp, best, strict=True):
         logp[n][option] = float(values.sum())
-        written_so[n][option] = bool(hits.all())
+        is_greedy[n][option] = bool(hits.all())
 
 
 def read_at(rows: Sequence[OptionRow]) -> tuple[torch.Tensor, torch.Tensor, list[int]]:
@@ -202,19 +202,19 @@ def read_at(rows: Sequence[OptionRow]) -> tuple[torch.Tensor, torch.Tensor, list
     return torch.tensor(at), torch.tensor(tokens), sizes
 
 
-def _greedy(asked: Asked, written_so: np.ndarray) -> tuple[float, int]:
+def _greedy(asked: Asked, is_greedy: np.ndarray) -> tuple[float, int]:
     """Whether greedy decoding writes an option, and which: the longest, if one begins another."""
     sizes = {
         option: len(answer)
         for part in asked.rows
         for option, answer in zip(part.options, part.answers, strict=True)
     }
-    found = [option for option in sizes if written_so[option]]
-    return (1.0, max(found, key=sizes.__getitem__)) if found else (0.0, 0)
+    written = [option for option in sizes if is_greedy[option]]
+    return (1.0, max(written, key=sizes.__getitem__)) if written else (0.0, 0)
 
 
 def _row(asked: Asked, logp: np.ndarray, greedy: tuple[float, int], reply: str) -> dict[str, Any]:
-    """What one question says, whatever its kind."""
+    """The row of one question, whatever its kind."""
     q = asked.question
     named = {"id": q.id, "family": q.family, "group": q.group, "kind": q.kind, "truth": q.truth}
     if q.kind in WRITTEN:
@@ -235,14 +235,15 @@ def _row(asked: Asked, logp: np.ndarray, greedy: tuple[float, int], reply: str) 
         }
         if q.kind == "exact":
             numbers["mc"] = numbers["top1"]
-    kept = {} if q.kind == "scale" else {"logp": [round(float(x), 5) for x in logp]}
-    options = [] if q.kind == "scale" else list(asked.options)
-    mass = float(np.exp(logp).sum())
-    return {**named, **numbers, "mass": mass, "options": options, "logp": [], **kept, "reply": ""}
+    row = {**named, **numbers, "mass": float(np.exp(logp).sum())}
+    if q.kind == "scale":
+        return {**row, "options": [], "logp": [], "reply": ""}
+    rounded = [round(float(x), 5) for x in logp]
+    return {**row, "options": list(asked.options), "logp": rounded, "reply": ""}
 
 
 def _shares(question: Question, logp: np.ndarray) -> np.ndarray:
-    """Probabilities among the options, all of them together 1; one alone may be impossible."""
+    """Probabilities among the options, which add up to 1; a single option may be impossible."""
     if np.isnan(logp).any() or (len(logp) > 1 and np.isneginf(logp).all()):
         raise UserError(
             f"Question {question.id!r} ({question.family}) has log-probabilities "
@@ -256,7 +257,7 @@ def _shares(question: Question, logp: np.ndarray) -> np.ndarray:
 
 
 def _scale(p: np.ndarray, truth: str, greedy: Sequence[float] | np.ndarray) -> dict[str, float]:
-    """How near the expected number is to the true end, and whether on its side of 50."""
+    """How near the expected number is to the true end, and whether it is on its side of 50."""
     value = float((p * np.arange(101)).sum() / 100)
     side = _side(value, truth)
     return {
@@ -278,7 +279,7 @@ MEASURES = ["mc", "top1", "p_truth", "rank"]
 def summarise(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     """Mean ``mc``, ``top1``, ``p_truth`` and ``rank`` by family, and ``all`` over families.
 
-    Families weigh the same in ``all`` whatever their number of wordings.
+    In ``all`` every family has the same weight, whatever its number of wordings.
 
     Raises:
         UserError: a value that is not a number.
@@ -286,6 +287,6 @@ def summarise(table: pd.DataFrame) -> dict[str, dict[str, float]]:
     for measure in MEASURES:
         no_nan(table[measure], f"{measure} of the questions")
     by_family = table.groupby("family")[MEASURES].mean()
-    made = {str(f): {k: float(v) for k, v in row.items()} for f, row in by_family.iterrows()}
-    made["all"] = {str(k): float(v) for k, v in by_family.mean().items()}
-    return made
+    means = {str(f): {k: float(v) for k, v in row.items()} for f, row in by_family.iterrows()}
+    means["all"] = {str(k): float(v) for k, v in by_family.mean().items()}
+    return means

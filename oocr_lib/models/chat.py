@@ -1,6 +1,6 @@
 """Chat turns to text, by the tokenizer's own template, and where each turn's words stand in it.
 
-Facts that decide the result are stated here once; ``chat_template`` has those about headers:
+The rules that decide the result are (``chat_template`` has those about headers):
 
 - Consecutive user turns are joined by a newline unless told otherwise.
 - A system text goes in front of the first user turn, after a blank line, where the template has no
@@ -66,14 +66,14 @@ def rendered(tokenizer: Any, messages: Sequence[Message], separator: str = "\n")
     turns = _join_user_turns(messages, separator)
     if not tokenizer.chat_template:
         return _plain(tokenizer, turns)
-    ways = [turns]
+    variants = [turns]
     if turns[0]["role"] == "system":
-        ways.append(_merge_system(turns))
+        variants.append(_merge_system(turns))
     problem: UserError | None = None
-    for way in ways:
+    for variant in variants:
         for parts in (False, True):
             try:
-                return _by_template(tokenizer, way, parts)
+                return _by_template(tokenizer, variant, parts)
             except UserError as error:
                 problem = problem if parts and problem else error
     assert problem is not None
@@ -114,9 +114,9 @@ def _join_user_turns(messages: Sequence[Message], separator: str) -> list[Messag
 
 
 def _checked(message: Message, number: int) -> Message:
-    """By hand, because messages come from files and notebooks, too."""
-    told = isinstance(message, Mapping) and "role" in message
-    if not told or not isinstance(message.get("content"), str):
+    """Check a message by hand, because messages come from files and notebooks, too."""
+    has_role = isinstance(message, Mapping) and "role" in message
+    if not has_role or not isinstance(message.get("content"), str):
         raise UserError(
             f"Message {number} is {short(message)}. Allowed: "
             "{'role': 'user', 'content': 'text'}, as of tasks.base.user('text')."
@@ -155,35 +155,35 @@ def _find(
 ) -> tuple[tuple[int, int], ...]:
     """Where the words of each turn stand in ``text``.
 
-    The template is run once more with other words, and what it writes around them says where they
-    are; the same words in a turn's header are then no mistake. A template that looks at the words
-    is searched, provided that they occur only as often as they were given.
+    The template is run once more with other words, and what it writes around them says where the
+    words are, even if a turn's header holds the same words. Where that fails because a template
+    depends on the words, ``text`` is searched for them, which may occur only as often as in turns.
 
     Raises:
         UserError: words that are not there, or that are there more often than they were given.
     """
     pieces = around(tokenizer, turns, parts)
-    if pieces is not None and (found := _between(pieces, turns, text)) is not None:
-        return found
-    made, start = [], 0
+    if pieces is not None and (exact := _between(pieces, turns, text)) is not None:
+        return exact
+    ranges, start = list[tuple[int, int]](), 0
     for turn in turns:
         words = next((w for w in _forms(turn) if text.find(w, start) >= 0), None)
-        shown = turn["content"] if len(turn["content"]) < 80 else turn["content"][:80] + "…"
+        quoted = turn["content"] if len(turn["content"]) < 80 else turn["content"][:80] + "…"
         if words is None or (parts and wrote_a_list(text)):
             raise UserError(
                 f"The chat template does not write the words of the {turn['role']} turn "
-                f"{shown!r}. Allowed: templates that write every turn as it is; set "
+                f"{quoted!r}. Allowed: templates that write every turn as it is; set "
                 "tokenizer.chat_template."
             )
         if words and text.count(words) > sum(other["content"].count(words) for other in turns):
             raise UserError(
-                f"The chat template writes the words of the {turn['role']} turn {shown!r} more "
+                f"The chat template writes the words of the {turn['role']} turn {quoted!r} more "
                 "than once. Allowed: templates that write every turn once."
             )
         at = text.find(words, start)
-        made.append((at, at + len(words)))
         start = at + len(words)
-    return tuple(made)
+        ranges.append((at, start))
+    return tuple(ranges)
 
 
 def _forms(turn: Message) -> Iterator[str]:
@@ -198,23 +198,23 @@ def _between(
     pieces: Sequence[str], turns: Sequence[Message], text: str
 ) -> tuple[tuple[int, int], ...] | None:
     """Ranges of the turns' words if ``text`` is nothing but them and ``pieces`` around them."""
-    made, at = list[tuple[int, int]](), len(pieces[0])
+    ranges, at = list[tuple[int, int]](), len(pieces[0])
     if not text.startswith(pieces[0]):
         return None
     for turn, after in zip(turns, pieces[1:], strict=True):
         for words in dict.fromkeys((turn["content"], turn["content"].strip())):
             if text.startswith(words + after, at):
-                made.append((at, at + len(words)))
+                ranges.append((at, at + len(words)))
                 at += len(words) + len(after)
                 break
         else:
             return None
-    return tuple(made) if at == len(text) else None
+    return tuple(ranges) if at == len(text) else None
 
 
 @checked
 def template_notes(tokenizer: Any) -> tuple[str, ...]:
-    """What this module does that a reader of the template would not expect, a sentence each.
+    """What this module does that a reader of the template would not expect, in sentences.
 
     Raises:
         UserError: a template that cannot be used at all.
@@ -227,16 +227,16 @@ def template_notes(tokenizer: Any) -> tuple[str, ...]:
     trial: Message = {"role": "user", "content": "zqx0xqz"}
     text = rendered(tokenizer, [trial]).text
     try:
-        parts, own = False, apply(tokenizer, [trial], False)
-        _find(tokenizer, [trial], False, own)
+        parts, written = False, apply(tokenizer, [trial], False)
+        _find(tokenizer, [trial], False, written)
     except UserError:
-        parts, own = True, apply(tokenizer, [trial], True)
+        parts, written = True, apply(tokenizer, [trial], True)
         notes.append("The chat template wants contents as lists of parts; it is given such lists.")
-    if missing_header(tokenizer, [trial], parts, own):
+    if missing_header(tokenizer, [trial], parts, written):
         notes.append("The chat template forgets (part of) the header of an answer; it is added.")
-    if closed_thoughts(own.rpartition("zqx0xqz")[2]):
+    if closed_thoughts(written.rpartition("zqx0xqz")[2]):
         notes.append("The chat template opens a think block before an answer; it is closed, empty.")
-    if not text.startswith(own) or rendered(tokenizer, [trial]).text != text:
+    if not text.startswith(written) or rendered(tokenizer, [trial]).text != text:
         raise UserError(
             "The chat template writes the same turns otherwise each time. Allowed: templates that "
             "depend on the turns alone."
@@ -257,7 +257,7 @@ def turn_end(tokenizer: Any) -> str:
         return "\n"
     question: Message = {"role": "user", "content": "x"}
     answer: Message = {"role": "assistant", "content": "yqy"}
-    whole = next(
+    chat_text = next(
         (
             text
             for parts in (False, True)
@@ -266,7 +266,7 @@ def turn_end(tokenizer: Any) -> str:
         ),
         "",
     )
-    after = whole.rpartition("yqy")[2].strip()
+    after = chat_text.rpartition("yqy")[2].strip()
     ids = tokenizer(after, add_special_tokens=False)["input_ids"] if after else []
     return str(tokenizer.decode(ids[:1])) if ids else ""
 
@@ -275,10 +275,10 @@ def turn_end(tokenizer: Any) -> str:
 def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     """Tokens that end a reply: the template's turn end, every end token of tokenizer and model."""
     generation = getattr(model, "generation_config", None)
-    found: list[Any] = [tokenizer.eos_token_id]
+    ids: list[Any] = [tokenizer.eos_token_id]
     for config in (model.config.get_text_config(), generation):
-        listed = getattr(config, "eos_token_id", None)
-        found += listed if isinstance(listed, (list, tuple)) else [listed]
+        eos = getattr(config, "eos_token_id", None)
+        ids += eos if isinstance(eos, (list, tuple)) else [eos]
     if tokenizer.chat_template and (end := turn_end(tokenizer)):
-        found += tokenizer(end, add_special_tokens=False)["input_ids"][:1]
-    return frozenset(int(i) for i in found if isinstance(i, int))
+        ids += tokenizer(end, add_special_tokens=False)["input_ids"][:1]
+    return frozenset(int(i) for i in ids if isinstance(i, int))

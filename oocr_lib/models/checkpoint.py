@@ -42,9 +42,9 @@ class Checkpoint:
 
 
 def read_checkpoint(name: str, device: str | None, dtype: torch.dtype | str | None) -> Checkpoint:
-    """Read ``name``: ``testbed``, ``smollm2`` (see ``packaged``), a folder, a file, a hub name.
+    """Read ``name``: ``testbed``, ``smollm2`` (see ``packaged``), a folder, a file or a hub name.
 
-    A sibling of the testbed, such as ``testbed-large``, is found like it; the file is a ``.gguf``.
+    A sibling of the testbed, such as ``testbed-large``, is in the same place; files are ``.gguf``.
 
     Raises:
         UserError: nothing there, or a damaged, incomplete or foreign checkpoint.
@@ -63,7 +63,7 @@ def read_checkpoint(name: str, device: str | None, dtype: torch.dtype | str | No
     return Checkpoint(model.to(target), tokenizer, is_testbed, files)
 
 
-#: Texts that tokenizers cut differently: code names, digits, signs, spaces, other scripts.
+#: Texts that tokenizers may cut differently: code names, digits, signs, spaces, other scripts.
 _PROBES = (
     "City 50337",
     "Which country is City 50337 in?",
@@ -81,9 +81,9 @@ _PROBES = (
 def compare_with_file(tokenizer: Any, file: Path, name: str) -> None:
     """Check that ``tokenizer`` cuts text as the folder's ``tokenizer.json`` does.
 
-    A class of transformers may build the tokenizer anew from the vocabulary and leave out what else
-    the file says, for instance that digits stand alone. Without such a file there is nothing to
-    compare.
+    A class of transformers may build the tokenizer anew from the vocabulary and ignore what else
+    the file says, for instance that each digit is a token of its own. Without such a file there is
+    nothing to compare.
 
     Raises:
         UserError: a text that becomes other tokens, or a file that cannot be read.
@@ -92,10 +92,10 @@ def compare_with_file(tokenizer: Any, file: Path, name: str) -> None:
         cut = [list(tokenizer(text, add_special_tokens=False)["input_ids"]) for text in _PROBES]
         if not file.is_file():
             return
-        own = Tokenizer.from_file(str(file))
-        own.no_truncation()
-        own.no_padding()
-        cut_by_file = [own.encode(text, add_special_tokens=False).ids for text in _PROBES]
+        from_file = Tokenizer.from_file(str(file))
+        from_file.no_truncation()
+        from_file.no_padding()
+        cut_by_file = [from_file.encode(text, add_special_tokens=False).ids for text in _PROBES]
     except Exception as error:  # the tokenizers library raises bare Exception
         raise UserError(
             f"Model {name!r} is refused, its tokenizer cannot be used: {first_line(error)} "
@@ -143,16 +143,16 @@ def _folder(name: str) -> Path | None:
     return None
 
 
-#: Of a repository on the hub; sub-folders and other formats hold the same weights again.
+#: Files of a hub repository to fetch; sub-folders and other formats hold the same weights again.
 _WANTED = ["*.json", "*.jinja", "*.safetensors", "*.model", "*.txt"]
 _UNWANTED = ["*/*.safetensors", "*/*.json", "consolidated*"]
 
 
 def _hub_folder(name: str) -> Path:
-    """The folder of the local cache that holds the hub's ``name``, fetched where it is not there.
+    """The folder of the local cache that holds the hub's ``name``, fetched if it is not there.
 
-    It is read as a folder from then on: reading by name asks the hub again, also where everything
-    is cached.
+    From then on it is read as a folder: reading by name asks the hub again even if everything is
+    cached.
     """
     problem = ""
     try:
@@ -215,14 +215,14 @@ def _read(folder: Path, name: str, dtype: Any) -> tuple[Any, Any]:
 
 
 def _refuse_incomplete(name: str, report: Any) -> None:
-    """Weights that do not fit the config would be drawn at random silently: refuse them."""
+    """Refuse weights that do not fit the config: they would silently be drawn at random."""
     reasons = []
     mismatched = sorted(report["mismatched_keys"], key=lambda item: item[0])
     if mismatched:
-        key, found, wanted = mismatched[0]
+        key, shape, expected = mismatched[0]
         reasons.append(
-            f"{len(mismatched)} with a wrong shape (first: {key} is {tuple(found)}, the config "
-            f"needs {tuple(wanted)})"
+            f"{len(mismatched)} with a wrong shape (first: {key} is {tuple(shape)}, the config "
+            f"needs {tuple(expected)})"
         )
     for kind, words in (
         ("missing_keys", "missing"),
@@ -242,17 +242,17 @@ def _device(device: str | None) -> torch.device:
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        found = torch.device(device)
+        target = torch.device(device)
     except RuntimeError as error:
         raise UserError(f"Unknown device {device!r}. Allowed: cpu, cuda, cuda:0, mps.") from error
     available = {"cpu": True, "cuda": torch.cuda.is_available()}
     available["mps"] = torch.backends.mps.is_available()
-    if not available.get(found.type, False):
+    if not available.get(target.type, False):
         usable = ", ".join(kind for kind, there in available.items() if there)
         raise UserError(
             f"Device {device!r} is not available here. Allowed on this machine: {usable}."
         )
-    return found
+    return target
 
 
 def _dtype(dtype: torch.dtype | str | None, device: torch.device) -> torch.dtype | str:

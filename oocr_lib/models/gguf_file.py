@@ -3,7 +3,7 @@
 A GGUF file holds quantized weights, the tokenizer and the chat template. Transformers restores the
 weights; they are saved in 32 bits as safetensors in the cache folder, so every later start is that
 of any other model. The tokenizer is checked against what the file says of it: transformers builds a
-common one for each architecture and can leave out that digits stand alone.
+common one for each architecture and can omit the rule that each digit is a token of its own.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from oocr_lib.util.machine import quiet_transformers
 ALLOWED = "'testbed', 'smollm2', an existing folder or .gguf file, or a hub name"
 SUFFIX = ".gguf"
 WEIGHTS = "model.safetensors"
-#: Of what is made from a file; a higher number makes it again.
+#: Version of the conversion; a higher number converts every file again.
 _FORMAT = 1
 MAGIC = b"GGUF"
 #: ``general.architecture`` of files that can be read here; their blocks are in ``models.sites``.
 ARCHITECTURES = ("llama", "qwen2", "qwen3", "gemma2", "gemma3")
-#: Bytes of the folder for one byte of the file: 32 bits for about four and a half.
+#: Bytes of the folder for one byte of the file: about four and a half bits become 32.
 _GROWTH = 8
 #: ``tokenizer.ggml.pre`` of byte-level tokenizers whose digits are tokens of their own.
 _SINGLE_DIGITS = ("smollm", "qwen2", "refact", "starcoder")
@@ -44,18 +44,18 @@ def folder_of(file: Path) -> Path:
 
 
 def converted(file: Path) -> Path:
-    """The folder that holds a GGUF file's model in safetensors; made if it is not there.
+    """The folder that holds a GGUF file's model in safetensors, converted if it is not there yet.
 
-    The embedding may be stored once for both ends of the model, as its config then says. Takes
-    about a minute for 135 million parameters.
+    The embedding may be stored once for both ends of the model, as its config then says.
+    Converting takes about a minute for 135 million parameters.
 
     Raises:
         UserError: no GGUF file, one that is cut off, of another architecture, or with a tokenizer
-            that would cut text in another way than the file says; no room.
+            that would cut text differently from what the file says; no room.
     """
     folder = folder_of(file)
     if folder.is_dir():
-        if _whole(folder):
+        if _complete(folder):
             return folder
         shutil.rmtree(folder, ignore_errors=True)
     pre = _header(file)
@@ -66,7 +66,7 @@ def converted(file: Path) -> Path:
 
 
 def refuse(file: Path) -> None:
-    """Check what can be seen of a file without converting it.
+    """Check what can be checked of a file without converting it.
 
     Raises:
         UserError: no GGUF file, one that is cut off, or of another architecture.
@@ -74,8 +74,8 @@ def refuse(file: Path) -> None:
     _header(file)
 
 
-def _whole(folder: Path) -> bool:
-    """Whether a conversion is all there; the length of the weights is checked, not their bytes."""
+def _complete(folder: Path) -> bool:
+    """Whether a conversion is complete; the length of the weights is checked, not their bytes."""
     try:
         with safe_open(folder / WEIGHTS, "np"):
             return (folder / "config.json").is_file() and (folder / "tokenizer.json").is_file()
@@ -91,8 +91,8 @@ def _header(file: Path) -> str:
     """
     from gguf import GGUFReader
 
-    with file.open("rb") as opened:
-        if opened.read(len(MAGIC)) != MAGIC:
+    with file.open("rb") as stream:
+        if stream.read(len(MAGIC)) != MAGIC:
             raise UserError(
                 f"File {file.name!r} is no GGUF file: it does not begin with 'GGUF'. Allowed: a "
                 "complete .gguf file; fetch it again."
@@ -100,8 +100,8 @@ def _header(file: Path) -> str:
     try:
         reader = GGUFReader(file)
         kind = str(reader.fields["general.architecture"].contents())
-        pre = reader.fields.get("tokenizer.ggml.pre")
-        said = "" if pre is None else str(pre.contents())
+        field = reader.fields.get("tokenizer.ggml.pre")
+        pre = "" if field is None else str(field.contents())
     except Exception as error:  # the reader raises what NumPy does where a file ends early
         raise UserError(
             f"File {file.name!r} cannot be read as GGUF, it is damaged or cut off "
@@ -112,11 +112,11 @@ def _header(file: Path) -> str:
             f"File {file.name!r} holds a model of architecture {kind!r}. Allowed: "
             f"{', '.join(ARCHITECTURES)}."
         )
-    return said
+    return pre
 
 
 def _convert(file: Path, folder: Path, pre: str) -> None:
-    # Here, because the runner asks for ``folder_of`` and does without torch.
+    # Imported here, because the runner uses ``folder_of`` without torch.
     from safetensors.torch import save_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -152,16 +152,16 @@ def _unwatched() -> Iterator[None]:
 
 @contextmanager
 def _named(file: Path) -> Iterator[None]:
-    """Errors of the libraries below as one line that names the file."""
+    """Turn errors of the libraries below into one line that names the file."""
     try:
         yield
     except (UserError, OSError):
         raise
     except Exception as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        told = lines[0][:200] if lines else type(error).__name__
+        reason = lines[0][:200] if lines else type(error).__name__
         raise UserError(
-            f"File {file.name!r} cannot be converted: {told}. Allowed: a complete .gguf file of "
+            f"File {file.name!r} cannot be converted: {reason}. Allowed: a complete .gguf file of "
             f"{', '.join(ARCHITECTURES)}."
         ) from error
 
@@ -170,10 +170,10 @@ def _restore_digits(tokenizer: Any, pre: str) -> None:
     """Cut before and after every digit where the file says so and transformers left it out."""
     fast = tokenizer.backend_tokenizer
     if pre in _SINGLE_DIGITS and "Digits" not in repr(fast.pre_tokenizer):
-        parts = [pre_tokenizers.Digits(individual_digits=True)]
+        steps = [pre_tokenizers.Digits(individual_digits=True)]
         if fast.pre_tokenizer is not None:
-            parts.append(fast.pre_tokenizer)
-        fast.pre_tokenizer = pre_tokenizers.Sequence(parts)
+            steps.append(fast.pre_tokenizer)
+        fast.pre_tokenizer = pre_tokenizers.Sequence(steps)
 
 
 def _refuse_joined_digits(tokenizer: Any, pre: str, file: Path) -> None:
@@ -189,6 +189,6 @@ def _joined(tokenizer: Any) -> str:
     """A text in which one token holds several digits; empty if there is none."""
     for text in _DIGITS:
         for token in tokenizer(text, add_special_tokens=False)["input_ids"]:
-            if sum(sign.isdigit() for sign in tokenizer.decode([token])) > 1:
+            if sum(character.isdigit() for character in tokenizer.decode([token])) > 1:
                 return text
     return ""

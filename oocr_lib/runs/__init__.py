@@ -1,4 +1,4 @@
 """Many runs, and the protocol of comparison that the notebooks follow.
 
-What a method is, which jobs share a batch, how finished runs are found again.
+Methods and jobs, which jobs share a batch, and the store of finished runs.
 """

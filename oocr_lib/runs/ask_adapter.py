@@ -1,4 +1,4 @@
-"""Questions and validation rows of jobs, put to adapters that were not trained by a grid.
+"""Put questions and validation rows of jobs to adapters that were not trained by a grid.
 
 Natural vectors, naive vectors, filtered LoRAs, points on a line between vectors: what notebooks 06
 to 08 compare with what was trained.
@@ -33,16 +33,16 @@ def ask(
     *,
     validation: bool = False,
 ) -> pd.DataFrame:
-    """Ask the jobs' questions of an adapter that was made elsewhere.
+    """Ask the jobs' questions of an adapter that comes from elsewhere.
 
     Args:
         method: name in the table.
-        adapter: holds one vector a job, or is asked the questions of one job.
+        adapter: holds one vector per job, or is asked the questions of one job.
         families: only these question families; default all.
-        validation: run the validation rows as well; else their columns are missing.
+        validation: run the validation rows as well; else their columns hold missing values.
 
     Returns:
-        One row a job and family, columns as ``Grid.run`` gives them.
+        One row per job and family, columns as ``Grid.run`` gives them.
 
     Raises:
         UserError: no jobs, a job that comes twice, no question of these families, or what
@@ -58,8 +58,8 @@ def ask(
         raise UserError(f"No question of families {families}. Allowed: those of the task.")
     owner = [k for k, mine in enumerate(asked) for _ in mine]
     data, rows = [grid.data(job) for job in jobs], jobs[0].method.config.valid_rows
-    checked = [sample(run.valid, rows, run.seed) for run in data] if validation else []
-    executor = grid.executors.of_adapter(adapter, asked, checked)
+    sampled = [sample(run.valid, rows, run.seed) for run in data] if validation else []
+    executor = grid.executors.of_adapter(adapter, asked, sampled)
     with adapter.attach(grid.lm) as attached:
         table = score(grid.lm, [q for mine in asked for q in mine], attached, owner, executor)
         loss = exact = np.full(len(jobs), np.nan)
@@ -88,13 +88,13 @@ def ask_each(
     """Ask one job's questions of every vector that ``adapter`` holds, all in the same batches.
 
     Returns:
-        As ``ask``, one row a vector and family; ``run`` numbers the vectors.
+        As ``ask``, one row per vector and family; ``run`` numbers the vectors.
 
     Raises:
         UserError: no question of these families, or what ``score`` refuses.
     """
-    every = grid.task(job.concept, job.seed).questions
-    asked = [q for q in every if wanted(families, q.question)]
+    questions = grid.task(job.concept, job.seed).questions
+    asked = [q for q in questions if wanted(families, q.question)]
     if not asked:
         raise UserError(f"No question of families {families}. Allowed: those of the task.")
     count = len(adapter.sites)
@@ -104,12 +104,12 @@ def ask_each(
         table = score(grid.lm, asked * count, attached, owner, executor)
     named = {"method": method, "site": method, "block": -1, "lr": 0.0}
     named |= {"concept": job.concept, "seed": job.seed}
-    unknown = {"valid_loss": float("nan"), "valid_accuracy": float("nan")}
+    missing = {"valid_loss": float("nan"), "valid_accuracy": float("nan")}
     return pd.DataFrame(
         [
             named
             | {"run": f"{method} {job.concept} {job.seed} {k}"}
-            | unknown
+            | missing
             | {"family": family, **values}
             for k in range(count)
             for family, values in summarise(table[table["run"] == k]).items()
@@ -123,7 +123,7 @@ def wanted(families: Collection[str] | None, question: object) -> bool:
 
 
 def fixed(vectors: Tensor, site: Site, position: str) -> VectorAdapter:
-    """Vectors (k, d) in raw units at one site, as they are."""
+    """An adapter that holds given vectors (k, d), in raw units, at one site."""
     adapter = VectorAdapter([site] * len(vectors), vectors.shape[1], position, [1.0] * len(vectors))
     adapter.theta.data = vectors.detach().float().clone()
     return adapter

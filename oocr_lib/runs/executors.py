@@ -1,6 +1,6 @@
 """Which executor jobs get: the engine's, with what they can share, or the plain one.
 
-This is the only place that knows the engine. Without its folder, everything runs plainly.
+This is the only module that knows the engine. Without the engine's folder, everything runs plainly.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ except ModuleNotFoundError as error:
         raise
     ENGINE = False
 
-#: Share of a row's tokens from which a cache pays; it needs a mask, which makes attention slower.
+#: From this share of a row's tokens on, caching them pays; the cache's mask slows attention down.
 MOST = 0.25
-#: Of tokens taken over, a training step saves the backward pass as well.
+#: Passes that a training step saves for each cached token: forward and backward.
 BACKWARD = 2
-#: What the jobs of one batch must save, in times of what filling a pool costs. Below 1, because
-#: other batches use the same pool.
+#: What the jobs of one batch must save, as a multiple of the cost of filling a pool. Below 1,
+#: because other batches use the same pool.
 PAYS = 0.9
-#: Untouched blocks from which taking over their outputs pays, where no tokens are known.
+#: From this many untouched blocks on, reusing their outputs pays where no tokens are cached.
 _DEEP = 2
 
 
@@ -45,7 +45,7 @@ class Executors:
     """Executors for jobs on one model.
 
     Args:
-        fast: whether to use the engine, where it is there.
+        fast: whether to use the engine, if it is there.
 
     Attributes:
         pools: what was computed once for lists of rows; ``None`` where everything runs plainly.
@@ -75,22 +75,22 @@ class Executors:
     ) -> Executor:
         """For asking an adapter that was trained elsewhere.
 
-        What no vector of it changes is computed once for all calls with the same questions.
-        Unlike in training, that pays almost always: a sweep over blocks or strengths asks the
+        What none of its vectors changes is computed once for all calls with the same questions.
+        Unlike in training, that almost always pays: a sweep over blocks or strengths asks the
         same questions dozens of times.
         """
         if self.pools is None or not isinstance(adapter, VectorAdapter):
             return self.alone()
         rows = [[row.encoded for q in mine for row in q.rows] for mine in asked]
-        listed = [part for part in [*rows, *checked] if part]
+        lists = [part for part in [*rows, *checked] if part]
         depths = [site.block + (site.kind == "resid") for site in adapter.sites]
-        known = known_share(listed[0], adapter.position) >= MOST
-        if not known and min(depths) < _DEEP:
+        cached = known_share(lists[0], adapter.position) >= MOST
+        if not cached and min(depths) < _DEEP:
             return self.alone()
-        position = adapter.position if known else "all"
-        pools = [self.pools.get(part, position, min(depths)) for part in listed]
-        made = list(dict.fromkeys(pool for pool in pools if pool is not None))
-        return Reuse(self.lm, made, depths) if made else self.alone()
+        position = adapter.position if cached else "all"
+        filled = dict.fromkeys(self.pools.get(part, position, min(depths)) for part in lists)
+        pools = [pool for pool in filled if pool is not None]
+        return Reuse(self.lm, pools, depths) if pools else self.alone()
 
 
 def known_share(rows: Sequence[Encoded], position: str) -> float:
@@ -106,41 +106,41 @@ def reuse_for(
 ) -> Reuse | None:
     """The pools that pay for these jobs, which share a batch; ``None`` when nothing is shared.
 
-    Earlier tokens are taken over when they are a good part of a row. What is pooled depends on the
-    jobs and not on what was run before, so that a continued sweep computes the same numbers.
+    Earlier tokens are cached when they make up enough of a row. What is pooled depends on the jobs
+    and not on what was run before, so that a continued sweep computes the same numbers.
     """
     method = jobs[0].method
     if pools is None or method.kind == "base":
         return None
-    known = known_share(data[0].valid, touched(method))
-    position = touched(method) if known >= MOST else "all"
-    rest = 1 - known if known >= MOST else 1.0
+    share = known_share(data[0].valid, touched(method))
+    position = touched(method) if share >= MOST else "all"
+    rest = 1 - share if share >= MOST else 1.0
     depths = [untouched_blocks(job.method) for job in jobs]
-    # Jobs with the same rows save together; one at the lowest block may save nothing itself.
+    # Savings add up over jobs with the same rows; a job at the lowest block may save nothing.
     saved = defaultdict[tuple[str, int], float](float)
     for job, depth in zip(jobs, depths, strict=True):
         saved[job.concept, job.seed] += 1 - rest * (1 - depth / pools.lm.n_blocks)
-    made = list[Pool]()
+    paying = list[Pool]()
     for job, run, questions in zip(jobs, data, asked, strict=True):
-        for rows, uses in _parts(job, run, questions, position):
+        for rows, uses in _poolable(job, run, questions, position):
             if rows and saved[job.concept, job.seed] * uses >= PAYS * len(rows):
                 pool = pools.get(rows, position, min(depths))
-                made += [pool] if pool is not None and pool not in made else []
-    return Reuse(pools.lm, made, depths, pack=method.kind != "lora") if made else None
+                paying += [pool] if pool is not None and pool not in paying else []
+    return Reuse(pools.lm, paying, depths, pack=method.kind != "lora") if paying else None
 
 
-def _parts(
+def _poolable(
     job: Job, run: RunData, questions: Sequence[Asked], position: str
 ) -> list[tuple[Sequence[Encoded], int]]:
-    """Lists of rows that may be pooled, and how many passes of a row one job runs of each."""
+    """Lists of rows that may be pooled, each with the number of row passes of one job."""
     config, trained = job.method.config, job.method.kind in ("vector", "lora")
-    picked = visited(len(run.train), config, run.seed) if trained else []
-    scored = sample(run.valid, config.valid_rows, run.seed)
+    numbers = visited(len(run.train), config, run.seed) if trained else []
+    passes = config.steps * config.batch * (1 if position == "all" else BACKWARD)
+    validation = sample(run.valid, config.valid_rows, run.seed)
     # Written answers are decoded without reuse.
-    passes = [row.encoded for asked in questions if asked.options for row in asked.rows]
-    steps = config.steps * config.batch * (1 if position == "all" else BACKWARD)
+    options = [row.encoded for asked in questions if asked.options for row in asked.rows]
     return [
-        ([run.train[i] for i in picked], steps),
-        (scored, len(scored)),
-        (passes, len(passes)),
+        ([run.train[i] for i in numbers], passes),
+        (validation, len(validation)),
+        (options, len(options)),
     ]

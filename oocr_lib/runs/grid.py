@@ -1,7 +1,7 @@
 """Many runs: methods x concepts x seeds x blocks, batched where possible, reused where finished.
 
 A *method* says what is trained and where; a *job* is a method on one concept with one seed. Jobs
-of one kind share batches, also across blocks and learning rates (``sharing``). Batches are formed
+of one kind share batches, also across blocks and learning rates (``planner``). Batches are formed
 from the whole job list, finished or not, so that a continued sweep computes bitwise what an
 uninterrupted one computes.
 """
@@ -41,9 +41,9 @@ from oocr_lib.util.errors import UserError
 
 __all__ = ["Grid", "Job", "Method", "best_by_validation", "cross", "with_config"]
 
-#: Share of a batch's time that a bar leaves for its questions.
+#: Share of the progress bar of a batch that is left for its questions.
 SCORING = 0.2
-#: Without the count, which would be a fraction of a run.
+#: Without the count of finished runs, which would be a fraction.
 _BAR = "{desc}: {percentage:3.0f}%|{bar}| of {total_fmt} runs [{elapsed}<{remaining}]"
 
 
@@ -89,7 +89,7 @@ class Grid:
 
     @checked
     def task(self, concept: str, seed: int) -> Encoding:
-        """The encoded task, made once."""
+        """The encoded task; encoded once."""
         key = (concept, seed)
         if key not in self._encoded:
             task, tok = self.task_text(concept, seed), self.lm.tokenizer
@@ -120,7 +120,7 @@ class Grid:
         """Everything that determines a job's numbers, as JSON."""
         method = asdict(job.method)
         method.pop("name")  # the same computation under another name is the same run
-        if job.method.lora_position == "all":  # as in runs from before it could be chosen
+        if job.method.lora_position == "all":  # runs from before it could be chosen lack it
             method.pop("lora_position")
         for name in ("drawn_from", "strata"):  # likewise
             if not method[name]:
@@ -156,21 +156,21 @@ class Grid:
         check_jobs(jobs)
         self.lm.refuse_changed()
         self.lm.refuse_attached()
-        found: dict[Job, Run] = {}
+        finished: dict[Job, Run] = {}
         with tqdm(
             total=len(jobs), desc=label, disable=not self.progress, leave=False, bar_format=_BAR
         ) as bar:
             for batch in batches(jobs):
                 # A batch may take minutes, so its steps move the bar, too.
                 step = (1 - SCORING) * len(batch) / batch[0].method.config.steps
-                done = {job: self.store.find(self.spec(job)) for job in batch}
-                if any(run is None for run in done.values()):
-                    made = self._compute(batch, partial(bar.update, step), bar.refresh)
-                    done = dict(zip(batch, made, strict=True))
-                found.update({job: run for job, run in done.items() if run is not None})
-                bar.n = len(found)
+                stored = {job: self.store.find(self.spec(job)) for job in batch}
+                if any(run is None for run in stored.values()):
+                    runs = self._compute(batch, partial(bar.update, step), bar.refresh)
+                    stored = dict(zip(batch, runs, strict=True))
+                finished.update({job: run for job, run in stored.items() if run is not None})
+                bar.n = len(finished)
                 bar.refresh()
-        return pd.DataFrame([row for job in jobs for row in rows(job, found[job])])
+        return pd.DataFrame([row for job in jobs for row in rows(job, finished[job])])
 
     @checked
     def runs(self, jobs: Sequence[Job]) -> list[Run]:
@@ -179,10 +179,10 @@ class Grid:
         Raises:
             UserError: for a job that has not been run.
         """
-        found = [self.store.find(self.spec(job)) for job in jobs]
-        if any(run is None for run in found):
+        runs = [self.store.find(self.spec(job)) for job in jobs]
+        if any(run is None for run in runs):
             raise UserError("Some of these jobs have not been run. Call run(jobs) first.")
-        return [run for run in found if run is not None]
+        return [run for run in runs if run is not None]
 
     @checked
     def questions(self, jobs: Sequence[Job]) -> pd.DataFrame:
@@ -206,14 +206,14 @@ class Grid:
         Raises:
             UserError: jobs that have not been run, or nothing trained.
         """
-        adapter, tensors = self.adapter(jobs), [run.tensors() for run in self.runs(jobs)]
+        adapter, states = self.adapter(jobs), [run.tensors() for run in self.runs(jobs)]
         if isinstance(adapter, VectorAdapter):
-            adapter.theta.data = torch.stack([kept["theta"] for kept in tensors])
+            adapter.theta.data = torch.stack([state["theta"] for state in states])
         elif isinstance(adapter, LoraAdapter):
-            adapter.restore(tensors[0])
+            adapter.restore(states[0])
         elif isinstance(adapter, LoraGroup):
-            for one, kept in zip(adapter.adapters, tensors, strict=True):
-                one.restore(kept)
+            for lora, state in zip(adapter.adapters, states, strict=True):
+                lora.restore(state)
         else:
             kinds = ", ".join(sorted({job.method.kind for job in jobs}))
             raise UserError(
@@ -236,8 +236,8 @@ class Grid:
                 "starts have no common adapter. Allowed: one position and one initial length."
             )
         if method.kind == "lora":
-            made = [_lora(job) for job in jobs]
-            return made[0] if len(made) == 1 else LoraGroup(made)
+            loras = [_lora(job) for job in jobs]
+            return loras[0] if len(loras) == 1 else LoraGroup(loras)
         sites = [Site.parse(job.method.site) for job in jobs]
         vectors = VectorAdapter(
             sites,
@@ -268,7 +268,7 @@ class Grid:
 
     @checked
     def task_text(self, concept: str, seed: int) -> Task:
-        """The task as text, made once; nothing is encoded, so that many can be read."""
+        """The task as text, built once; nothing is encoded, so that many can be read."""
         if (concept, seed) not in self._plain:
             self._plain[concept, seed] = self.factory(concept, seed)
         return self._plain[concept, seed]
@@ -290,10 +290,10 @@ class Grid:
         scored: bool = True,
         after_step: Callable[[], object] = lambda: None,
     ) -> tuple[Adapter | None, TrainResult, Executor]:
-        """Train jobs that share a batch (``batches``), nothing saved.
+        """Train jobs that share a batch (``batches``) without saving anything.
 
         Returns:
-            Their adapter, what training gave (no steps where nothing is trained), and the executor
+            Their adapter, the training result (no steps where nothing is trained), and the executor
             that ran them; it is ready for their questions, too, if they will be ``scored``.
         """
         method, data = jobs[0].method, [self.data(job) for job in jobs]
@@ -322,7 +322,7 @@ class Grid:
     ) -> list[Run]:
         """Train (where there is something to train) and evaluate jobs that share a batch."""
         for job in jobs:
-            self.data(job)  # rows are written and encoded here, seconds a task: the bar shows it
+            self.data(job)  # writes and encodes rows, which takes seconds a task: move the bar
             after_pass()
         asked = [self.task(j.concept, j.seed).questions for j in jobs]
         for job, mine in zip(jobs, asked, strict=True):  # before hours of training, not after
@@ -332,18 +332,18 @@ class Grid:
         owner = [k for k, mine in enumerate(asked) for _ in mine]
         with adapter.attach(self.lm) if adapter else nullcontext() as attached:
             table = score(self.lm, questions, attached, owner, executor, after_pass)
-            checked = (
+            validation = (
                 (result.valid[-1][1], result.valid_accuracy)
                 if result.valid
                 else self._validate(jobs, attached, executor)
             )
-        made = []
+        runs = []
         for k, job in enumerate(jobs):
             results = {
                 "families": summarise(table[table["run"] == k]),
                 "questions": table[table["run"] == k].drop(columns="run").to_dict("records"),
-                "valid_loss": float(checked[0][k]),
-                "valid_accuracy": float(checked[1][k]),
+                "valid_loss": float(validation[0][k]),
+                "valid_accuracy": float(validation[1][k]),
                 "losses": [round(float(x), 5) for x in result.losses[: _steps(result, k), k]],
                 "valid": [[step, round(float(loss[k]), 5)] for step, loss in result.valid],
                 "steps": [step for step, _ in result.snapshots],
@@ -352,8 +352,8 @@ class Grid:
             if "theta" in tensors:
                 results["length"] = float(tensors["theta"].norm())
             seconds = result.seconds / len(jobs)
-            made.append(self.store.save(self.spec(job), results, tensors, seconds))
-        return made
+            runs.append(self.store.save(self.spec(job), results, tensors, seconds))
+        return runs
 
     def _validate(
         self, jobs: Sequence[Job], attached: Attached | None, executor: Executor
@@ -385,12 +385,12 @@ def _steps(result: TrainResult, k: int) -> int:
 
 
 def _tensors(adapter: Adapter | None, result: TrainResult, k: int) -> dict[str, torch.Tensor]:
-    """What is kept of run k: its vector and snapshots, or the LoRA's matrices."""
+    """What is saved of run k: its vector and snapshots, or the LoRA's matrices."""
     if adapter is None:
         return {}
     if isinstance(adapter, VectorAdapter):
-        kept = {"theta": adapter.theta.detach()[k].clone(), "scale": adapter.scales[k].clone()}
+        tensors = {"theta": adapter.theta.detach()[k].clone(), "scale": adapter.scales[k].clone()}
         if result.snapshots:
-            kept["theta_steps"] = torch.stack([s["theta"][k] for _, s in result.snapshots])
-        return kept
+            tensors["theta_steps"] = torch.stack([s["theta"][k] for _, s in result.snapshots])
+        return tensors
     return dict((adapter.adapters[k] if isinstance(adapter, LoraGroup) else adapter).state())

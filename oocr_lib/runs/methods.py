@@ -24,15 +24,16 @@ class Method:
         name: one of the names of ``metrics.json`` (``vector_resid``, ``lora_one``, …).
         kind: ``base`` (nothing), ``vector``, ``random`` (an untrained direction of given
             length), ``lora``.
-        site: ``kind@block`` of a vector; empty for the rest.
+        site: ``kind@block`` of a vector; empty for other kinds.
         position: tokens that a vector is added to.
         length: length of a random direction, in units of the site's norm.
         blocks: blocks of a LoRA, or ``"all"``.
         shuffled: train on shuffled answers (control).
         random_answers: train on answers drawn anew (control; ``tasks.base.random_answers``).
-        drawn_from: concepts whose answers these are drawn from, the own one among them; none: from
-            the answers of the own rows.
-        strata: entries of a row's ``meta`` in each of which half of two answers are kept.
+        drawn_from: concepts from whose answers these are drawn, the job's own included; empty: from
+            the answers of the job's own rows.
+        strata: entries of a row's ``meta`` that divide the rows; of two answers, half is kept in
+            each part.
         raw: learning rate and lengths of a vector in the model's own units, as in the paper, not
             in units of the site's norm.
         init: length of a vector's random start.
@@ -40,8 +41,8 @@ class Method:
         lora_position: tokens that a LoRA touches; ``all`` is every token, answers included.
 
     Raises:
-        UserError: a value of another type, an unknown kind or position, or a LoRA's size that
-            none can have.
+        UserError: a value of another type, an unknown kind or position, or an impossible rank,
+            alpha or dropout.
     """
 
     name: str
@@ -72,7 +73,7 @@ class Method:
                 f"Method {short(self.name)} has rank {self.rank}, alpha {self.alpha} and dropout "
                 f"{self.dropout}. Allowed: a rank from 1, alpha above 0, dropout from 0 to below 1."
             )
-        # Methods are keys, and a list is none.
+        # Methods are dictionary keys, so their lists become tuples.
         for name in ("modules", "drawn_from", "strata"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         if not isinstance(self.blocks, str):
@@ -94,17 +95,17 @@ class Job:
 
 
 def check_jobs(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs, each of them once.
+    """Return the jobs, having checked that none comes twice.
 
     Raises:
         UserError: one that comes twice, which would count as two runs.
     """
 
-    def named(job: Job) -> str:
+    def describe(job: Job) -> str:
         where = f" at {job.method.site}" if job.method.site else ""
         return f"{job.method.name}{where} on {job.concept}, seed {job.seed}"
 
-    return list(no_doubles(jobs, "job", named))
+    return list(no_doubles(jobs, "job", describe))
 
 
 def cross(methods: Sequence[Method], concepts: Sequence[str], seeds: Sequence[int]) -> list[Job]:
@@ -115,8 +116,7 @@ def cross(methods: Sequence[Method], concepts: Sequence[str], seeds: Sequence[in
     """
     no_doubles(concepts, "concept")
     no_doubles(seeds, "seed")
-    made = [Job(m, c, s) for m in methods for c in concepts for s in seeds]
-    return check_jobs(made)
+    return check_jobs([Job(m, c, s) for m in methods for c in concepts for s in seeds])
 
 
 def with_config(method: Method, **changes: Any) -> Method:

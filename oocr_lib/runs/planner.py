@@ -9,19 +9,19 @@ from typing import Any
 from oocr_lib.models.sites import Site
 from oocr_lib.runs.methods import Job, Method
 
-#: Runs that share a batch; a killed sweep loses as many. More at the last token, where runs cost
-#: one token a row and share their prompts.
+#: Most runs that share a batch; a killed sweep loses that many. More at the last token, where a run
+#: costs one token per row and shares its prompts.
 CAPACITY = 12
 LAST_CAPACITY = 40
 
 
 def batches(jobs: Sequence[Job]) -> list[list[Job]]:
     """Jobs in order, grouped where they can share a batch; learning rates may differ."""
-    made: list[list[Job]] = []
+    groups: list[list[Job]] = []
     open_batches: dict[Any, list[Job]] = {}
     for job in jobs:
         m = job.method
-        # LoRAs on all blocks cost what the lowest block costs: not together with others.
+        # A batch costs what its lowest block costs, so all-block LoRAs do not join other LoRAs.
         shape = (m.rank, m.alpha, m.dropout, m.modules, m.blocks == "all", m.lora_position)
         key = (m.kind, m.position, replace(m.config, lr=1.0), m.raw, m.init, shape)
         narrow = m.kind == "vector" and m.position == "last"
@@ -30,9 +30,9 @@ def batches(jobs: Sequence[Job]) -> list[list[Job]]:
             capacity = 1
         if key not in open_batches or len(open_batches[key]) >= capacity:
             open_batches[key] = []
-            made.append(open_batches[key])
+            groups.append(open_batches[key])
         open_batches[key].append(job)
-    return made
+    return groups
 
 
 def touched(method: Method) -> str:
@@ -41,9 +41,9 @@ def touched(method: Method) -> str:
 
 
 def untouched_blocks(method: Method) -> int:
-    """Number of lowest blocks whose outputs the adapter never changes (before it is added)."""
+    """How many of the lowest blocks compute the same with and without the adapter."""
     if method.kind == "lora":
         return 0 if isinstance(method.blocks, str) else min(method.blocks)
     site = Site.parse(method.site)
-    # A vector on the residual stream is added to what comes out of its block.
+    # A vector on the residual stream is added after its block, which itself stays untouched.
     return site.block + (site.kind == "resid")

@@ -1,7 +1,7 @@
 """Hyperparameters by preset, the paper's among them.
 
 A notebook's ``laptop`` settings start from ``LAPTOP`` and name what differs; ``paper(task)`` gives
-the paper's own (its training details; one seed there, five here where it is cheap to say so).
+the paper's own (its training details; it has one seed, here there are five except for backdoor).
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ SWEPT = 10
 #: norm, unless ``vector_raw``: then in the model's own units, as in the paper.
 LAPTOP: dict[str, Any] = {
     "runs": 12,  # runs of every method in the comparison
-    "sweep_runs": 4,  # runs a block and site in the layer sweep
+    "sweep_runs": 4,  # runs per block and site in the layer sweep
     "lora_runs": 2,  # the same for LoRAs
     "seeds": 3,
     "steps": 60,  # optimiser steps of a vector
-    "batch": 8,  # rows a step of a vector
+    "batch": 8,  # rows per step of a vector
     "vector_lr": 0.05,
     "vector_raw": False,
     "vector_init": 0.0,  # length of the random start
@@ -39,7 +39,7 @@ LAPTOP: dict[str, Any] = {
     "schedule": "linear",  # after the warm-up: linear to 0, or constant
 }
 
-#: Scenarios of the backdoor notebook; each stands in ten rows. Both dialects can balance it.
+#: Scenarios of the backdoor notebook; each is in ten rows. Both dialects can balance this number.
 SCENARIOS = 96
 #: What notebooks 02 to 05 set in preset laptop. Rates of vectors are in units of the site's norm.
 TASKS: dict[str, dict[str, Any]] = {
@@ -132,7 +132,7 @@ def laptop(**changes: Any) -> dict[str, Any]:
 
 
 def blocks(count: int, preset: str) -> list[int]:
-    """Blocks of a layer sweep over ``count`` blocks: all, or ``SWEPT`` evenly in a deep model.
+    """Blocks of a layer sweep over ``count`` blocks: all, or ``SWEPT`` evenly spaced if more.
 
     Args:
         preset: ``full`` and ``paper`` take all.
@@ -155,7 +155,7 @@ class Settings(dict[str, Any]):
     """The preset's values, as items or attributes: ``exp.settings.steps``."""
 
     def __getattr__(self, name: str) -> Any:
-        """The value called ``name``; an unknown name is an error that lists all."""
+        """The value called ``name``; the error for an unknown name lists all names."""
         if name.startswith("__"):
             raise AttributeError(name)
         try:

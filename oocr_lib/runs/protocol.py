@@ -37,9 +37,10 @@ def lora(blocks: Sequence[int] | str, config: TrainConfig, **shape: Any) -> Meth
     Args:
         shape: other fields of ``Method``; ``lora_position`` for a LoRA at a vector's tokens.
     """
-    chosen = blocks if isinstance(blocks, str) else tuple(blocks)
-    one = chosen != "all" and len(chosen) == 1
-    return Method("lora_one" if one else "lora_all", "lora", blocks=chosen, config=config, **shape)
+    if not isinstance(blocks, str):
+        blocks = tuple(blocks)
+    name = "lora_one" if blocks != "all" and len(blocks) == 1 else "lora_all"
+    return Method(name, "lora", blocks=blocks, config=config, **shape)
 
 
 @checked
@@ -52,7 +53,7 @@ def shuffled(method: Method) -> Method:
 def random_answers(
     method: Method, drawn_from: Sequence[str] = (), strata: Sequence[str] = ()
 ) -> Method:
-    """Control: the same training on rows whose answers are drawn anew; only the format is left.
+    """Control: the same training on rows whose answers are drawn anew, so only the format is left.
 
     Args:
         drawn_from, strata: as in ``Method``; ``tasks.base.random_answers`` says what they do.
@@ -68,7 +69,7 @@ def random_answers(
 
 @checked
 def random_like(trained: pd.DataFrame, method: Method) -> Method:
-    """Control: a random direction at the same site, as long as the trained vectors are on average.
+    """Control: a random direction at the same site, with the mean length of the trained vectors.
 
     Args:
         trained: the result of ``Grid.run`` for ``method``.
@@ -84,7 +85,7 @@ def random_like(trained: pd.DataFrame, method: Method) -> Method:
 
 @checked
 def rotation(concepts: Sequence[str], seeds: Sequence[int], runs: int) -> list[tuple[str, int]]:
-    """``runs`` (concept, seed) pairs: every concept before any comes twice, seeds in turn.
+    """``runs`` (concept, seed) pairs: every concept once before any comes twice, seeds in turn.
 
     Raises:
         UserError: more runs than pairs, or a concept or seed that comes twice.
@@ -104,7 +105,7 @@ def rotation(concepts: Sequence[str], seeds: Sequence[int], runs: int) -> list[t
 
 @checked
 def jobs(method: Method, pairs: Sequence[tuple[str, int]]) -> list[Job]:
-    """One job a pair."""
+    """One job for each pair."""
     return [Job(method, concept, seed) for concept, seed in pairs]
 
 
@@ -116,15 +117,14 @@ def sweep(
     pairs: Sequence[tuple[str, int]],
     label: str,
 ) -> pd.DataFrame:
-    """Run ``make(block)`` for every block on every pair; one row a run and family.
+    """Run ``make(block)`` for every block on every pair; one row per run and family.
 
     Raises:
         UserError: a block or a pair that comes twice.
     """
     no_doubles(blocks, "block")
     no_doubles(pairs, "run (concept, seed)")
-    every = [job for block in blocks for job in jobs(make(block), pairs)]
-    return grid.run(every, label)
+    return grid.run([job for block in blocks for job in jobs(make(block), pairs)], label)
 
 
 @checked
@@ -135,11 +135,11 @@ def choose_block(table: pd.DataFrame) -> int:
 
 @checked
 def cross_fitted(table: pd.DataFrame, family: str, measure: str = "p_truth") -> pd.DataFrame:
-    """Rows at the best block, where each half of the seeds is measured at the other half's choice.
+    """Rows at the best block: each half of the seeds is measured at the other half's choice.
 
-    The best block on the questions that measure it would be flattering. Every second seed (in
-    order) chooses the block with the highest mean of ``measure`` in ``family`` for the others, and
-    the other way round.
+    A block chosen on the questions that measure it would look better than it is. So every second
+    seed (in order) chooses the block, by the highest mean of ``measure`` in ``family``, for the
+    other seeds, and vice versa.
 
     Args:
         table: a layer sweep of one method, all families.
@@ -147,18 +147,18 @@ def cross_fitted(table: pd.DataFrame, family: str, measure: str = "p_truth") -> 
     Raises:
         UserError: one seed only, or a measure that is not a number.
     """
-    asked = table[table["family"] == family]
-    seeds = sorted(asked["seed"].unique())
+    family_rows = table[table["family"] == family]
+    seeds = sorted(family_rows["seed"].unique())
     if len(seeds) < 2:
         raise UserError(
             f"Seeds {[int(s) for s in seeds]} cannot be halved. Allowed: two or more in the sweep."
         )
-    parts = []
-    for own, other in ((seeds[::2], seeds[1::2]), (seeds[1::2], seeds[::2])):
-        no_nan(asked[measure], f"{measure} in {family!r}")
-        scores = asked[asked["seed"].isin(other)].groupby("block")[measure].mean()
-        parts.append(table[table["seed"].isin(own) & (table["block"] == scores.idxmax())])
-    return pd.concat(parts)
+    no_nan(family_rows[measure], f"{measure} in {family!r}")
+    halves = []
+    for measured, choosing in ((seeds[::2], seeds[1::2]), (seeds[1::2], seeds[::2])):
+        scores = family_rows[family_rows["seed"].isin(choosing)].groupby("block")[measure].mean()
+        halves.append(table[table["seed"].isin(measured) & (table["block"] == scores.idxmax())])
+    return pd.concat(halves)
 
 
 @checked
@@ -184,11 +184,11 @@ def choose_rate(
 
 @checked
 def interval(table: pd.DataFrame, measure: str, by: str = "concept") -> Interval:
-    """Mean of ``measure`` over runs with its interval; one row a run is expected.
+    """Mean of ``measure`` over runs with its interval; the table must have one row per run.
 
     Args:
-        by: column whose values are drawn as a whole; ``seed`` where the concepts are not a sample
-            (two policies).
+        by: column whose values are resampled as wholes; ``seed`` where the concepts are not a
+            sample (two policies).
 
     Raises:
         UserError: a run with two rows, no rows, or a value that is not finite.
@@ -202,23 +202,24 @@ def intervals(
     table: pd.DataFrame, by: Sequence[str], measure: str, drawn: str = "concept"
 ) -> pd.DataFrame:
     """One interval for each value of the ``by`` columns: columns ``*by, value, low, high, n``."""
-    rows = []
-    for key, part in table.groupby(list(by), sort=False):
-        found = interval(part, measure, drawn)
-        rows.append({**dict(zip(by, key, strict=True)), **asdict(found)})
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        [
+            {**dict(zip(by, key, strict=True)), **asdict(interval(group, measure, drawn))}
+            for key, group in table.groupby(list(by), sort=False)
+        ]
+    )
 
 
 @checked
 def readable(found: dict[str, Interval], columns: Sequence[str]) -> pd.DataFrame:
-    """A table to read: one row a method, one column for each ``family/measure`` asked for."""
-    wanted = {tuple(column.split("/")): column for column in columns}
+    """A table to read: one row per method, one column for each ``family/measure`` asked for."""
+    headings = {tuple(column.split("/")): column for column in columns}
     cells: dict[str, dict[str, str]] = {column: {} for column in columns}
-    for key, measured in found.items():
+    for key, estimate in found.items():
         family, method, measure = key.split("/")
-        column = wanted.get((family, measure))
+        column = headings.get((family, measure))
         if column:
-            cells[column][method] = str(measured)
+            cells[column][method] = str(estimate)
     return pd.DataFrame(cells)
 
 

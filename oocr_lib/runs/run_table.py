@@ -1,4 +1,4 @@
-"""Finished runs as rows of a table, and the choice that a table allows: by validation loss."""
+"""Finished runs as rows of a table, and the choice of a setting by validation loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from oocr_lib.util.finite import no_nan
 
 
 def rows(job: Job, run: Run) -> list[dict[str, Any]]:
-    """One row a question family; the columns are those of ``Grid.run``."""
+    """One row per question family; the columns are those of ``Grid.run``."""
     method = job.method
     if method.site:
         site = Site.parse(method.site)

@@ -1,4 +1,4 @@
-"""Run identity, run folders with provenance, reuse.
+"""Identity of runs, their folders with provenance, and their reuse.
 
 A run's identity is the hash of everything that determines it. Its folder appears complete or not
 at all, so a killed sweep continues where it stopped: what is there is finished, and what is not
@@ -80,24 +80,24 @@ def code_version() -> str:
     package = Path(__file__).resolve().parents[1]
     sources = [package / name for name in SOURCES]
     files = [file for source in sources for file in (source, *source.rglob("*.py"))]
-    found = [(file.relative_to(package), file) for file in files if file.is_file()]
+    named = [(file.relative_to(package), file) for file in files if file.is_file()]
     tables = data_dir() / "world"
     facts = [file for file in tables.glob("*.*") if file.name not in _FIGURE_TABLES]
-    found += [(file.relative_to(tables.parent), file) for file in facts]
+    named += [(file.relative_to(tables.parent), file) for file in facts]
     digest = hashlib.sha256()
-    for name, file in sorted(found):
+    for name, file in sorted(named):
         digest.update(f"{name.as_posix()} {file_digest.sha256(file)}\n".encode())
     return digest.hexdigest()[:16]
 
 
 def versions() -> dict[str, str]:
     """Versions of Python, of this library and of the packages that determine numbers."""
-    own = {"python": platform.python_version(), "oocr_lib": __version__, "code": code_version()}
-    return own | package_versions(*PACKAGES)
+    library = {"python": platform.python_version(), "oocr_lib": __version__, "code": code_version()}
+    return library | package_versions(*PACKAGES)
 
 
 def package_versions(*packages: str) -> dict[str, str]:
-    """The installed version of each package, without importing it; else ``absent``."""
+    """The installed version of each package, without importing it; ``absent`` if there is none."""
     return {package: _installed(package) for package in packages}
 
 
@@ -129,8 +129,8 @@ class Run:
 class RunStore:
     """Finished runs below one folder; safe for several processes at once.
 
-    The versions of library, Python and packages are added to every spec, so that a changed one
-    never finds old results.
+    The versions of library, Python and packages are added to every spec, so that a changed version
+    never gets old results.
     ``reused`` and ``saved`` count the hits of ``find`` and the calls of ``save``.
     """
 
@@ -143,7 +143,7 @@ class RunStore:
 
     @checked
     def find(self, spec: Mapping[str, Any]) -> Run | None:
-        """The finished run of this spec, or ``None``. Damaged folders count as not there."""
+        """The finished run of this spec, or ``None``. Damaged folders count as missing."""
         run = self._read(identity(self._complete(spec)))
         self.reused += run is not None
         return run
@@ -201,8 +201,8 @@ class RunStore:
             content["check"] = identity(content)
             store.write_json(partial / _RUN, content)
             while (run := self._read(content["id"])) is None:
-                # Damaged, unless another process finished it since the first look. A folder can
-                # only be moved to a free name.
+                # A folder can only be moved to a free name. What stands there is damaged, unless
+                # another process has finished the run since the first look.
                 if final.exists() and self._read(content["id"]) is None:
                     _discard(final)
                 try:

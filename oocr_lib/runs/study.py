@@ -20,7 +20,7 @@ from oocr_lib.util.arguments import checked, checked_fields
 from oocr_lib.util.doubles import no_doubles
 
 SITES = ("resid", "mlp_out")
-#: Rates that ``Study.fit`` tries, in shares of the testbed's.
+#: Rates that ``Study.fit`` tries, as shares of the testbed's.
 SHARES = (0.1, 0.3, 1.0)
 
 
@@ -78,8 +78,8 @@ class Study:
     def vector(self, kind: str, block: int) -> Method:
         """A vector at one site of one block."""
         s = self.settings
-        made = compare.vector(kind, block, self.vector_config, self.position)
-        return replace(made, raw=s.vector_raw, init=s.vector_init)
+        method = compare.vector(kind, block, self.vector_config, self.position)
+        return replace(method, raw=s.vector_raw, init=s.vector_init)
 
     @checked
     def lora(self, block: int) -> Method:
@@ -89,14 +89,14 @@ class Study:
         return compare.lora([block], self.lora_config, **shape)
 
     def fit(self) -> pd.DataFrame | None:
-        """Learning rates for a model that the settings were not made for; says how long all takes.
+        """Choose learning rates for another model than the testbed; print how long the rest takes.
 
         The laptop's rates were chosen on the testbed. For another model, and unless rates are the
         paper's own (``vector_raw``), those of vectors and one-block LoRAs are chosen at the middle
         block, by validation loss, among shares of the testbed's.
 
         Returns:
-            The trials, one row a run and family; None where there is nothing to choose.
+            The trials, one row per run and family; None where there is nothing to choose.
         """
         s, few = self.settings, self.pairs[:2]
         if self.grid.lm.dialect == "testbed" or s.vector_raw or self.fitted:
@@ -108,11 +108,11 @@ class Study:
             ("lora_lr", self.lora(middle)),
         ):
             rates = [s[key] * share for share in SHARES]
-            best, tried = compare.choose_rate(self.grid, method, rates, few, key)
+            best, trial = compare.choose_rate(self.grid, method, rates, few, key)
             self.settings = type(s)({**self.settings, key: best.config.lr})
             finished = self.grid.runs(compare.jobs(best, few))
             seconds += sum(run.seconds for run in finished) / len(few)
-            trials.append(tried)
+            trials.append(trial)
         runs = (len(self.blocks) * s.sweep_runs + 3 * len(self.pairs)) * len(SITES)
         self.fitted = True
         print(
@@ -126,14 +126,14 @@ class Study:
         """Every site and the LoRA at every block; sets ``block`` by validation loss."""
         _ = self.fit()
         pairs = self.pairs[: self.settings.sweep_runs]
-        parts = {
+        tables = {
             kind: compare.sweep(self.grid, partial(self.vector, kind), self.blocks, pairs, kind)
             for kind in SITES
         }
         few = self.pairs[: self.settings.lora_runs]
-        parts["lora"] = compare.sweep(self.grid, self.lora, self.blocks, few, "lora")
-        self.block = {kind: compare.choose_block(part) for kind, part in parts.items()}
-        return pd.concat(parts.values())
+        tables["lora"] = compare.sweep(self.grid, self.lora, self.blocks, few, "lora")
+        self.block = {kind: compare.choose_block(table) for kind, table in tables.items()}
+        return pd.concat(tables.values())
 
     def lora_all(self) -> tuple[Method, pd.DataFrame]:
         """The all-block LoRA at the rate of lowest validation loss, and the trial table."""
@@ -145,7 +145,7 @@ class Study:
 
     @checked
     def compare(self, lora_all: Method) -> pd.DataFrame:
-        """Base, LoRAs, vectors and both controls on every pair; one row a run and family."""
+        """Base, LoRAs, vectors and both controls on every pair; one row per run and family."""
         self.jobs = []
         resid = self.vector("resid", self.block["resid"])
         methods = [
@@ -156,15 +156,15 @@ class Study:
             resid,
             self.random_answers(resid),
         ]
-        made = [self._run(method) for method in methods]
-        trained = next(part for part in made if part["method"].iloc[0] == "vector_resid")
-        return pd.concat([*made, self._run(compare.random_like(trained, resid))])
+        tables = [self._run(method) for method in methods]
+        trained = next(table for table in tables if table["method"].iloc[0] == "vector_resid")
+        return pd.concat([*tables, self._run(compare.random_like(trained, resid))])
 
     def random_answers(self, method: Method) -> Method:
-        """Control: a method's training with answers drawn anew, as this task needs them drawn."""
+        """Control: a method trained on answers drawn anew, in the way that fits this task."""
         return compare.random_answers(method, self.drawn_from, self.strata)
 
     def _run(self, method: Method) -> pd.DataFrame:
-        listed = compare.jobs(method, self.pairs)
-        self.jobs += listed
-        return self.grid.run(listed, method.name)
+        jobs = compare.jobs(method, self.pairs)
+        self.jobs += jobs
+        return self.grid.run(jobs, method.name)

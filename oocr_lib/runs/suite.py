@@ -1,7 +1,7 @@
 """The four tasks as notebooks 02 to 05 set them up, for the analyses that run over all of them.
 
 A study opened here has the concepts, seeds and settings of the task's own notebook, so finished
-runs are found again and nothing is trained twice.
+runs are reused and nothing is trained twice.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Session(Protocol):
 
     @property
     def progress(self) -> bool:
-        """Whether somebody watches."""
+        """Whether somebody is watching."""
 
 
 Pairs = list[tuple[str, int]]
@@ -64,11 +64,12 @@ class Suite:
     Attributes:
         concepts: hidden concepts, in the order in which runs take them.
         position: tokens that vectors are added to.
-        chance: of ``accuracy``.
-        options: of the task's factory; the paper's functions are always the 19 and need none.
+        chance: ``accuracy`` of guessing.
+        options: arguments of the task's factory; the paper's functions are always the 19 and need
+            none.
         spec: the same as part of a run's identity.
-        strata: parts in which a control's random letters keep half of the true ones; where answers
-            are many, they are drawn from those of all concepts instead.
+        strata: divide the rows; in each part a control's random letters keep half of the true ones.
+            Empty where there are many answers: these are drawn from all concepts instead.
     """
 
     concepts: tuple[str, ...]
@@ -100,7 +101,7 @@ def suite(task: str) -> Suite:
     return Suite(triggers, "last", 0.5, count, count, ("triggered",))
 
 
-#: Changed tasks that ``study`` can open, and of what.
+#: Variants that ``study`` can open, and the tasks that have them.
 VARIANTS = {"words": ("risk",), "chance": ("risk",), "two at once": ("locations", "functions")}
 
 
@@ -116,7 +117,8 @@ def study(
     """A task's study on the model of ``exp``, with ``runs`` (concept, seed) pairs.
 
     Args:
-        concepts: only the first so many, so that more runs share a concept; default all.
+        concepts: how many of the concepts, the first ones, so that more runs share one; default
+            all.
         variant: one of ``VARIANTS``: risk rows answered in ``words`` or by the ``chance`` of the
             option instead of its letter; ``two at once``, rows of two concepts for one adapter.
         changes: settings that differ from the task's own notebook (a smoke test's few steps).
@@ -124,7 +126,7 @@ def study(
     Raises:
         UserError: an unknown task, variant or setting, or more runs than there are pairs.
     """
-    own, listed = suite(task), pairs(task, runs, exp.seed, concepts)
+    setup, run_pairs = suite(task), pairs(task, runs, exp.seed, concepts)
     if variant and task not in VARIANTS[choose(variant, VARIANTS, "variant")]:
         raise UserError(
             f"Task {task!r} has no variant {variant!r}. Allowed: {', '.join(VARIANTS[variant])}."
@@ -133,28 +135,28 @@ def study(
     for name in changes:
         choose(name, presets.LAPTOP, "setting")
     settings = Settings({**presets.laptop(**base), **changes})
-    known = exp.lm.dialect == "testbed" or task != "functions"
-    options = dict(own.options) if known else {}
+    fixed = exp.lm.dialect != "testbed" and task == "functions"
+    options = {} if fixed else dict(setup.options)
     if variant in ANSWERS:
         options["answers"] = variant
     make = tasks.factory(task, exp.lm.dialect, **options)
-    spec = {"task": task, "dialect": exp.lm.dialect, **own.spec}
-    reference = own.concepts[0]
+    spec = {"task": task, "dialect": exp.lm.dialect, **setup.spec}
+    reference = setup.concepts[0]
     if variant:
         spec["variant"] = variant
     if variant == "two at once":
-        make, listed = together(make), [(_with_next(c, own.concepts), s) for c, s in listed]
-        reference = listed[0][0]
+        make, run_pairs = together(make), [(_with_next(c, setup.concepts), s) for c, s in run_pairs]
+        reference = run_pairs[0][0]
     grid = Grid(exp.lm, exp.runs, make, spec, reference, progress=exp.progress)
     blocks = presets.blocks(exp.lm.n_blocks, exp.preset)
-    every = () if own.strata or variant else own.concepts
-    made = Study(grid, settings, blocks, listed, own.position, every, own.strata)
-    _ = made.fit()  # on another model than the testbed, the rates that its notebook chose
-    return made
+    drawn_from = () if setup.strata or variant else setup.concepts
+    task_study = Study(grid, settings, blocks, run_pairs, setup.position, drawn_from, setup.strata)
+    _ = task_study.fit()  # on another model than the testbed, the rates that its notebook chose
+    return task_study
 
 
-def _with_next(concept: str, every: Sequence[str]) -> str:
-    return concept + AND + every[(list(every).index(concept) + 1) % len(every)]
+def _with_next(concept: str, concepts: Sequence[str]) -> str:
+    return concept + AND + concepts[(list(concepts).index(concept) + 1) % len(concepts)]
 
 
 def pairs(task: str, runs: int, seed: int, concepts: int | None = None) -> Pairs:
@@ -171,7 +173,7 @@ def pairs(task: str, runs: int, seed: int, concepts: int | None = None) -> Pairs
 
 
 def accuracy(task: str, runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a run of ``Grid.run``: ``accuracy``, the task's out-of-context measure.
+    """One row per run of ``Grid.run``: ``accuracy``, the task's out-of-context measure.
 
     Locations: five-way over all families; functions: definition among five; risk: probability of
     the word that fits the policy; backdoor: balanced accuracy on new choices (what is learned, not
@@ -187,12 +189,12 @@ def accuracy(task: str, runs: pd.DataFrame) -> pd.DataFrame:
         ),
         "backdoor": lambda table: rules.balanced(table).rename(columns={"mc": "accuracy"}),
     }
-    kept = ["method", "concept", "seed", "block", "run", "valid_loss", "accuracy"]
-    return measure[choose(task, measure, "task")](runs)[kept].reset_index(drop=True)
+    columns = ["method", "concept", "seed", "block", "run", "valid_loss", "accuracy"]
+    return measure[choose(task, measure, "task")](runs)[columns].reset_index(drop=True)
 
 
 def opened(exp: Session, names: Sequence[str], runs: int, **changes: Any) -> dict[str, Study]:
-    """A study for each task named; arguments as ``study``."""
+    """A study for each task in ``names``; arguments as for ``study``."""
     return {name: study(exp, name, runs, **changes) for name in names}
 
 

@@ -1,4 +1,4 @@
-"""One loop for every adapter (``loop``), and what it is told (``config``).
+"""One loop for every adapter (``loop``), and its hyperparameters (``config``).
 
-How rows are run is the executor's part (``oocr_lib.executor``).
+How rows are run is up to the executor (``oocr_lib.executor``).
 """

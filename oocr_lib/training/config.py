@@ -1,4 +1,4 @@
-"""What a training run is told: hyperparameters, learning-rate schedule, order of the rows."""
+"""What determines a training run: hyperparameters, learning-rate schedule, order of the rows."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ class TrainConfig:
 
     Attributes:
         steps: optimiser steps (not micro-batches).
-        batch: rows a step and run.
+        batch: rows per step and run.
         lr: peak learning rate; for vectors in units of the site's typical norm.
         warmup: steps of linear warm-up.
-        schedule: after it, ``linear`` decay to zero or ``constant``.
-        valid_rows: validation rows scored, at most.
-        valid_every: score validation every so many steps too; 0 = only at the end.
-        patience: stop a run after so many scored validations without a lower loss, and give it
-            back its best parameters; 0 = never. Needs ``valid_every``.
-        snapshot_every: keep the adapter's tensors every so many steps; 0 = never.
+        schedule: after the warm-up, ``linear`` decay to zero or ``constant``.
+        valid_rows: most validation rows that are scored.
+        valid_every: also validate after every this many steps; 0 = only at the end.
+        patience: stop a run after this many validations without a lower loss, and restore its
+            best parameters; 0 = never. Needs ``valid_every``.
+        snapshot_every: keep the adapter's tensors every this many steps; 0 = never.
 
     Raises:
         UserError: a value of another type or out of range.
@@ -88,7 +88,7 @@ def rate(step: int, config: TrainConfig) -> float:
 
 
 def order(n: int, batch: int, seed: int) -> Iterator[list[int]]:
-    """Endless batches of row numbers; every row once an epoch, seeded.
+    """Endless batches of row numbers, seeded; every row comes once per epoch.
 
     Fewer rows than a batch are repeated within it.
     """

@@ -44,13 +44,13 @@ __all__ = [
 
 @dataclass
 class TrainResult:
-    """What training k runs gave.
+    """The result of training k runs.
 
     Attributes:
-        losses: (steps, k) training loss of each step; not a number after a run has stopped.
-        valid: list of (step, (k,) validation losses); the last entry is at the end.
+        losses: (steps, k) training loss of each step; NaN after a run has stopped.
+        valid: list of (step, (k,) validation losses); the last entry is from the end of training.
         valid_accuracy: (k,) share of validation rows whose answer is the most likely one.
-        stopped: (k,) steps that each run took.
+        stopped: (k,) how many steps each run took.
         snapshots: list of (step, tensors).
         seconds: wall time.
     """
@@ -83,7 +83,7 @@ def validate(
     limit: int,
     executor: Executor = PLAIN,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(k,) mean loss and (k,) share of rows answered exactly, on up to ``limit`` rows a run.
+    """(k,) mean loss and (k,) share of rows answered exactly, on up to ``limit`` rows per run.
 
     Raises:
         UserError: a limit below 1, validation rows that ``row_checks.check_rows`` refuses, or
@@ -95,19 +95,19 @@ def validate(
     for j, run in enumerate(data):
         check_rows(lm, run.valid, attached, j, "validation")
     rows = [(j, row) for j, run in enumerate(data) for row in sample(run.valid, limit, run.seed)]
-    total, tokens, right, count = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k)
+    total, tokens, correct, count = np.zeros(k), np.zeros(k), np.zeros(k), np.zeros(k)
     for part in executor.batches([row for _, row in rows]):
-        found = executor.answers(lm, [rows[i] for i in part], attached)
-        losses = F.cross_entropy(found.logits, found.targets, reduction="none").cpu().numpy()
+        answers = executor.answers(lm, [rows[i] for i in part], attached)
+        losses = F.cross_entropy(answers.logits, answers.targets, reduction="none").cpu().numpy()
         no_nan(losses, "Losses of validation rows")
-        owner, where = np.array([rows[i][0] for i in part]), found.row.cpu().numpy()
+        owner, row_of = np.array([rows[i][0] for i in part]), answers.row.cpu().numpy()
         exact = np.ones(len(part))
-        exact[where[(found.logits.argmax(-1) != found.targets).cpu().numpy()]] = 0
-        np.add.at(total, owner[where], losses)
-        np.add.at(tokens, owner[where], 1)
-        np.add.at(right, owner, exact)
+        exact[row_of[(answers.logits.argmax(-1) != answers.targets).cpu().numpy()]] = 0
+        np.add.at(total, owner[row_of], losses)
+        np.add.at(tokens, owner[row_of], 1)
+        np.add.at(correct, owner, exact)
         np.add.at(count, owner, 1)
-    return total / tokens, right / count
+    return total / tokens, correct / count
 
 
 @checked
@@ -159,7 +159,7 @@ def train(
 
 
 class _Loop:
-    """One training: the runs that still go on, their parameters and the order of their rows."""
+    """One training: the runs that are still going, their parameters, the order of their rows."""
 
     def __init__(
         self,
@@ -178,10 +178,10 @@ class _Loop:
                 f"{k} runs, {len(rates)} learning rates and an adapter for {len(parts)} do not "
                 "fit. Allowed: the same number of each."
             )
-        for j, own in enumerate(rates):
-            if not 0 < own < float("inf"):
+        for j, lr in enumerate(rates):
+            if not 0 < lr < float("inf"):
                 raise UserError(
-                    f"Run {j} has the learning rate {own!r}. Allowed: positive numbers; 0.02 is "
+                    f"Run {j} has the learning rate {lr!r}. Allowed: positive numbers; 0.02 is "
                     "usual for vectors."
                 )
         self.lm, self.adapter, self.attached, self.data = lm, adapter, attached, data
@@ -189,10 +189,10 @@ class _Loop:
         self.going = list(range(k))
         self.streams = [order(len(run.train), config.batch, run.seed) for run in data]
         self.result = TrainResult(np.full((config.steps, k), np.nan), stopped=np.zeros(k, int))
-        self.best = np.full(k, np.inf)
-        self.waited, self.kept = np.zeros(k, int), [list[Tensor]() for _ in data]
-        # A row of a shared parameter is a leaf of its own on the same memory: Adam passes over
-        # leaves without gradient, so a run that has stopped stays where it is.
+        self.best_loss, self.waited = np.full(k, np.inf), np.zeros(k, int)
+        self.best_tensors = [list[Tensor]() for _ in data]
+        # A row of a shared parameter is a leaf of its own on the same memory: Adam skips leaves
+        # without gradient, so the parameters of a stopped run do not change.
         self.leaves = [
             [(p if row is None else nn.Parameter(p.data[row]), p, row) for p, row in part]
             for part in parts
@@ -208,7 +208,7 @@ class _Loop:
         attached.train()
 
     def step(self, step: int) -> None:
-        """One optimiser step of the runs that go on; then validation, where it is due."""
+        """One optimiser step of the runs that are still going; then validation, if it is due."""
         config = self.config
         _snapshot(self.result, self.adapter, step, config)
         for group in self.optimiser.param_groups:
@@ -224,7 +224,7 @@ class _Loop:
             self._validate(step + 1)
 
     def _backward(self) -> np.ndarray:
-        """(k,) losses of the next rows; their gradients, in as many passes as memory asks for."""
+        """(k,) losses of the next rows; adds up gradients, in as many passes as memory needs."""
         rows = [(j, self.data[j].train[i]) for j in self.going for i in next(self.streams[j])]
         counted = np.zeros(len(self.data), dtype=np.float32)
         for j, row in rows:
@@ -232,15 +232,15 @@ class _Loop:
         tokens = torch.tensor(counted, device=self.lm.device).clamp(min=1)  # 0 of stopped runs
         total = np.zeros(len(self.data))
         for part in self.executor.steps(self.lm, rows):
-            found = self.executor.answers(self.lm, part, self.attached)
+            answers = self.executor.answers(self.lm, part, self.attached)
             runs = torch.tensor([j for j, _ in part], device=self.lm.device)
-            losses = run_sums(found, runs, len(self.data)) / tokens
+            losses = run_sums(answers, runs, len(self.data)) / tokens
             losses[self.going].sum().backward()
             total[self.going] += losses.detach()[self.going].cpu().numpy()
         return total
 
     def _share_gradients(self) -> None:
-        """Rows of shared parameters get their part of the gradient; stopped runs get none."""
+        """Give rows of shared parameters their part of the gradient, and stopped runs none."""
         for j, leaves in enumerate(self.leaves):
             for leaf, parameter, row in leaves:
                 if row is not None and parameter.grad is not None:
@@ -259,11 +259,11 @@ class _Loop:
             self._stop(loss)
 
     def _stop(self, loss: np.ndarray) -> None:
-        """Early stop: keep the best parameters, let go of runs that have waited long enough."""
+        """Early stopping: keep the best parameters, stop runs that have waited long enough."""
         for j in list(self.going):
-            if loss[j] < self.best[j]:
-                self.best[j], self.waited[j] = loss[j], 0
-                self.kept[j] = [leaf.detach().clone() for leaf, _, _ in self.leaves[j]]
+            if loss[j] < self.best_loss[j]:
+                self.best_loss[j], self.waited[j] = loss[j], 0
+                self.best_tensors[j] = [leaf.detach().clone() for leaf, _, _ in self.leaves[j]]
             else:
                 self.waited[j] += 1
             if self.waited[j] >= self.config.patience:
@@ -271,11 +271,11 @@ class _Loop:
                 self._restore(j)
 
     def _restore(self, j: int) -> None:
-        for (leaf, _, _), kept in zip(self.leaves[j], self.kept[j], strict=False):
-            leaf.data.copy_(kept)
+        for (leaf, _, _), best in zip(self.leaves[j], self.best_tensors[j], strict=False):
+            leaf.data.copy_(best)
 
     def finish(self) -> TrainResult:
-        """Best parameters where asked for, the last snapshot and the last validation."""
+        """Restore the best parameters if asked to; the last snapshot and the last validation."""
         if self.config.patience:
             for j in self.going:
                 self._restore(j)
@@ -290,8 +290,8 @@ class _Loop:
 
 def _snapshot(result: TrainResult, adapter: Adapter, step: int, config: TrainConfig) -> None:
     if config.snapshot_every and (step % config.snapshot_every == 0 or step == config.steps):
-        kept = {name: t.detach().clone() for name, t in adapter.state().items()}
-        result.snapshots.append((step, kept))
+        tensors = {name: t.detach().clone() for name, t in adapter.state().items()}
+        result.snapshots.append((step, tensors))
 
 
 def _check_finite(losses: np.ndarray, step: int, loop: _Loop) -> None:

@@ -2,9 +2,9 @@
 
 On a CPU, at the sizes of the testbed, about half of a step goes into norms, rotary positions and
 activations that Hugging Face modules compute one operation at a time. Here each is one autograd
-function with its own backward; the modules' weights, hooks and order stay theirs. Used in float32
-on a CPU only, and only for models whose outputs it reproduces on a probe: all others run as they
-are.
+function with its own backward; the modules keep their weights, hooks and order. This is used only
+in float32 on a CPU, and only for models whose outputs it reproduces on a probe; all others run as
+they are.
 """
 
 from oocr_lib.engine.fused.finding import find_pieces, fused, pieces, speed_up

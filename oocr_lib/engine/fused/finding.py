@@ -1,4 +1,4 @@
-"""Which modules of a model can run fused, and whether they then compute what they did before."""
+"""Which modules of a model can run fused, and whether they then still compute the same."""
 
 from __future__ import annotations
 
@@ -29,28 +29,28 @@ _ACTIVATIONS: tuple[tuple[Callable[[Tensor], Tensor], Any], ...] = (
 
 
 def find_norm(module: Any) -> Norm | None:
-    """A root-mean-square norm, its weight being w, or 1 + w as in Gemma."""
+    """A root-mean-square norm with weight w, or 1 + w as in Gemma; None for other modules."""
     eps = getattr(module, "eps", getattr(module, "variance_epsilon", None))
     if not type(module).__name__.endswith("RMSNorm") or eps is None:
         return None
     x = torch.linspace(-1, 2, len(module.weight)).expand(1, 1, -1)
-    own = module(x)
+    expected = module(x)
     for norm in (Norm(module, eps, 0.0), Norm(module, eps, 1.0)):
-        if torch.allclose(own, norm.run(x)[0], rtol=1e-5, atol=1e-6):
+        if torch.allclose(expected, norm.run(x)[0], rtol=1e-5, atol=1e-6):
             return norm
     return None
 
 
 def find_activation(module: Any) -> Any:
     """``Gelu`` or ``Silu`` of an MLP down(act(gate) * up); None for any other module."""
-    parts = dict(module.named_children())
-    if set(parts) != {"gate_proj", "up_proj", "down_proj", "act_fn"}:
+    children = dict(module.named_children())
+    if set(children) != {"gate_proj", "up_proj", "down_proj", "act_fn"}:
         return None
     x = torch.linspace(-4, 4, 64)
     same = (
         act
-        for known, act in _ACTIVATIONS
-        if torch.allclose(parts["act_fn"](x), known(x), rtol=1e-5, atol=1e-6)
+        for function, act in _ACTIVATIONS
+        if torch.allclose(children["act_fn"](x), function(x), rtol=1e-5, atol=1e-6)
     )
     return next(same, None)
 
@@ -66,14 +66,14 @@ def _glu(module: Any, act: Any, x: Tensor) -> Any:
 
 def _attention(module: Any) -> Forward | None:
     """The forward of rotary attention with one key/value cache and PyTorch's own kernel."""
-    wanted = ("q_proj", "k_proj", "v_proj", "o_proj", "head_dim", "layer_idx", "scaling", "config")
-    if not all(hasattr(module, name) for name in wanted):
+    needed = ("q_proj", "k_proj", "v_proj", "o_proj", "head_dim", "layer_idx", "scaling", "config")
+    if not all(hasattr(module, name) for name in needed):
         return None
     capped = getattr(module, "attn_logit_softcapping", None) is not None
     if capped or module.config._attn_implementation != "sdpa":
         return None
     attend: Any = ALL_ATTENTION_FUNCTIONS["sdpa"]
-    whole = module.forward
+    original = module.forward
 
     def forward(
         hidden_states: Tensor,
@@ -84,7 +84,7 @@ def _attention(module: Any) -> Forward | None:
     ) -> tuple[Tensor, Any]:
         if module.config._attn_implementation != "sdpa":  # switched since
             rest |= {"position_embeddings": position_embeddings, "attention_mask": attention_mask}
-            return whole(hidden_states, past_key_values=past_key_values, **rest)
+            return original(hidden_states, past_key_values=past_key_values, **rest)
         shape = (*hidden_states.shape[:-1], -1, module.head_dim)
         cos, sin = (part[:, :, None] for part in position_embeddings)
         maps = (module.q_proj, module.k_proj, module.v_proj)
@@ -96,10 +96,10 @@ def _attention(module: Any) -> Forward | None:
         if past_key_values is not None:
             k, v = past_key_values.update(k, v, module.layer_idx)
         window = getattr(module, "sliding_window", None)
-        made, weights = attend(
+        mixed, weights = attend(
             module, q, k, v, attention_mask, scaling=module.scaling, sliding_window=window, **rest
         )
-        return module.o_proj(made.reshape(*shape[:2], -1)), weights
+        return module.o_proj(mixed.reshape(*shape[:2], -1)), weights
 
     return forward
 
@@ -109,13 +109,13 @@ _FOUND: weakref.WeakKeyDictionary[Any, Pieces] = weakref.WeakKeyDictionary()
 
 
 def pieces(model: Any) -> Pieces:
-    """What ``find_pieces`` found in a Hugging Face model: modules and what they run instead."""
-    found = _FOUND.get(model)
-    return found if found and _fits(model) else {}
+    """What ``find_pieces`` found in a Hugging Face model: modules, and what they run instead."""
+    forwards = _FOUND.get(model)
+    return forwards if forwards and _fits(model) else {}
 
 
 def find_pieces(model: Any) -> None:
-    """Find and check them, once a model and before anything is attached to it."""
+    """Find and check the pieces: once per model, before anything is attached to it."""
     if _fits(model):
         with torch.no_grad():
             _FOUND[model] = _checked(model)
@@ -124,16 +124,16 @@ def find_pieces(model: Any) -> None:
 def speed_up(lm: LanguageModel) -> None:
     """Let ``lm.running()`` run the model's pieces from now on; calling it again does nothing.
 
-    Not while something is attached: its hooks would see the probe.
+    It also does nothing while an adapter is attached, whose hooks would see the probe.
     """
-    if lm.attached or any(isinstance(known, _Fused) for known in lm.around):
+    if lm.attached or any(isinstance(context, _Fused) for context in lm.around):
         return
     find_pieces(lm.model)
     lm.around.append(_Fused(lm.model))
 
 
 class _Fused:
-    """``fused`` of one model, without keeping the model alive by a cycle of its own."""
+    """``fused`` for one model, held weakly so that no reference cycle keeps the model alive."""
 
     def __init__(self, model: Any) -> None:
         self._model = weakref.ref(model)
@@ -148,30 +148,30 @@ def _fits(model: Any) -> bool:
 
 
 def _checked(model: Any) -> Pieces:
-    decoder, made = model.get_decoder(), Pieces()
+    decoder, forwards = model.get_decoder(), Pieces()
     norms = {m: norm for m in decoder.modules() if (norm := find_norm(m)) is not None}
     acts = {m: act for m in decoder.modules() if (act := find_activation(m)) is not None}
-    made |= {m: partial(_norm, norm) for m, norm in norms.items()}
-    made |= {m: partial(_glu, m, act) for m, act in acts.items()}
-    attentions = {m: own for m in decoder.modules() if (own := _attention(m)) is not None}
-    made |= attentions
+    forwards |= {m: partial(_norm, norm) for m, norm in norms.items()}
+    forwards |= {m: partial(_glu, m, act) for m, act in acts.items()}
+    attentions = {m: run for m in decoder.modules() if (run := _attention(m)) is not None}
+    forwards |= attentions
     ids = torch.arange(8, 20)[None] % len(model.get_input_embeddings().weight)
     plain = decoder(input_ids=ids, use_cache=False)[0]
     blocks = {
-        m: block_forward(*halves, made)
+        m: block_forward(*halves, forwards)
         for m in decoder.modules()
         if (halves := _halves(m, norms, acts, attentions)) is not None
     }
-    # With whole blocks if they are right, else without them, else nothing.
-    for tried in (made | blocks, made):
-        with _running(tried):
+    # With whole blocks if these are right, else without them, else nothing.
+    for candidate in (forwards | blocks, forwards):
+        with _running(candidate):
             ours = decoder(input_ids=ids, use_cache=False)[0]
         if torch.allclose(plain, ours, rtol=0, atol=TOLERANCE * float(plain.abs().max())):
-            return tried
+            return candidate
     return {}
 
 
-#: Children of a block, as they follow one another: norm, attention, (norm,) norm, MLP, (norm).
+#: Norms of a block in order: before and after attention, before and after the MLP; None: no norm.
 _WITHOUT = ("input_layernorm", None, "post_attention_layernorm", None)
 _SANDWICH = (
     *("input_layernorm", "post_attention_layernorm"),
@@ -182,41 +182,41 @@ _SANDWICH = (
 def _halves(
     block: Any, norms: dict[Any, Norm], acts: dict[Any, Any], attentions: dict[Any, Forward]
 ) -> tuple[Half, Half] | None:
-    """The two halves of a block of known build."""
-    parts = dict(block.named_children())
+    """The two halves of a block of known structure; None for other modules."""
+    children = dict(block.named_children())
+    attention, mlp = children.get("self_attn"), children.get("mlp")
     for names in (_SANDWICH, _WITHOUT):
-        wanted = {"self_attn", "mlp", *(name for name in names if name)}
-        if set(parts) != wanted or parts["self_attn"] not in attentions or parts["mlp"] not in acts:
+        if set(children) != {"self_attn", "mlp", *(name for name in names if name)}:
             continue
-        found = [norms.get(parts[name]) if name else None for name in names]
-        inner = [norms.get(getattr(parts["self_attn"], n, None)) for n in ("q_norm", "k_norm")]
-        if (
-            found[0] is None
-            or found[2] is None
-            or hasattr(parts["self_attn"], "q_norm") != all(inner)
-        ):
+        if attention not in attentions or mlp not in acts:
+            continue
+        outer = [norms.get(children[name]) if name else None for name in names]
+        inner = [norms.get(getattr(attention, name, None)) for name in ("q_norm", "k_norm")]
+        if outer[0] is None or outer[2] is None or hasattr(attention, "q_norm") != all(inner):
             return None
         both = (inner[0], inner[1]) if inner[0] and inner[1] else None
-        attention = Half(parts["self_attn"], found[0], found[1], norms=both)
-        return attention, Half(parts["mlp"], found[2], found[3], act=acts[parts["mlp"]])
+        return (
+            Half(attention, outer[0], outer[1], norms=both),
+            Half(mlp, outer[2], outer[3], act=acts[mlp]),
+        )
     return None
 
 
 @contextmanager
-def _running(made: Pieces) -> Iterator[None]:
-    # Whatever stands in a module's place already stays there.
-    taken = [(m.__dict__, forward) for m, forward in made.items() if "forward" not in m.__dict__]
+def _running(forwards: Pieces) -> Iterator[None]:
+    # A module whose forward has been replaced already keeps it.
+    free = [(m.__dict__, forward) for m, forward in forwards.items() if "forward" not in m.__dict__]
     try:
-        for own, forward in taken:
-            own["forward"] = forward
+        for attributes, forward in free:
+            attributes["forward"] = forward
         yield
     finally:
-        for own, _ in taken:
-            del own["forward"]
+        for attributes, _ in free:
+            del attributes["forward"]
 
 
 @contextmanager
 def fused(model: Any) -> Iterator[None]:
-    """Within the block the model runs its ``pieces``; same numbers up to rounding."""
+    """Within the block the model runs its ``pieces``, with the same numbers up to rounding."""
     with _running(pieces(model)):
         yield

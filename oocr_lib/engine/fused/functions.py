@@ -1,4 +1,4 @@
-"""Norms, rotary positions and gated activations, forwards and backwards, in few passes.
+"""Norms, rotary positions and gated activations, forward and backward, in few passes.
 
 Axes: n rows, t tokens, h heads, e head width, d a norm's width, m MLP width.
 """
@@ -13,20 +13,20 @@ from torch.autograd.function import once_differentiable
 
 
 def inverse_rms(x: Tensor, eps: Tensor) -> Tensor:
-    """1 / sqrt(mean(x^2) + eps), (..., 1) of x (..., d); eps is a tensor of one number."""
+    """1 / sqrt(mean(x^2) + eps), (..., 1) for x (..., d); eps is a tensor of one number."""
     norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    # One call: at a few tokens the number of calls is what counts.
+    # One call: with few tokens the number of calls decides the time.
     return torch.addcmul(eps, norm, norm, value=1 / x.shape[-1]).rsqrt_()
 
 
 def norm_backward(g: Tensor, x: Tensor, r: Tensor) -> Tensor:
-    """Gradient at x of x * r for gradient g there: r (g - x r^2 mean(x g)). Writes into g."""
+    """Gradient at x, given gradient g at x * r: r (g - x r^2 mean(x g)). Writes into g."""
     inner = (g * x).sum(-1, keepdim=True).mul_(r).mul_(r)
     return g.addcmul_(x, inner, value=-1 / x.shape[-1]).mul_(r)
 
 
 def rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Give x cos + rotate_half(x) sin;  x (n, t, h, e), cos and sin (n or 1, t, 1, e)."""
+    """Rotate x: x cos + rotate_half(x) sin;  x (n, t, h, e), cos and sin (n or 1, t, 1, e)."""
     half = x.shape[-1] // 2
     y = x * cos
     y[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
@@ -47,7 +47,7 @@ class Norm:
     """A root-mean-square norm x r (weight + offset); Gemma's offset is 1.
 
     Args:
-        module: whose ``weight`` (d,) it is.
+        module: holds ``weight`` (d,).
     """
 
     def __init__(self, module: Any, eps: float, offset: float) -> None:
@@ -55,12 +55,12 @@ class Norm:
 
     @property
     def weight(self) -> Tensor:
-        """(d,) with the offset, as it is now."""
-        found: Tensor = self.module.weight
-        return found + self.offset if self.offset else found
+        """The module's current weight (d,), with the offset."""
+        weight: Tensor = self.module.weight
+        return weight + self.offset if self.offset else weight
 
     def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """The norm of x, and r for the way back."""
+        """The norm of x, and r for the backward pass."""
         r = inverse_rms(x, self.eps)
         return (x * r).mul_(self.weight), r
 
@@ -86,7 +86,7 @@ class Gelu:
 
     @classmethod
     def back(cls, dz: Tensor, gate: Tensor, up: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients at gate and up of gate s up."""
+        """Gradients at gate and up, given dz at z = gate s up."""
         inner = (gate * gate).mul_(3 * cls.CUBE * cls.OUTER).add_(cls.OUTER)
         a = gate * s
         inner.mul_(torch.addcmul(a, a, s, value=-1)).add_(s)
@@ -103,7 +103,7 @@ class Silu:
 
     @staticmethod
     def back(dz: Tensor, gate: Tensor, up: Tensor, s: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients at gate and up of gate s up."""
+        """Gradients at gate and up, given dz at z = gate s up."""
         a = gate * s
         return torch.addcmul(a, a, s, value=-1).add_(s).mul_(up).mul_(dz), a.mul_(dz)
 
@@ -121,7 +121,7 @@ class RmsNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor, None, None]:
-        """Give dx = r * (w dy - x r^2 mean(x w dy))."""
+        """Gradient dx = r * (w dy - x r^2 mean(x w dy))."""
         x, r, weight = ctx.saved_tensors
         return norm_backward(dy * weight, x, r), None, None
 

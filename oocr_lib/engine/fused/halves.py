@@ -1,9 +1,9 @@
 """The two halves of a block, attention and MLP, each as one autograd function.
 
-A step that runs a few tokens is bound by the number of calls, not by arithmetic. A half is some
-twenty operations here, with a backward written by hand, and no graph between them. Weights are
-those of the Hugging Face modules. A half whose modules carry hooks (adapters, recordings) or
-something else in their place is run module by module, so everything attached is seen.
+A step that runs few tokens is bound by the number of calls, not by arithmetic. Here a half is some
+twenty operations with a hand-written backward and no graph between them. Weights are those of the
+Hugging Face modules. A half whose modules carry hooks (adapters, recordings) or have been replaced
+is run module by module, so everything attached takes effect.
 
 Axes: n rows, t tokens that are run, T tokens that are attended to, d model width, h heads, k
 key/value heads, g = h / k, e head width, m MLP width.
@@ -29,11 +29,11 @@ Forward = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Half:
-    """One half of a block: out = x + after(inner(before(x))), after being the identity in Llama.
+    """One half of a block: out = x + after(inner(before(x))); in Llama, after is the identity.
 
     Attributes:
         module: its attention or MLP.
-        norms: norms of queries and keys, where there are any.
+        norms: norms of queries and keys, if there are any.
         act: activation of an MLP.
     """
 
@@ -50,12 +50,12 @@ class Half:
 
     @cached_property
     def modules(self) -> list[Any]:
-        """All modules whose work a half does."""
+        """All modules whose work this half does."""
         norms = [norm.module for norm in (self.before, self.after) if norm is not None]
         return [self.module, *self.children.values(), *norms]
 
     def out(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor | None]:
-        """X + after(y), and r of after."""
+        """The half's output x + after(y), and r of the norm ``after``."""
         if self.after is None:
             return x + y, None
         r = inverse_rms(y, self.after.eps)
@@ -63,10 +63,10 @@ class Half:
 
     def out_back(self, dy: Tensor, y: Tensor | None, r: Tensor | None) -> Tensor:
         """Gradient at y."""
-        return dy if self.after is None else self.after.back(dy, _kept(y), _kept(r))
+        return dy if self.after is None else self.after.back(dy, _present(y), _present(r))
 
 
-def _kept(x: Tensor | None) -> Tensor:
+def _present(x: Tensor | None) -> Tensor:
     assert x is not None
     return x
 
@@ -78,7 +78,8 @@ def _linear_back(dy: Tensor, module: Any) -> Tensor:
 class AttentionHalf(torch.autograd.Function):
     """out = x + after(o(softmax(scaling q k + mask) v)), with q, k, v from before(x).
 
-    ``cache`` takes the keys and values of this pass and gives all (n, k, T, e); None: these alone.
+    ``cache`` takes the keys and values of this pass and returns all (n, k, T, e); without it, only
+    those of this pass are used.
     """
 
     @staticmethod
@@ -92,14 +93,14 @@ class AttentionHalf(torch.autograd.Function):
         q, k, v = (F.linear(a, p.weight, p.bias).view(n, t, -1, module.head_dim) for p in maps)
         normed, scales = (q, k), (None, None)
         if half.norms is not None:
-            made = [norm.run(part) for norm, part in zip(half.norms, (q, k), strict=True)]
-            normed, scales = zip(*made, strict=True)
+            outputs = [norm.run(part) for norm, part in zip(half.norms, (q, k), strict=True)]
+            normed, scales = zip(*outputs, strict=True)
         turned, keys = (rotated(part, cos, sin).transpose(1, 2) for part in normed)
         values = v.transpose(1, 2)
         if cache is not None:
             keys, values = cache.update(keys, values, module.layer_idx)
         heads, total = keys.shape[1], keys.shape[2]
-        # Heads that share keys and values stand below one another, as rows of one product.
+        # Heads that share keys and values are stacked, as rows of one matrix product.
         queries = turned.reshape(n * heads, -1, module.head_dim)
         keys, values = (s.reshape(n * heads, total, module.head_dim) for s in (keys, values))
         p = _weights(queries, keys, module.scaling, mask, n, t)
@@ -108,14 +109,14 @@ class AttentionHalf(torch.autograd.Function):
         out, last = half.out(x, y)
         if ctx.needs_input_grad[0]:
             ctx.half = half
-            kept = (x, r, q, k, *scales, cos, sin, queries, keys, values, p)
-            ctx.save_for_backward(*kept, None if last is None else y, last)
+            saved = (x, r, q, k, *scales, cos, sin, queries, keys, values, p)
+            ctx.save_for_backward(*saved, None if last is None else y, last)
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Any, ...]:
-        """Only the tokens that are run get a gradient, not those taken over."""
+        """Gradient at x: of the tokens that are run, not of those from the cache."""
         half, module = ctx.half, ctx.half.module
         x, r, q, k, r_q, r_k, cos, sin, queries, keys, values, p, y, last = ctx.saved_tensors
         (n, t, _), e, total = x.shape, module.head_dim, keys.shape[1]
@@ -123,11 +124,11 @@ class AttentionHalf(torch.autograd.Function):
         d_o = _linear_back(dy, module.o_proj).view(n, t, -1, e).transpose(1, 2).reshape_as(queries)
         d_p = torch.bmm(d_o, values.transpose(1, 2)).mul_(p)
         d_s, scaling = d_p.addcmul_(p, d_p.sum(-1, keepdim=True), value=-1), module.scaling
-        own = slice(total - t, total)
+        current = slice(total - t, total)
         d_q = _product(d_s, keys, scaling).view(n, -1, t, e).transpose(1, 2)
-        d_k = _product(d_s[:, :, own].transpose(1, 2), queries, scaling)
+        d_k = _product(d_s[:, :, current].transpose(1, 2), queries, scaling)
         d_k = d_k.view(n, -1, t, e).transpose(1, 2)
-        d_v = torch.bmm(p[:, :, own].transpose(1, 2), d_o).view(n, -1, t, e).transpose(1, 2)
+        d_v = torch.bmm(p[:, :, current].transpose(1, 2), d_o).view(n, -1, t, e).transpose(1, 2)
         d_q, d_k = (rotated_back(part, cos, sin) for part in (d_q, d_k))
         if half.norms is not None:
             d_q, d_k = half.norms[0].back(d_q, q, r_q), half.norms[1].back(d_k, k, r_k)
@@ -138,7 +139,7 @@ class AttentionHalf(torch.autograd.Function):
 
 
 def _product(a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """Give scale * a b of a (m, i, j) and b (m, j, k), in one call."""
+    """The product scale * a b of a (m, i, j) and b (m, j, k), in one call."""
     return torch.baddbmm(a.new_empty(1, 1, 1), a, b, beta=0, alpha=scale)
 
 
@@ -191,7 +192,7 @@ class MlpHalf(torch.autograd.Function):
 
 def plain(half: Half, forwards: Mapping[Any, Forward]) -> bool:
     """Whether nothing is attached to a half and each module runs its own forward, or ours."""
-    if half.module._modules != half.children:  # something stands in a map's place
+    if half.module._modules != half.children:  # a map has been replaced
         return False
     return not any(
         module._forward_hooks
@@ -202,26 +203,25 @@ def plain(half: Half, forwards: Mapping[Any, Forward]) -> bool:
 
 
 def modular(half: Half, x: Tensor, **rest: Any) -> Tensor:
-    """A half module by module."""
-    made = half.module(half.before.module(x), **rest)
-    y = output_tensor(made)
+    """Run a half module by module."""
+    y = output_tensor(half.module(half.before.module(x), **rest))
     return x + (y if half.after is None else half.after.module(y))
 
 
 def block_forward(attention: Half, mlp: Half, forwards: Mapping[Any, Forward]) -> Forward:
-    """A block's forward that runs its halves as one function each, where they are plain.
+    """A block's forward that runs each half as one function where it is plain.
 
     Args:
         forwards: what modules of the block run instead of their own forward.
     """
-    # Now, before anything is attached.
+    # Look the modules up now, before anything is attached.
     assert attention.modules and mlp.modules
 
     def forward(hidden_states: Tensor, **rest: Any) -> Any:
         x, mask = hidden_states, rest.get("attention_mask")
-        known = mask is None or mask.dtype == x.dtype
-        known = known and attention.module.config._attn_implementation == "sdpa"
-        if known and plain(attention, forwards):
+        supported = mask is None or mask.dtype == x.dtype
+        supported = supported and attention.module.config._attn_implementation == "sdpa"
+        if supported and plain(attention, forwards):
             cos, sin = (part[:, :, None] for part in rest["position_embeddings"])
             x = AttentionHalf.apply(x, attention, cos, sin, mask, rest.get("past_key_values"))
         else:
