@@ -208,12 +208,10 @@ class Experiment:
         self, statement: str, metric: str | None, rule: str, verdict: str, measured: Interval
     ) -> None:
         """Put a check into ``metrics.json``, in place of the same one if its cell is run again."""
-        entry = {"statement": statement, "metric": metric, "rule": rule, "verdict": verdict}
-        entry |= {"value": measured.value, "ci": [measured.low, measured.high], "n": measured.n}
-        same = (statement, metric, rule)
-        others = [
-            c for c in self.metrics.claims if (c["statement"], c["metric"], c["rule"]) != same
-        ]
+        key = {"statement": statement, "metric": metric, "rule": rule}
+        ci = [measured.low, measured.high]
+        entry = {**key, "verdict": verdict, "value": measured.value, "ci": ci, "n": measured.n}
+        others = [c for c in self.metrics.claims if any(c[name] != key[name] for name in key)]
         self.metrics.claims = [*others, entry]
 
     def check_claims(self) -> None:

@@ -187,7 +187,8 @@ def test_a_real_model_that_runs_alone_gets_all_cores(
     assert machine.threads() == int(given or 1), "what follows has its own number"
     monkeypatch.setattr(batch.psutil, "getloadavg", lambda: (2.3, 0.0, 0.0))
     monkeypatch.setenv("OOCR_THREADS", "")
-    with batch.all_cores([SimpleNamespace(all_values={"model": "x"})], 1) as line:
+    real: list[Any] = [SimpleNamespace(all_values={"model": "x"})]
+    with batch.all_cores(real, 1) as line:
         assert "busy (load 2.3): OOCR_THREADS=1 may be" in line
 
 
