@@ -201,18 +201,21 @@ class Experiment:
             values = self.metrics.values
             measured = values[choose(measured, values, "metric", "Record it with metrics.add.")]
         verdict = statistics.verdict(measured, rule)
+        self._forget(statement)
         self._record_claim(statement, key, rule, verdict, measured)
         print(f"{statement}: {measured} (rule: {rule}) – {verdict} at this scale")
 
     def _record_claim(
         self, statement: str, metric: str | None, rule: str, verdict: str, measured: Interval
     ) -> None:
-        """Put a check into ``metrics.json``, in place of the same one if its cell is run again."""
-        key = {"statement": statement, "metric": metric, "rule": rule}
-        ci = [measured.low, measured.high]
-        entry = {**key, "verdict": verdict, "value": measured.value, "ci": ci, "n": measured.n}
-        others = [c for c in self.metrics.claims if any(c[name] != key[name] for name in key)]
-        self.metrics.claims = [*others, entry]
+        """Put a check into ``metrics.json``."""
+        entry = {"statement": statement, "metric": metric, "rule": rule, "verdict": verdict}
+        numbers = {"value": measured.value, "ci": [measured.low, measured.high], "n": measured.n}
+        self.metrics.claims = [*self.metrics.claims, {**entry, **numbers}]
+
+    def _forget(self, statement: str) -> None:
+        """Drop a claim's earlier checks: its cell is run again, perhaps with another rule."""
+        self.metrics.claims = [c for c in self.metrics.claims if c["statement"] != statement]
 
     def check_claims(self) -> None:
         """Judge and record this notebook's part of ``data/claims.toml``, and print the verdicts.
@@ -230,7 +233,7 @@ class Experiment:
             missing += len(own) - len(there)
             self._judge(claim, there)
         if missing:
-            print(f"{missing} checks of the claim table need a metric that this run has not.")
+            print(f"Checks of the claim table whose metric this run did not record: {missing}.")
 
     def _judge(self, claim: Claim, checks: Sequence[Check]) -> None:
         """Print and record a claim by those of its checks whose metrics are there."""
@@ -240,7 +243,8 @@ class Experiment:
         words = [statistics.verdict(interval, c.rule) for c, interval in measured]
         worst = min(words, key=statistics.VERDICTS.index)
         part = "" if len(checks) == len(claim.checks) else " (as far as asked here)"
-        print(f"{worst.upper()}{part}: {claim.statement}")
+        print(f"{worst.upper()} at this scale{part}: {claim.statement}")
+        self._forget(claim.statement)
         for (check, interval), word in zip(measured, words, strict=True):
             print(f"    {check.metric} {interval} (rule: {check.rule}) – {word}")
             self._record_claim(claim.statement, check.metric, check.rule, word, interval)
@@ -267,7 +271,7 @@ class Experiment:
         self.metrics.write(self.draft / FILE)
         verdicts = [claim["verdict"] for claim in self.metrics.claims]
         counts = [f"{verdicts.count(v)} {v}" for v in dict.fromkeys(verdicts)]
-        claims = f"; claims: {', '.join(counts)}" if counts else ""
+        claims = f"; checks of claims: {', '.join(counts)}" if counts else ""
         print(f"{self.show(path)}: {len(self.metrics.values)} metrics{claims}")
         if self.runs.saved or self.runs.reused:
             print(f"runs: {self.runs.saved} new, {self.runs.reused} reused")

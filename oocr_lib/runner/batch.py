@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -158,7 +159,7 @@ def all_cores(jobs: Sequence[Job], parallel: int) -> Iterator[str]:
     """
     models = [str(job.all_values.get(named.MODEL, "testbed")) for job in jobs]
     cores, alone = os.cpu_count() or 1, min(parallel, len(jobs)) == 1
-    real = not any(model.startswith("testbed") for model in models)
+    real = not any(re.fullmatch(r"testbed(-\w+)?", model) for model in models)
     if os.environ.get(machine.THREADS) or cores == 1 or not (alone and real):
         yield ""
         return

@@ -41,7 +41,7 @@ def threads() -> int:
     """CPU threads to use: ``OOCR_THREADS``, by default 1, at most as many as there are CPUs.
 
     The same thread count is needed for bitwise equal results. ``oocr run`` sets it to all cores
-    for a real model that runs alone (``runner.batch.take_cores``).
+    for a real model that runs alone (``runner.batch.all_cores``).
     """
     text = os.environ.get(THREADS) or "1"
     if not text.isdecimal() or int(text) < 1:

@@ -183,12 +183,12 @@ def test_the_claim_file_is_judged_by_what_this_notebook_recorded(
     capsys.readouterr()
     exp.check_claims()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "DOES NOT HOLD: Both."
+    assert lines[0] == "DOES NOT HOLD at this scale: Both."
     assert lines[1] == "    high/vector_resid/mc5 0.95 [0.90, 1.00] (rule: >= 0.9) – holds"
     assert [line for line in lines if not line.startswith(" ")][1:] == [
-        "HOLDS (as far as asked here): Part.",
-        "HOLDS (as far as asked here): Half.",
-        "1 checks of the claim table need a metric that this run has not.",
+        "HOLDS at this scale (as far as asked here): Part.",
+        "HOLDS at this scale (as far as asked here): Half.",
+        "Checks of the claim table whose metric this run did not record: 1.",
     ]
     exp.check_claims()  # the cell is run again
     stored = [(one["statement"], one["verdict"]) for one in exp.metrics.claims]
