@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 import shutil
 from contextlib import suppress
@@ -53,7 +54,8 @@ def toml(*entries: dict[str, Any], schema: int = 1) -> str:
 
 def written(tmp_path: Path, *entries: dict[str, Any]) -> Path:
     path = tmp_path / "claims.toml"
-    path.write_text(toml(*entries), encoding="utf-8")
+    text = toml(*entries).replace("NaN", "nan").replace("Infinity", "inf")
+    path.write_text(text, encoding="utf-8")
     return path
 
 
@@ -551,7 +553,10 @@ def test_a_withdrawn_claim_keeps_the_numbers_that_no_notebook_makes_any_more(
     made.write(tmp_path / BOOK / metrics.FILE)
     (taken,) = judge(load(file), tmp_path)
     assert taken.by_rule == "does not hold", "a number that is measured comes first"
-    for wrong in ([{"value": 1.0}], [number | {"n": "many"}], [3], [number, number]):
+    changes: list[dict[str, Any]] = [{"n": 2.5}, {"n": "many"}, {"low": 0.96}]
+    changes += [{"value": math.nan}, {"high": math.inf}]
+    bad = [[number | change] for change in changes]
+    for wrong in ([{"value": 1.0}], [3], [number, number], *bad):
         with pytest.raises(UserError, match="'last'"):
             load(written(tmp_path, ONE | {"withdrawn": gone | {"last": wrong}}))
 

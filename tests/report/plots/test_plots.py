@@ -195,6 +195,14 @@ def test_line_panels_name_places_that_are_not_evenly_spaced() -> None:
         plots.line_panels(rows, None, "t", "rate", "y", ticks=["0.01", "0.03"])
 
 
+def test_a_chance_level_of_a_later_panel_is_checked_before_anything_is_drawn() -> None:
+    row = {"method": "base", "x": 0, "value": 0.5, "low": 0.4, "high": 0.6}
+    rows = [{**row, "panel": "a"}, {**row, "panel": "b"}]
+    levels: dict[str, Any] = {"a": 0.2, "b": "x"}
+    with pytest.raises(UserError, match="chance for 'b'"):
+        plots.line_panels(rows, levels, "t", "x", "y")
+
+
 @pytest.mark.parametrize("key", ["method", "site"])
 def test_layer_sweep_draws_lines_side_by_side_chance_and_choice(key: str) -> None:
     table = pd.DataFrame(SWEEP).rename(columns={"method": key}).sample(frac=1, random_state=0)
