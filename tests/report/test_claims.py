@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, strategies as st
 
 from oocr_lib.report import claims, metrics
-from oocr_lib.report.claim_file import Check, Claim, Withdrawal, load
+from oocr_lib.report.claim_file import Amendment, Check, Claim, Withdrawal, load
 from oocr_lib.report.claims import Measured, Verdict, judge
 from oocr_lib.report.metrics import Metrics
 from oocr_lib.util import files as store
@@ -490,6 +490,52 @@ def test_a_metric_that_no_notebook_records_would_be_noticed() -> None:
 def test_a_notebook_reads_its_rules_and_has_none_of_its_own(notebook: str) -> None:
     text = "\n".join(ast.unparse(cell) for cell in sources(notebook))
     assert text.count("exp.check_claims()") == 1 and "exp.claim(" not in text
+
+
+#: Rules of notebooks 00 to 05 that no claim cell had when the table was made.
+LATER = (
+    "lora-one-block-safety",
+    "vector-risk-best-block",
+    "all-block-lora-fails",
+    "control-shuffled-at-chance",
+    "control-patience-unmoved-best-block",
+)
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_rule_that_came_after_the_first_run_says_so(name: str) -> None:
+    (one,) = (claim for claim in SHIPPED if claim.id == name)
+    assert "Rule set after the first run" in one.note
+
+
+def unannounced(judged: dict[str, Any], own: Claim) -> list[str]:
+    """Rules of a claim as it was last judged that it has no more, and no amendment tells of."""
+    now = {(check.notebook, check.metric, check.rule) for check in own.checks}
+    told = {rule for change in own.amended for rule in change.rules}
+    return [
+        check["rule"]
+        for check in judged["checks"]
+        if (check["notebook"], check["metric"], check["rule"]) not in now
+        and check["rule"] not in told
+    ]
+
+
+def test_no_rule_changes_without_an_amendment() -> None:
+    """The committed table is the other copy of every rule."""
+    text = (data_dir() / "reference" / "laptop" / "claims.json").read_text(encoding="utf-8")
+    by_id = {claim.id: claim for claim in SHIPPED}
+    for judged in json.loads(text)["claims"]:
+        assert judged["id"] in by_id, "a claim is withdrawn, never deleted"
+        assert not unannounced(judged, by_id[judged["id"]]), judged["id"]
+
+
+def test_a_silent_change_of_a_rule_would_be_noticed() -> None:
+    one = next(claim for claim in SHIPPED if not claim.amended)
+    check = one.checks[0]
+    judged = {"checks": [{"notebook": check.notebook, "metric": check.metric, "rule": "> -1"}]}
+    assert unannounced(judged, one) == ["> -1"]
+    told = Amendment("2026-11-29", "It was lower.", "Too low.", ("> -1",))
+    assert not unannounced(judged, replace(one, amended=(told,)))
 
 
 @pytest.mark.parametrize(
